@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The device.
