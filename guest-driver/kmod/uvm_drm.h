@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/* made from the tables in spec/; UPDATE_GENERATED=1 cargo test -p uvm-spec writes it anew */
+#ifndef UVM_DRM_H
+#define UVM_DRM_H
+
+#include <drm/drm.h>
+
+/* Pages that only the CPU reaches. */
+#define UVM_DOMAIN_SYSTEM	0
+/* System pages that the GPU reaches through the GART. */
+#define UVM_DOMAIN_GTT	1
+/* VRAM; the CPU reaches it through the BAR. */
+#define UVM_DOMAIN_VRAM	2
+/* The submission writes this buffer object. */
+#define UVM_BO_WRITE	1
+/* Most dwords of a submission. */
+#define UVM_MAX_IB_DWORDS	16384
+/* Most buffer objects of a submission. */
+#define UVM_MAX_BOS	1024
+/* Most relocations of a submission. */
+#define UVM_MAX_RELOCS	4096
+/* Most syncobjs of a submission, each way. */
+#define UVM_MAX_SYNCS	256
+/* Version of the device's window. */
+#define UVM_PARAM_DEVICE_VERSION	0
+/* Bytes of VRAM. */
+#define UVM_PARAM_VRAM_SIZE	1
+/* Bytes of VRAM in use. */
+#define UVM_PARAM_VRAM_USED	2
+/* Bytes of the GART window. */
+#define UVM_PARAM_GTT_SIZE	3
+/* Bytes of the GART window in use. */
+#define UVM_PARAM_GTT_USED	4
+/* SDMA instances. */
+#define UVM_PARAM_RINGS	5
+/* Levels of the device's GPUVM page tables. */
+#define UVM_PARAM_LEVELS	6
+/* Interrupt vectors seen by the driver. */
+#define UVM_PARAM_INTERRUPTS	7
+/* Fences signalled. */
+#define UVM_PARAM_FENCES	8
+/* Page faults reported by the device. */
+#define UVM_PARAM_FAULTS	9
+/* First VMID-0 address of the GART window. */
+#define UVM_PARAM_GART_START	10
+/* First VMID-0 address of VRAM (the FB aperture). */
+#define UVM_PARAM_FB_START	11
+/* Ring timeouts since the driver was loaded. */
+#define UVM_PARAM_TIMEOUTS	12
+/* SDMA bytes that the driver's own moves copied. */
+#define UVM_PARAM_BYTES_MOVED	13
+
+/**
+ * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
+ * @param: Which.
+ * @pad: Must be zero.
+ * @value: Out: the value.
+ */
+struct drm_uvm_get_param {
+	__u32 param;
+	__u32 pad;
+	__u64 value;
+};
+
+/**
+ * struct drm_uvm_gem_create - Creates a buffer object.
+ * @size: In: bytes, more than zero. Out: bytes rounded up to pages.
+ * @domain: Where it starts out: UVM_DOMAIN_*.
+ * @flags: Must be zero.
+ * @handle: Out: GEM handle.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_gem_create {
+	__u64 size;
+	__u32 domain;
+	__u32 flags;
+	__u32 handle;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_gem_mmap - Gets the offset for mmap() on the render node.
+ * @handle: GEM handle.
+ * @pad: Must be zero.
+ * @offset: Out: the offset.
+ */
+struct drm_uvm_gem_mmap {
+	__u32 handle;
+	__u32 pad;
+	__u64 offset;
+};
+
+/**
+ * struct drm_uvm_gem_info - Tells a buffer object's size and place.
+ * @handle: GEM handle.
+ * @domain: Out: UVM_DOMAIN_* where it is now.
+ * @size: Out: bytes.
+ * @gpu_addr: Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move.
+ */
+struct drm_uvm_gem_info {
+	__u32 handle;
+	__u32 domain;
+	__u64 size;
+	__u64 gpu_addr;
+};
+
+/**
+ * struct drm_uvm_gem_move - Moves a buffer object to a domain, by SDMA, once its fences have signalled. Returns when the data is there.
+ * @handle: GEM handle.
+ * @domain: UVM_DOMAIN_* to move to.
+ * @flags: UVM_MOVE_* flags; none are defined.
+ * @ring: SDMA instance that copies.
+ */
+struct drm_uvm_gem_move {
+	__u32 handle;
+	__u32 domain;
+	__u32 flags;
+	__u32 ring;
+};
+
+/**
+ * struct drm_uvm_gem_wait - Waits until a buffer object is idle.
+ * @handle: GEM handle.
+ * @flags: Must be zero.
+ * @timeout_ns: Nanoseconds to wait at most; zero asks only, negative waits for ever.
+ */
+struct drm_uvm_gem_wait {
+	__u32 handle;
+	__u32 flags;
+	__s64 timeout_ns;
+};
+
+/**
+ * struct drm_uvm_bo_ref - A buffer object that a submission uses.
+ * @handle: GEM handle.
+ * @flags: UVM_BO_WRITE if the submission writes it.
+ */
+struct drm_uvm_bo_ref {
+	__u32 handle;
+	__u32 flags;
+};
+
+/**
+ * struct drm_uvm_reloc - A place in the indirect buffer where the driver writes a 64-bit address: that of a buffer object plus an offset.
+ * @dword: Dword of the indirect buffer (low dword; the next takes the high one).
+ * @bo: Index into the submission's buffer objects.
+ * @offset: Bytes added.
+ */
+struct drm_uvm_reloc {
+	__u32 dword;
+	__u32 bo;
+	__u64 offset;
+};
+
+/**
+ * struct drm_uvm_submit - Runs SDMA packets from user memory as an indirect buffer. Buffers in SYSTEM are moved to GTT first.
+ * @ring: SDMA instance.
+ * @flags: Must be zero.
+ * @ib: Pointer to the packets.
+ * @ib_dwords: Dwords of packets; at most UVM_MAX_IB_DWORDS.
+ * @bo_count: Entries at bos; at most UVM_MAX_BOS.
+ * @bos: Pointer to drm_uvm_bo_ref.
+ * @relocs: Pointer to drm_uvm_reloc.
+ * @reloc_count: Entries at relocs; at most UVM_MAX_RELOCS.
+ * @in_sync_count: Entries at in_syncs; at most UVM_MAX_SYNCS.
+ * @in_syncs: Pointer to __u32 syncobj handles to wait for.
+ * @out_syncs: Pointer to __u32 syncobj handles that the submission signals.
+ * @out_sync_count: Entries at out_syncs; at most UVM_MAX_SYNCS.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_submit {
+	__u32 ring;
+	__u32 flags;
+	__u64 ib;
+	__u32 ib_dwords;
+	__u32 bo_count;
+	__u64 bos;
+	__u64 relocs;
+	__u32 reloc_count;
+	__u32 in_sync_count;
+	__u64 in_syncs;
+	__u64 out_syncs;
+	__u32 out_sync_count;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_reg - Reads or writes a device register (CAP_SYS_RAWIO), for bring-up tests.
+ * @index: Dword index in the register space.
+ * @write: 1 writes, 0 reads.
+ * @value: Value.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_reg {
+	__u32 index;
+	__u32 write;
+	__u32 value;
+	__u32 pad;
+};
+
+#define DRM_UVM_GET_PARAM	0x00
+#define DRM_UVM_GEM_CREATE	0x01
+#define DRM_UVM_GEM_MMAP	0x02
+#define DRM_UVM_GEM_INFO	0x03
+#define DRM_UVM_GEM_MOVE	0x04
+#define DRM_UVM_GEM_WAIT	0x05
+#define DRM_UVM_SUBMIT	0x06
+#define DRM_UVM_REG	0x07
+
+#define DRM_IOCTL_UVM_GET_PARAM	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
+#define DRM_IOCTL_UVM_GEM_CREATE	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_CREATE, struct drm_uvm_gem_create)
+#define DRM_IOCTL_UVM_GEM_MMAP	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_MMAP, struct drm_uvm_gem_mmap)
+#define DRM_IOCTL_UVM_GEM_INFO	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_INFO, struct drm_uvm_gem_info)
+#define DRM_IOCTL_UVM_GEM_MOVE	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_MOVE, struct drm_uvm_gem_move)
+#define DRM_IOCTL_UVM_GEM_WAIT	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_WAIT, struct drm_uvm_gem_wait)
+#define DRM_IOCTL_UVM_SUBMIT	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SUBMIT, struct drm_uvm_submit)
+#define DRM_IOCTL_UVM_REG	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_REG, struct drm_uvm_reg)
+
+#endif /* UVM_DRM_H */

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The driver's ioctls, beside the common DRM ones (GEM close, PRIME, syncobj). The C header is made from this table.
+//!
+//! All structures have the same layout on 32 and 64 bits: naturally aligned, pointers as 64-bit integers.
+
+/// A member of an ioctl structure, for the C header.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// C name.
+    pub name: &'static str,
+    /// C type.
+    pub ty: &'static str,
+    /// Documentation.
+    pub doc: &'static str,
+}
+
+/// An ioctl structure, for the C header.
+#[derive(Clone, Copy, Debug)]
+pub struct Struct {
+    /// C name.
+    pub name: &'static str,
+    /// Documentation.
+    pub doc: &'static str,
+    /// Members.
+    pub members: &'static [Member],
+    /// Bytes.
+    pub size: usize,
+}
+
+/// Declares structures once, for Rust and for C.
+macro_rules! uapi {
+    (@c u32) => { "__u32" };
+    (@c u64) => { "__u64" };
+    (@c i64) => { "__s64" };
+    ($(
+        $(#[doc = $doc:literal])+
+        $c:ident $name:ident { $($(#[doc = $mdoc:literal])+ $member:ident : $ty:tt,)* }
+    )*) => {
+        $(
+            $(#[doc = $doc])+
+            #[repr(C)]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            pub struct $name { $($(#[doc = $mdoc])+ pub $member: $ty,)* }
+        )*
+        /// Every structure, in the order of the C header.
+        pub const STRUCTS: &[Struct] = &[$(Struct {
+            name: stringify!($c),
+            doc: concat!($($doc),+),
+            members: &[$(Member { name: stringify!($member), ty: uapi!(@c $ty), doc: concat!($($mdoc),+) }),*],
+            size: core::mem::size_of::<$name>(),
+        }),*];
+    };
+}
+
+uapi! {
+    /// Asks for one of the UVM_PARAM_* values.
+    drm_uvm_get_param GetParam {
+        /// Which.
+        param: u32,
+        /// Must be zero.
+        pad: u32,
+        /// Out: the value.
+        value: u64,
+    }
+    /// Creates a buffer object.
+    drm_uvm_gem_create GemCreate {
+        /// In: bytes, more than zero. Out: bytes rounded up to pages.
+        size: u64,
+        /// Where it starts out: UVM_DOMAIN_*.
+        domain: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Out: GEM handle.
+        handle: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+    /// Gets the offset for mmap() on the render node.
+    drm_uvm_gem_mmap GemMmap {
+        /// GEM handle.
+        handle: u32,
+        /// Must be zero.
+        pad: u32,
+        /// Out: the offset.
+        offset: u64,
+    }
+    /// Tells a buffer object's size and place.
+    drm_uvm_gem_info GemInfo {
+        /// GEM handle.
+        handle: u32,
+        /// Out: UVM_DOMAIN_* where it is now.
+        domain: u32,
+        /// Out: bytes.
+        size: u64,
+        /// Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move.
+        gpu_addr: u64,
+    }
+    /// Moves a buffer object to a domain, by SDMA, once its fences have signalled. Returns when the data is there.
+    drm_uvm_gem_move GemMove {
+        /// GEM handle.
+        handle: u32,
+        /// UVM_DOMAIN_* to move to.
+        domain: u32,
+        /// UVM_MOVE_* flags; none are defined.
+        flags: u32,
+        /// SDMA instance that copies.
+        ring: u32,
+    }
+    /// Waits until a buffer object is idle.
+    drm_uvm_gem_wait GemWait {
+        /// GEM handle.
+        handle: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Nanoseconds to wait at most; zero asks only, negative waits for ever.
+        timeout_ns: i64,
+    }
+    /// A buffer object that a submission uses.
+    drm_uvm_bo_ref BoRef {
+        /// GEM handle.
+        handle: u32,
+        /// UVM_BO_WRITE if the submission writes it.
+        flags: u32,
+    }
+    /// A place in the indirect buffer where the driver writes a 64-bit address: that of a buffer object plus an offset.
+    drm_uvm_reloc Reloc {
+        /// Dword of the indirect buffer (low dword; the next takes the high one).
+        dword: u32,
+        /// Index into the submission's buffer objects.
+        bo: u32,
+        /// Bytes added.
+        offset: u64,
+    }
+    /// Runs SDMA packets from user memory as an indirect buffer. Buffers in SYSTEM are moved to GTT first.
+    drm_uvm_submit Submit {
+        /// SDMA instance.
+        ring: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Pointer to the packets.
+        ib: u64,
+        /// Dwords of packets; at most UVM_MAX_IB_DWORDS.
+        ib_dwords: u32,
+        /// Entries at bos; at most UVM_MAX_BOS.
+        bo_count: u32,
+        /// Pointer to drm_uvm_bo_ref.
+        bos: u64,
+        /// Pointer to drm_uvm_reloc.
+        relocs: u64,
+        /// Entries at relocs; at most UVM_MAX_RELOCS.
+        reloc_count: u32,
+        /// Entries at in_syncs; at most UVM_MAX_SYNCS.
+        in_sync_count: u32,
+        /// Pointer to __u32 syncobj handles to wait for.
+        in_syncs: u64,
+        /// Pointer to __u32 syncobj handles that the submission signals.
+        out_syncs: u64,
+        /// Entries at out_syncs; at most UVM_MAX_SYNCS.
+        out_sync_count: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+    /// Reads or writes a device register (CAP_SYS_RAWIO), for bring-up tests.
+    drm_uvm_reg Reg {
+        /// Dword index in the register space.
+        index: u32,
+        /// 1 writes, 0 reads.
+        write: u32,
+        /// Value.
+        value: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+}
+
+/// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
+pub const IOCTLS: &[(&str, u32, &str)] = &[
+    ("GET_PARAM", nr::GET_PARAM, "drm_uvm_get_param"),
+    ("GEM_CREATE", nr::GEM_CREATE, "drm_uvm_gem_create"),
+    ("GEM_MMAP", nr::GEM_MMAP, "drm_uvm_gem_mmap"),
+    ("GEM_INFO", nr::GEM_INFO, "drm_uvm_gem_info"),
+    ("GEM_MOVE", nr::GEM_MOVE, "drm_uvm_gem_move"),
+    ("GEM_WAIT", nr::GEM_WAIT, "drm_uvm_gem_wait"),
+    ("SUBMIT", nr::SUBMIT, "drm_uvm_submit"),
+    ("REG", nr::REG, "drm_uvm_reg"),
+];
+
+/// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
+#[allow(missing_docs)]
+pub mod nr {
+    pub const GET_PARAM: u32 = 0;
+    pub const GEM_CREATE: u32 = 1;
+    pub const GEM_MMAP: u32 = 2;
+    pub const GEM_INFO: u32 = 3;
+    pub const GEM_MOVE: u32 = 4;
+    pub const GEM_WAIT: u32 = 5;
+    pub const SUBMIT: u32 = 6;
+    pub const REG: u32 = 7;
+}
+
+/// Declares constants once, for Rust and for C (there with UVM_ before the name).
+macro_rules! uapi_consts {
+    ($($(#[doc = $doc:literal])+ $name:ident = $value:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: u32 = $value;)*
+        /// Every constant: name, value, documentation.
+        pub const CONSTS: &[(&str, u32, &str)] = &[$((stringify!($name), $value, concat!($($doc),+))),*];
+    };
+}
+
+uapi_consts! {
+    /// Pages that only the CPU reaches.
+    DOMAIN_SYSTEM = 0;
+    /// System pages that the GPU reaches through the GART.
+    DOMAIN_GTT = 1;
+    /// VRAM; the CPU reaches it through the BAR.
+    DOMAIN_VRAM = 2;
+    /// The submission writes this buffer object.
+    BO_WRITE = 1;
+    /// Most dwords of a submission.
+    MAX_IB_DWORDS = 16384;
+    /// Most buffer objects of a submission.
+    MAX_BOS = 1024;
+    /// Most relocations of a submission.
+    MAX_RELOCS = 4096;
+    /// Most syncobjs of a submission, each way.
+    MAX_SYNCS = 256;
+    /// Version of the device's window.
+    PARAM_DEVICE_VERSION = 0;
+    /// Bytes of VRAM.
+    PARAM_VRAM_SIZE = 1;
+    /// Bytes of VRAM in use.
+    PARAM_VRAM_USED = 2;
+    /// Bytes of the GART window.
+    PARAM_GTT_SIZE = 3;
+    /// Bytes of the GART window in use.
+    PARAM_GTT_USED = 4;
+    /// SDMA instances.
+    PARAM_RINGS = 5;
+    /// Levels of the device's GPUVM page tables.
+    PARAM_LEVELS = 6;
+    /// Interrupt vectors seen by the driver.
+    PARAM_INTERRUPTS = 7;
+    /// Fences signalled.
+    PARAM_FENCES = 8;
+    /// Page faults reported by the device.
+    PARAM_FAULTS = 9;
+    /// First VMID-0 address of the GART window.
+    PARAM_GART_START = 10;
+    /// First VMID-0 address of VRAM (the FB aperture).
+    PARAM_FB_START = 11;
+    /// Ring timeouts since the driver was loaded.
+    PARAM_TIMEOUTS = 12;
+    /// SDMA bytes that the driver's own moves copied.
+    PARAM_BYTES_MOVED = 13;
+}
