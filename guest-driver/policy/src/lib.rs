@@ -1,3 +1,40 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! uvm-policy.
+//! The decisions of the guest driver's memory manager, apart from everything that carries them out.
+//!
+//! A [`Policy`] is told facts ("this buffer is to move to VRAM", "that copy failed") and answers with actions
+//! ("bind these pages, copy this range"). It does no IO, knows no clock, takes no lock and holds no pointer to
+//! anything outside itself, so the same code runs inside the kernel module, in a unit test, and under a rig
+//! that replays a recorded guest.
+//!
+//! What callers can rely on:
+//! - **No panic on any input.** Sizes that overflow, ids that were never given out or were given back, tokens
+//!   used twice: each is an [`Error`] value. Arithmetic on caller's numbers is checked.
+//! - **No infallible allocation.** Tables grow by `try_reserve` before anything is changed; shortage of memory
+//!   is [`Error::NoMemory`] and leaves the policy as it was. Giving something back never allocates.
+//! - **Identifiers, not pointers.** An id carries its kind and a generation; a stale one is recognised.
+//! - **Bounded work.** No recursion; every walk is bounded by the height of a balanced tree, except the one
+//!   documented at [`Policy::alloc`].
+//!
+//! Map: `heap` places ranges inside one segment, [`Policy`] owns segments, buffer objects and moves,
+//! `placement` orders domains for a request, `moves` turns a change of domain into actions.
+#![no_std]
+#![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod buffers;
+mod error;
+mod heap;
+mod ids;
+mod moves;
+mod placement;
+mod policy;
+mod slab;
+
+pub use buffers::{BoConfig, BoInfo};
+pub use error::Error;
+pub use heap::{BlockKind, From};
+pub use ids::{BlockId, BoId, SegmentId, Token};
+pub use moves::{Action, Actions, Begin, Domain, Location, MoveOptions, Outcome, Started};
+pub use placement::{DomainList, DomainMask, PlacementRequest};
+pub use policy::{AllocRequest, Allocation, Policy, SegmentConfig, SegmentStats};

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The policy object: segments and what lies in them. Moves are in `moves`.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::buffers::{Bo, BoConfig, BoInfo, Place};
+use crate::error::Error;
+use crate::heap::{BlockKind, From, Heap, Request};
+use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
+use crate::moves::{Domain, Move};
+use crate::placement::{self, DomainList, DomainMask, PlacementRequest, Room};
+use crate::slab::Slab;
+
+/// A range of addresses that memory is given out of.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentConfig {
+    /// What lies behind it: VRAM, or system pages through the GART. SYSTEM has no addresses and no segment.
+    pub domain: Domain,
+    /// Offset of its first byte as all offsets of its blocks count; a multiple of the page size.
+    pub base: u64,
+    /// Size in bytes; a multiple of the page size, not zero.
+    pub size: u64,
+}
+
+/// A request for a range of a segment. Units are bytes.
+#[derive(Clone, Debug)]
+pub struct AllocRequest {
+    /// Size, not zero; rounded up to pages.
+    pub size: u64,
+    /// Alignment of the offset: a power of two; less than a page, zero included, means one page.
+    pub align: u64,
+    /// The end of the segment to search from.
+    pub from: From,
+    /// Offsets within which the range must lie; `None` for the whole segment.
+    pub within: Option<Range<u64>>,
+}
+
+/// A range that was given out. Units are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Names it from now on.
+    pub id: BlockId,
+    /// The segment it lies in.
+    pub segment: SegmentId,
+    /// Offset of its first byte, from the segment's base on.
+    pub offset: u64,
+    /// Size, a multiple of the page size.
+    pub size: u64,
+    /// Who it belongs to: never `Free`.
+    pub kind: BlockKind,
+}
+
+/// How full a segment is. Sizes are bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentStats {
+    /// Size of the segment.
+    pub size: u64,
+    /// In blocks, reserved ones included.
+    pub used: u64,
+    /// In reserved blocks.
+    pub reserved: u64,
+    /// The longest free range.
+    pub longest_free: u64,
+    /// Number of blocks, reserved ones included.
+    pub blocks: u64,
+    /// Number of free ranges.
+    pub holes: u64,
+}
+
+struct Segment {
+    domain: Domain,
+    base: u64,
+    heap: Heap,
+}
+
+/// The memory manager's decisions for one device.
+///
+/// Callers hold it behind one lock of their own: each call is short and finishes what it began.
+pub struct Policy {
+    page: u64,
+    segments: Vec<Segment>,
+    pub(crate) bos: Slab<Bo>,
+    pub(crate) moves: Slab<Move>,
+}
+
+impl Policy {
+    /// A policy without segments. `page` is the granule of all of them in bytes, a power of two.
+    pub fn new(page: u64) -> Result<Self, Error> {
+        if !page.is_power_of_two() {
+            return Err(Error::Invalid);
+        }
+        Ok(Self { page, segments: Vec::new(), bos: Slab::new(), moves: Slab::new() })
+    }
+
+    /// Adds a segment. The first one of a domain is where that domain's buffers go.
+    pub fn add_segment(&mut self, config: &SegmentConfig) -> Result<SegmentId, Error> {
+        let aligned = |bytes: u64| bytes & (self.page - 1) == 0;
+        if config.domain == Domain::System || !aligned(config.base) || !aligned(config.size) {
+            return Err(Error::Invalid);
+        }
+        config.base.checked_add(config.size).ok_or(Error::Invalid)?;
+        if self.segments.len() >= MAX_SEGMENTS {
+            return Err(Error::NoSpace);
+        }
+        let id = SegmentId(u8::try_from(self.segments.len()).map_err(|_| Error::NoSpace)?);
+        self.segments.try_reserve(1)?;
+        let heap = Heap::try_new(self.pages(config.size))?;
+        self.segments.push(Segment { domain: config.domain, base: config.base, heap });
+        Ok(id)
+    }
+
+    /// Takes a range of a segment: the first one from the wanted end that fits.
+    ///
+    /// [`Error::NoSpace`] means that no free range fits, whatever the fragmentation. The time is that of a few
+    /// walks from root to leaf of a balanced tree, except where an alignment beyond the page meets a segment
+    /// whose free ranges are all too short to surely hold an aligned one: then each is looked at.
+    pub fn alloc(&mut self, segment: SegmentId, request: &AllocRequest) -> Result<Allocation, Error> {
+        self.alloc_as(segment, request, BlockKind::Caller)
+    }
+
+    pub(crate) fn alloc_as(
+        &mut self,
+        segment: SegmentId,
+        request: &AllocRequest,
+        kind: BlockKind,
+    ) -> Result<Allocation, Error> {
+        let page = self.page;
+        let shift = page.trailing_zeros();
+        let len = self.round_up(request.size)? >> shift;
+        let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
+        let align = request.align.max(page);
+        if !align.is_power_of_two() {
+            return Err(Error::Invalid);
+        }
+        // An alignment holds for the offset, base included; a base that is less aligned cannot promise that.
+        if target.base & (align - 1) != 0 {
+            return Err(Error::Invalid);
+        }
+        let within = match &request.within {
+            None => 0..u64::MAX,
+            Some(limits) => {
+                let low = limits.start.saturating_sub(target.base);
+                let high = limits.end.saturating_sub(target.base);
+                // Pages that lie in the limits as a whole.
+                (low >> shift).saturating_add(u64::from(low & (page - 1) != 0))..high >> shift
+            }
+        };
+        let key = target.heap.alloc(&Request { len, align: align >> shift, from: request.from, within }, kind)?;
+        self.allocation(BlockId::pack(segment, key))
+    }
+
+    /// Takes a fixed range: [`Error::NoSpace`] when a page of it is taken already.
+    ///
+    /// Both ends are widened to whole pages.
+    pub fn reserve(&mut self, segment: SegmentId, offset: u64, size: u64) -> Result<Allocation, Error> {
+        let shift = self.page.trailing_zeros();
+        let mask = self.page - 1;
+        let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
+        let start = offset.checked_sub(target.base).ok_or(Error::Invalid)?;
+        let end = start.checked_add(size).and_then(|end| end.checked_add(mask)).ok_or(Error::Invalid)? >> shift;
+        let start = start >> shift;
+        if size == 0 {
+            return Err(Error::Invalid);
+        }
+        let key = target.heap.reserve(start, end.saturating_sub(start))?;
+        self.allocation(BlockId::pack(segment, key))
+    }
+
+    /// Gives back what `alloc` or `reserve` gave. What belongs to a buffer is [`Error::Busy`]: its buffer
+    /// object frees it.
+    pub fn free(&mut self, id: BlockId) -> Result<(), Error> {
+        if self.allocation(id)?.kind == BlockKind::Buffer {
+            return Err(Error::Busy);
+        }
+        self.release(id)
+    }
+
+    pub(crate) fn release(&mut self, id: BlockId) -> Result<(), Error> {
+        let (segment, key) = id.unpack().ok_or(Error::Unknown)?;
+        let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
+        target.heap.free(key).map(drop)
+    }
+
+    /// What an id names.
+    pub fn allocation(&self, id: BlockId) -> Result<Allocation, Error> {
+        let (segment, key) = id.unpack().ok_or(Error::Unknown)?;
+        let target = self.segment(segment)?;
+        let block = target.heap.block(key)?;
+        Ok(Allocation {
+            id,
+            segment,
+            offset: target.base.saturating_add(self.bytes(block.start)),
+            size: self.bytes(block.len),
+            kind: block.kind,
+        })
+    }
+
+    /// The block that holds an offset of a segment; [`Error::Unknown`] when it is free or outside.
+    pub fn find(&self, segment: SegmentId, offset: u64) -> Result<Allocation, Error> {
+        let target = self.segment(segment)?;
+        let page = self.pages(offset.checked_sub(target.base).ok_or(Error::Unknown)?);
+        let key = target.heap.find(page).ok_or(Error::Unknown)?;
+        self.allocation(BlockId::pack(segment, key))
+    }
+
+    /// How full a segment is.
+    pub fn stats(&self, segment: SegmentId) -> Result<SegmentStats, Error> {
+        let stats = self.segment(segment)?.heap.stats();
+        Ok(SegmentStats {
+            size: self.bytes(stats.size),
+            used: self.bytes(stats.used),
+            reserved: self.bytes(stats.reserved),
+            longest_free: self.bytes(stats.longest_free),
+            blocks: stats.blocks,
+            holes: stats.holes,
+        })
+    }
+
+    /// The segment where a domain's buffers go.
+    pub fn segment_of(&self, domain: Domain) -> Result<SegmentId, Error> {
+        let index = self.segments.iter().position(|s| s.domain == domain).ok_or(Error::Unknown)?;
+        u8::try_from(index).map(SegmentId).map_err(|_| Error::Unknown)
+    }
+
+    /// The domains to try for a buffer, best first. Empty when none can ever hold it.
+    pub fn place(&self, request: &PlacementRequest) -> Result<DomainList, Error> {
+        let size = self.round_up(request.size)?;
+        Ok(placement::order(request, |domain| self.room(domain, size)))
+    }
+
+    fn room(&self, domain: Domain, size: u64) -> Room {
+        if domain == Domain::System {
+            return Room::Now;
+        }
+        let Ok(stats) = self.segment_of(domain).and_then(|id| self.stats(id)) else { return Room::Never };
+        if stats.longest_free >= size {
+            Room::Now
+        } else if stats.size.saturating_sub(stats.reserved) >= size {
+            Room::AfterEviction
+        } else {
+            Room::Never
+        }
+    }
+
+    /// A buffer object in SYSTEM, which holds no range of any segment.
+    pub fn bo_create(&mut self, config: &BoConfig) -> Result<BoId, Error> {
+        let size = self.round_up(config.size)?;
+        let align = config.align.max(self.page);
+        if !align.is_power_of_two() {
+            return Err(Error::Invalid);
+        }
+        let key = self.bos.insert(Bo {
+            size,
+            align,
+            allowed: config.allowed.with(Domain::System),
+            place: Place::SYSTEM,
+            moving: None,
+            pins: 0,
+        })?;
+        Ok(BoId::pack(key))
+    }
+
+    /// Ends a buffer object and frees its range. The caller has seen to it that nothing reaches the range any
+    /// more: fences signalled, GART entries back on the dummy page, invalidation acknowledged.
+    pub fn bo_destroy(&mut self, id: BoId) -> Result<(), Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let bo = self.bos.get(key)?;
+        if let Some(token) = bo.moving {
+            return Err(Error::Wait(token));
+        }
+        if bo.pins != 0 {
+            return Err(Error::Busy);
+        }
+        if let Some(block) = self.bos.remove(key)?.place.block {
+            self.release(block)?;
+        }
+        Ok(())
+    }
+
+    /// A buffer object as it is now.
+    pub fn bo_info(&self, id: BoId) -> Result<BoInfo, Error> {
+        Ok(self.bo(id)?.info())
+    }
+
+    /// Keeps a buffer object where it is until as many unpins; [`Error::Wait`] while it moves.
+    pub fn bo_pin(&mut self, id: BoId) -> Result<(), Error> {
+        let bo = self.bo_mut(id)?;
+        if let Some(token) = bo.moving {
+            return Err(Error::Wait(token));
+        }
+        bo.pins = bo.pins.checked_add(1).ok_or(Error::Busy)?;
+        Ok(())
+    }
+
+    /// Takes one pin away; [`Error::Invalid`] when there is none.
+    pub fn bo_unpin(&mut self, id: BoId) -> Result<(), Error> {
+        let bo = self.bo_mut(id)?;
+        bo.pins = bo.pins.checked_sub(1).ok_or(Error::Invalid)?;
+        Ok(())
+    }
+
+    /// Number of buffer objects and of moves in flight: both zero before a clean end.
+    pub fn in_use(&self) -> (u32, u32) {
+        (self.bos.len(), self.moves.len())
+    }
+
+    /// The domains a buffer may be in.
+    pub fn bo_allowed(&self, id: BoId) -> Result<DomainMask, Error> {
+        Ok(self.bo(id)?.allowed)
+    }
+
+    pub(crate) fn bo(&self, id: BoId) -> Result<&Bo, Error> {
+        self.bos.get(id.unpack().ok_or(Error::Unknown)?)
+    }
+
+    pub(crate) fn bo_mut(&mut self, id: BoId) -> Result<&mut Bo, Error> {
+        self.bos.get_mut(id.unpack().ok_or(Error::Unknown)?)
+    }
+
+    /// The granule of all segments, in bytes.
+    pub fn page_size(&self) -> u64 {
+        self.page
+    }
+
+    fn segment(&self, id: SegmentId) -> Result<&Segment, Error> {
+        self.segments.get(usize::from(id.0)).ok_or(Error::Unknown)
+    }
+
+    /// Bytes rounded up to pages; zero and overflow are errors.
+    fn round_up(&self, bytes: u64) -> Result<u64, Error> {
+        let mask = self.page - 1;
+        match bytes.checked_add(mask).ok_or(Error::Invalid)? & !mask {
+            0 => Err(Error::Invalid),
+            rounded => Ok(rounded),
+        }
+    }
+
+    fn pages(&self, bytes: u64) -> u64 {
+        bytes >> self.page.trailing_zeros()
+    }
+
+    /// Lengths that came from a segment, whose size in bytes fits 64 bits.
+    fn bytes(&self, pages: u64) -> u64 {
+        pages << self.page.trailing_zeros()
+    }
+}
