@@ -238,7 +238,7 @@ struct uvm_policy *uvm_policy_new(const struct uvm_policy_config *config);
  * uvm_policy_destroy() - end a policy
  * @policy: from uvm_policy_new(), or NULL
  *
- * All ranges, buffers and moves end with it. Check uvm_policy_in_use() first to find what was leaked.
+ * All ranges, buffers and moves end with it; uvm_policy_in_use() before tells what was leaked.
  */
 void uvm_policy_destroy(struct uvm_policy *policy);
 
@@ -384,8 +384,8 @@ int uvm_policy_bo_unpin(struct uvm_policy *policy, u64 bo);
  * Perform the actions in order, without the policy's lock, then call uvm_policy_move_complete().
  * Until then the old range and the new one are both held.
  *
- * Return: 0 (with a token of 0 when the buffer is there already), -EBUSY, -ENOSPC when no free range
- * fits, -ENOMEM, -EINVAL for a domain that the buffer may not be in, -ENOENT.
+ * Return: 0 (with a token of 0 when the buffer is there already), -EBUSY, -ENOSPC when nothing free
+ * fits, -ENOMEM, -EINVAL for a domain that the buffer may not be in, -ENOENT for an unknown one.
  */
 int uvm_policy_move_begin(struct uvm_policy *policy, u64 bo, u32 domain, u32 flags,
 			  struct uvm_policy_move *plan);

@@ -67,7 +67,7 @@ fn try_box(policy: UvmPolicy) -> Result<Box<UvmPolicy>, Error> {
 /// uvm_policy_destroy() - end a policy
 /// @policy: from uvm_policy_new(), or NULL
 ///
-/// All ranges, buffers and moves end with it. Check uvm_policy_in_use() first to find what was leaked.
+/// All ranges, buffers and moves end with it; uvm_policy_in_use() before tells what was leaked.
 ///
 /// # Safety
 ///
@@ -326,8 +326,8 @@ pub extern "C" fn uvm_policy_bo_unpin(policy: Option<&mut UvmPolicy>, bo: u64) -
 /// Perform the actions in order, without the policy's lock, then call uvm_policy_move_complete().
 /// Until then the old range and the new one are both held.
 ///
-/// Return: 0 (with a token of 0 when the buffer is there already), -EBUSY, -ENOSPC when no free range
-/// fits, -ENOMEM, -EINVAL for a domain that the buffer may not be in, -ENOENT.
+/// Return: 0 (with a token of 0 when the buffer is there already), -EBUSY, -ENOSPC when nothing free
+/// fits, -ENOMEM, -EINVAL for a domain that the buffer may not be in, -ENOENT for an unknown one.
 #[no_mangle]
 pub extern "C" fn uvm_policy_move_begin(
     policy: Option<&mut UvmPolicy>,
