@@ -10,7 +10,8 @@
 //! - **No panic on any input.** Sizes that overflow, ids that were never given out or were given back, tokens
 //!   used twice: each is an [`Error`] value. Arithmetic on caller's numbers is checked.
 //! - **No infallible allocation.** Tables grow by `try_reserve` before anything is changed; shortage of memory
-//!   is [`Error::NoMemory`] and leaves the policy as it was. Giving something back never allocates.
+//!   is [`Error::NoMemory`] and leaves the policy as it was. Giving something back never allocates. The kernel
+//!   build proves it: its `alloc` crate has no other kind of allocation.
 //! - **Identifiers, not pointers.** An id carries its kind and a generation; a stale one is recognised.
 //! - **Bounded work.** No recursion; every walk is bounded by the height of a balanced tree, except the one
 //!   documented at [`Policy::alloc`].
@@ -19,6 +20,7 @@
 //! `placement` orders domains for a request, `moves` turns a change of domain into actions.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(uvm_kernel, allow(stable_features), feature(vec_push_within_capacity))]
 
 extern crate alloc;
 
@@ -27,9 +29,11 @@ mod error;
 mod heap;
 mod ids;
 mod moves;
+mod page;
 mod placement;
 mod policy;
 mod slab;
+mod table;
 
 pub use buffers::{BoConfig, BoInfo};
 pub use error::Error;

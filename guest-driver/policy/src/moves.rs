@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::heap::{BlockKind, From};
 use crate::ids::{BlockId, BoId, Token};
 use crate::policy::{AllocRequest, Policy};
+use crate::table::Few;
 
 /// The largest window of GART addresses used to copy to or from system pages that have no lasting ones. Past
 /// this a longer window saves nothing: each piece already outweighs the cost of binding it.
@@ -38,7 +39,7 @@ impl Domain {
     }
 
     pub(crate) fn bit(self) -> u32 {
-        1 << (self as u32)
+        1u32.wrapping_shl(self as u32)
     }
 }
 
@@ -97,27 +98,15 @@ pub enum Action {
 
 /// The steps of a move, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Actions {
-    steps: [Action; Self::MAX],
-    len: usize,
-}
+pub struct Actions(Few<Action, { Self::MAX }>);
 
 impl Actions {
     /// The most steps a move has.
     pub const MAX: usize = 4;
 
-    const EMPTY: Self = Self { steps: [Action::ReleasePages; Self::MAX], len: 0 };
-
-    fn push(&mut self, action: Action) {
-        if let Some(place) = self.steps.get_mut(self.len) {
-            *place = action;
-            self.len += 1;
-        }
-    }
-
     /// The steps.
     pub fn as_slice(&self) -> &[Action] {
-        self.steps.get(..self.len).unwrap_or(&[])
+        self.0.as_slice()
     }
 }
 
@@ -276,7 +265,7 @@ impl Policy {
 
 fn plan(from: Location, to: Location, size: u64, window: Option<(u64, u64)>, empty: bool) -> Actions {
     let (window, window_size) = window.unwrap_or((0, 0));
-    let mut actions = Actions::EMPTY;
+    let mut actions = Few::new(Action::ReleasePages);
     let backed = |domain| domain != Domain::Vram;
     // What is bound in the GART has its pages already.
     if from.domain != Domain::Gtt && (backed(to.domain) || (backed(from.domain) && !empty)) {
@@ -296,5 +285,5 @@ fn plan(from: Location, to: Location, size: u64, window: Option<(u64, u64)>, emp
     if backed(from.domain) && to.domain == Domain::Vram {
         actions.push(Action::ReleasePages);
     }
-    actions
+    Actions(actions)
 }

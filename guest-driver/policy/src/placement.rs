@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::moves::Domain;
+use crate::table::Few;
 
 /// A set of domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,24 +55,12 @@ pub struct PlacementRequest {
 
 /// Up to one entry a domain, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DomainList {
-    domains: [Domain; 3],
-    len: usize,
-}
+pub struct DomainList(Few<Domain, 3>);
 
 impl DomainList {
-    pub(crate) const EMPTY: Self = Self { domains: [Domain::System; 3], len: 0 };
-
-    fn push(&mut self, domain: Domain) {
-        if let Some(place) = self.domains.get_mut(self.len) {
-            *place = domain;
-            self.len += 1;
-        }
-    }
-
     /// The domains, best first; empty when none can ever hold the buffer.
     pub fn as_slice(&self) -> &[Domain] {
-        self.domains.get(..self.len).unwrap_or(&[])
+        self.0.as_slice()
     }
 }
 
@@ -97,7 +86,7 @@ pub(crate) fn order(request: &PlacementRequest, room: impl Fn(Domain) -> Room) -
     } else {
         [Domain::Vram, Domain::Gtt, Domain::System]
     };
-    let mut list = DomainList::EMPTY;
+    let mut list = Few::new(Domain::System);
     for wanted in [Room::Now, Room::AfterEviction] {
         let preferred = request.preferred.into_iter();
         let others = usual.into_iter().filter(|domain| Some(*domain) != request.preferred);
@@ -107,7 +96,7 @@ pub(crate) fn order(request: &PlacementRequest, room: impl Fn(Domain) -> Room) -
             }
         }
     }
-    list
+    DomainList(list)
 }
 
 #[cfg(test)]

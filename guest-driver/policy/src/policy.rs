@@ -9,8 +9,10 @@ use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
 use crate::moves::{Domain, Move};
+use crate::page::PageSize;
 use crate::placement::{self, DomainList, DomainMask, PlacementRequest, Room};
 use crate::slab::Slab;
+use crate::table::try_push;
 
 /// A range of addresses that memory is given out of.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +80,7 @@ struct Segment {
 ///
 /// Callers hold it behind one lock of their own: each call is short and finishes what it began.
 pub struct Policy {
-    page: u64,
+    page: PageSize,
     segments: Vec<Segment>,
     pub(crate) bos: Slab<Bo>,
     pub(crate) moves: Slab<Move>,
@@ -87,16 +89,13 @@ pub struct Policy {
 impl Policy {
     /// A policy without segments. `page` is the granule of all of them in bytes, a power of two.
     pub fn new(page: u64) -> Result<Self, Error> {
-        if !page.is_power_of_two() {
-            return Err(Error::Invalid);
-        }
+        let page = PageSize::new(page)?;
         Ok(Self { page, segments: Vec::new(), bos: Slab::new(), moves: Slab::new() })
     }
 
     /// Adds a segment. The first one of a domain is where that domain's buffers go.
     pub fn add_segment(&mut self, config: &SegmentConfig) -> Result<SegmentId, Error> {
-        let aligned = |bytes: u64| bytes & (self.page - 1) == 0;
-        if config.domain == Domain::System || !aligned(config.base) || !aligned(config.size) {
+        if config.domain == Domain::System || !self.page.is_aligned(config.base | config.size) {
             return Err(Error::Invalid);
         }
         config.base.checked_add(config.size).ok_or(Error::Invalid)?;
@@ -104,9 +103,8 @@ impl Policy {
             return Err(Error::NoSpace);
         }
         let id = SegmentId(u8::try_from(self.segments.len()).map_err(|_| Error::NoSpace)?);
-        self.segments.try_reserve(1)?;
-        let heap = Heap::try_new(self.pages(config.size))?;
-        self.segments.push(Segment { domain: config.domain, base: config.base, heap });
+        let heap = Heap::try_new(self.page.pages_down(config.size))?;
+        try_push(&mut self.segments, Segment { domain: config.domain, base: config.base, heap })?;
         Ok(id)
     }
 
@@ -126,15 +124,11 @@ impl Policy {
         kind: BlockKind,
     ) -> Result<Allocation, Error> {
         let page = self.page;
-        let shift = page.trailing_zeros();
-        let len = self.round_up(request.size)? >> shift;
+        let len = page.pages_down(page.round_up(request.size)?);
         let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
-        let align = request.align.max(page);
-        if !align.is_power_of_two() {
-            return Err(Error::Invalid);
-        }
+        let align = request.align.max(page.bytes());
         // An alignment holds for the offset, base included; a base that is less aligned cannot promise that.
-        if target.base & (align - 1) != 0 {
+        if !align.is_power_of_two() || target.base & align.wrapping_sub(1) != 0 {
             return Err(Error::Invalid);
         }
         let within = match &request.within {
@@ -142,11 +136,11 @@ impl Policy {
             Some(limits) => {
                 let low = limits.start.saturating_sub(target.base);
                 let high = limits.end.saturating_sub(target.base);
-                // Pages that lie in the limits as a whole.
-                (low >> shift).saturating_add(u64::from(low & (page - 1) != 0))..high >> shift
+                page.pages_up(low)..page.pages_down(high)
             }
         };
-        let key = target.heap.alloc(&Request { len, align: align >> shift, from: request.from, within }, kind)?;
+        let wish = Request { len, align: page.pages_down(align), from: request.from, within };
+        let key = target.heap.alloc(&wish, kind)?;
         self.allocation(BlockId::pack(segment, key))
     }
 
@@ -154,15 +148,13 @@ impl Policy {
     ///
     /// Both ends are widened to whole pages.
     pub fn reserve(&mut self, segment: SegmentId, offset: u64, size: u64) -> Result<Allocation, Error> {
-        let shift = self.page.trailing_zeros();
-        let mask = self.page - 1;
         let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
         let start = offset.checked_sub(target.base).ok_or(Error::Invalid)?;
-        let end = start.checked_add(size).and_then(|end| end.checked_add(mask)).ok_or(Error::Invalid)? >> shift;
-        let start = start >> shift;
+        let end = start.checked_add(size).ok_or(Error::Invalid)?;
         if size == 0 {
             return Err(Error::Invalid);
         }
+        let (start, end) = (self.page.pages_down(start), self.page.pages_up(end));
         let key = target.heap.reserve(start, end.saturating_sub(start))?;
         self.allocation(BlockId::pack(segment, key))
     }
@@ -190,8 +182,8 @@ impl Policy {
         Ok(Allocation {
             id,
             segment,
-            offset: target.base.saturating_add(self.bytes(block.start)),
-            size: self.bytes(block.len),
+            offset: target.base.saturating_add(self.page.to_bytes(block.start)),
+            size: self.page.to_bytes(block.len),
             kind: block.kind,
         })
     }
@@ -199,7 +191,7 @@ impl Policy {
     /// The block that holds an offset of a segment; [`Error::Unknown`] when it is free or outside.
     pub fn find(&self, segment: SegmentId, offset: u64) -> Result<Allocation, Error> {
         let target = self.segment(segment)?;
-        let page = self.pages(offset.checked_sub(target.base).ok_or(Error::Unknown)?);
+        let page = self.page.pages_down(offset.checked_sub(target.base).ok_or(Error::Unknown)?);
         let key = target.heap.find(page).ok_or(Error::Unknown)?;
         self.allocation(BlockId::pack(segment, key))
     }
@@ -208,10 +200,10 @@ impl Policy {
     pub fn stats(&self, segment: SegmentId) -> Result<SegmentStats, Error> {
         let stats = self.segment(segment)?.heap.stats();
         Ok(SegmentStats {
-            size: self.bytes(stats.size),
-            used: self.bytes(stats.used),
-            reserved: self.bytes(stats.reserved),
-            longest_free: self.bytes(stats.longest_free),
+            size: self.page.to_bytes(stats.size),
+            used: self.page.to_bytes(stats.used),
+            reserved: self.page.to_bytes(stats.reserved),
+            longest_free: self.page.to_bytes(stats.longest_free),
             blocks: stats.blocks,
             holes: stats.holes,
         })
@@ -225,7 +217,7 @@ impl Policy {
 
     /// The domains to try for a buffer, best first. Empty when none can ever hold it.
     pub fn place(&self, request: &PlacementRequest) -> Result<DomainList, Error> {
-        let size = self.round_up(request.size)?;
+        let size = self.page.round_up(request.size)?;
         Ok(placement::order(request, |domain| self.room(domain, size)))
     }
 
@@ -245,8 +237,8 @@ impl Policy {
 
     /// A buffer object in SYSTEM, which holds no range of any segment.
     pub fn bo_create(&mut self, config: &BoConfig) -> Result<BoId, Error> {
-        let size = self.round_up(config.size)?;
-        let align = config.align.max(self.page);
+        let size = self.page.round_up(config.size)?;
+        let align = config.align.max(self.page.bytes());
         if !align.is_power_of_two() {
             return Err(Error::Invalid);
         }
@@ -320,28 +312,10 @@ impl Policy {
 
     /// The granule of all segments, in bytes.
     pub fn page_size(&self) -> u64 {
-        self.page
+        self.page.bytes()
     }
 
     fn segment(&self, id: SegmentId) -> Result<&Segment, Error> {
         self.segments.get(usize::from(id.0)).ok_or(Error::Unknown)
-    }
-
-    /// Bytes rounded up to pages; zero and overflow are errors.
-    fn round_up(&self, bytes: u64) -> Result<u64, Error> {
-        let mask = self.page - 1;
-        match bytes.checked_add(mask).ok_or(Error::Invalid)? & !mask {
-            0 => Err(Error::Invalid),
-            rounded => Ok(rounded),
-        }
-    }
-
-    fn pages(&self, bytes: u64) -> u64 {
-        bytes >> self.page.trailing_zeros()
-    }
-
-    /// Lengths that came from a segment, whose size in bytes fits 64 bits.
-    fn bytes(&self, pages: u64) -> u64 {
-        pages << self.page.trailing_zeros()
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::error::Error;
 use crate::ids::{next_generation, Key};
+use crate::table::try_push;
 
 struct Entry<T> {
     generation: u32,
@@ -45,7 +46,7 @@ impl<T> Slab<T> {
             Some(slot) => slot,
             None => {
                 let slot = u32::try_from(self.entries.len()).map_err(|_| Error::NoMemory)?;
-                self.entries.push(Entry { generation: 0, next_vacant: None, value: None });
+                try_push(&mut self.entries, Entry { generation: 0, next_vacant: None, value: None })?;
                 slot
             }
         };

@@ -240,7 +240,7 @@ pub extern "C" fn uvm_policy_place(
         let mut answer = UvmPolicyDomains::default();
         for (place, domain) in answer.domain.iter_mut().zip(list.as_slice()) {
             *place = *domain as u32;
-            answer.count += 1;
+            answer.count = answer.count.saturating_add(1);
         }
         Ok(answer)
     })

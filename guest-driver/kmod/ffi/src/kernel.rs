@@ -41,9 +41,10 @@ struct Message {
 
 impl Write for Message {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        for (place, byte) in self.text.iter_mut().skip(self.len).zip(s.bytes()) {
+        let room = self.text.get_mut(self.len..).unwrap_or_default();
+        for (place, byte) in room.iter_mut().zip(s.bytes()) {
             *place = byte;
-            self.len += 1;
+            self.len = self.len.saturating_add(1);
         }
         Ok(())
     }

@@ -256,7 +256,7 @@ impl From<Started> for UvmPolicyMove {
         let mut plan = Self { token: started.token.raw(), ..Self::from(started.to) };
         for (place, action) in plan.actions.iter_mut().zip(started.actions.as_slice()) {
             *place = (*action).into();
-            plan.count += 1;
+            plan.count = plan.count.saturating_add(1);
         }
         plan
     }

@@ -17,6 +17,7 @@ use core::ops::Range;
 
 use crate::error::Error;
 use crate::ids::{next_generation, Key};
+use crate::table::Few;
 use tree::{Extent, Tree, MAX_HEIGHT, NIL};
 
 /// Free extents that are tried one by one for an aligned fit before a longer one that surely fits is taken.
@@ -230,7 +231,7 @@ impl Heap {
             Walk::Nothing => return None,
             Walk::TooMany => {}
         }
-        if let Some(sure) = request.len.checked_add(request.align - 1) {
+        if let Some(sure) = request.len.checked_add(request.align.wrapping_sub(1)) {
             if let Walk::Found(slot, start) = self.walk(request, sure, ALIGNED_TRIES) {
                 return Some((slot, start));
             }
@@ -243,8 +244,8 @@ impl Heap {
 
     /// Visits the free extents of at least `at_least` pages in the order of the request until one fits.
     fn walk(&self, request: &Request, at_least: u64, tries: u32) -> Walk {
-        let mut path = Path::new();
-        let mut tried = 0;
+        let mut path = Few::<u32, MAX_HEIGHT>::new(NIL); // from the root to here
+        let mut tried = 0u32;
         let mut slot = self.tree.root();
         loop {
             while self.tree.get(slot).longest >= at_least {
@@ -257,7 +258,7 @@ impl Heap {
                 if let Some(start) = fit(extent, request) {
                     return Walk::Found(here, start);
                 }
-                tried += 1;
+                tried = tried.saturating_add(1);
                 if tried >= tries {
                     return Walk::TooMany;
                 }
@@ -308,36 +309,12 @@ fn upper(extent: &Extent, request: &Request) -> u32 {
 fn fit(extent: &Extent, request: &Request) -> Option<u64> {
     let low = extent.start.max(request.within.start);
     let high = extent.end().min(request.within.end);
-    let mask = request.align - 1;
+    let mask = request.align.wrapping_sub(1);
     let start = match request.from {
         From::Bottom => low.checked_add(mask)? & !mask,
         From::Top => high.checked_sub(request.len)? & !mask,
     };
     (start >= low && start.checked_add(request.len)? <= high).then_some(start)
-}
-
-/// The way from the root to the node being visited, as long as an AVL tree can be high.
-struct Path {
-    slots: [u32; MAX_HEIGHT],
-    len: usize,
-}
-
-impl Path {
-    fn new() -> Self {
-        Self { slots: [NIL; MAX_HEIGHT], len: 0 }
-    }
-
-    fn push(&mut self, slot: u32) {
-        if let Some(place) = self.slots.get_mut(self.len) {
-            *place = slot;
-            self.len += 1;
-        }
-    }
-
-    fn pop(&mut self) -> Option<u32> {
-        self.len = self.len.checked_sub(1)?;
-        self.slots.get(self.len).copied()
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use super::BlockKind;
 use crate::error::Error;
 use crate::ids::next_generation;
+use crate::table::try_push;
 
 /// "No node".
 pub(super) const NIL: u32 = u32::MAX;
@@ -111,12 +112,11 @@ impl Tree {
         if self.table.len().saturating_add(missing) >= NIL as usize {
             return Err(Error::NoMemory);
         }
-        self.table.try_reserve(missing)?;
         for _ in 0..missing {
             let slot = u32::try_from(self.table.len()).map_err(|_| Error::NoMemory)?;
-            self.table.push(Extent { next: self.vacant, ..ABSENT });
+            try_push(&mut self.table, Extent { next: self.vacant, ..ABSENT })?;
             self.vacant = slot;
-            self.vacant_count += 1;
+            self.vacant_count = self.vacant_count.saturating_add(1);
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Tree {
         let vacant = self.vacant;
         self.edit(slot, |e| *e = Extent { next: vacant, generation: e.generation, ..ABSENT });
         self.vacant = slot;
-        self.vacant_count += 1;
+        self.vacant_count = self.vacant_count.saturating_add(1);
         self.retrace(lowest_changed);
     }
 
@@ -254,7 +254,7 @@ impl Tree {
     /// Height of the right side less that of the left.
     fn lean(&self, slot: u32) -> i16 {
         let Extent { left, right, .. } = *self.get(slot);
-        i16::from(self.get(right).height) - i16::from(self.get(left).height)
+        i16::from(self.get(right).height).wrapping_sub(i16::from(self.get(left).height))
     }
 
     fn rotate_left(&mut self, slot: u32) -> u32 {
