@@ -1,2 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The device.
+//! A GPU's memory system in a process: the device blocks, usable without any transport, and the vhost-user transport.
+//!
+//! Data flows one way: a transport hands register accesses and doorbells to [`device::Gpu`]; NBIO routes them to a block;
+//! the SDMA engines fetch packets and move data through the VM hub ([`gmc`]), which translates and faults; the interrupt
+//! handler ([`ih`]) writes vectors to memory and raises the line, which the transport drains.
+
+pub mod bus;
+pub mod device;
+pub mod gmc;
+pub mod ih;
+pub mod nbio;
+pub mod regs;
+pub mod sdma;
+pub mod trace;
+pub mod vhost_user;
+pub mod vram;
+
+pub use device::{Config, Counters, Gpu, GpuError, Progress};

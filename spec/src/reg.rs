@@ -123,8 +123,9 @@ impl Block {
     pub fn find(&self, offset: u32) -> Option<(&'static Reg, u32)> {
         self.regs.iter().find_map(|reg| {
             let n = offset.checked_sub(reg.offset)?;
-            let (n, rest) = if reg.stride == 0 { (0, n) } else { (n / reg.stride, n % reg.stride) };
-            (rest == 0 && n < reg.count).then_some((*reg, n))
+            // A register that does not repeat has no stride.
+            let element = n.checked_div(reg.stride).unwrap_or(0);
+            (element < reg.count && reg.at(element) == offset).then_some((*reg, element))
         })
     }
     /// Dwords from the base to the end of the last register.

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The blocks wired together: register dispatch, doorbells, engine turns, interrupts, reset.
+//!
+//! [`Gpu`] is a plain state machine: no thread, no callback. Whoever owns it serialises calls, calls [`Gpu::run`] while
+//! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
+
+use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
+use crate::gmc::{Hub, HubId, Memory, Phys, Space};
+use crate::ih::Ih;
+use crate::nbio::{Indirect, Nbio, Route};
+use crate::sdma::work::QUANTUM;
+use crate::sdma::{Io, RegOp, Sdma, Step};
+use crate::trace::{Event, Sink, Tracer};
+use crate::vram::{Vram, VramError};
+use std::time::Duration;
+use thiserror::Error;
+use uvm_spec::{ih as ihspec, window, SDMA_INSTANCES};
+
+/// What a user chooses about the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Bytes of VRAM, a multiple of 16 MiB.
+    pub vram_size: u64,
+    /// Levels of the GPUVM page tables, 1 to 5.
+    pub levels: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { vram_size: 256 << 20, levels: 4 }
+    }
+}
+
+/// Most VRAM: what 40 bits of bus address can hold twice over.
+pub const MAX_VRAM: u64 = 1 << 39;
+
+/// Why the device cannot be made.
+#[derive(Debug, Error)]
+pub enum GpuError {
+    /// VRAM cannot be had.
+    #[error(transparent)]
+    Vram(#[from] VramError),
+    /// More VRAM than the device can address.
+    #[error("VRAM of {0} bytes: at most {MAX_VRAM}")]
+    TooMuchVram(u64),
+    /// The number of levels is out of range.
+    #[error("{0} page-table levels: 1 to 5 are possible")]
+    Levels(u32),
+}
+
+impl Config {
+    /// Refuses what no device can be.
+    pub fn validate(&self) -> Result<(), GpuError> {
+        if !(1..=5).contains(&self.levels) {
+            return Err(GpuError::Levels(self.levels));
+        }
+        if self.vram_size > MAX_VRAM {
+            return Err(GpuError::TooMuchVram(self.vram_size));
+        }
+        Ok(())
+    }
+}
+
+/// What [`Gpu::run`] left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing to do before the next register access or doorbell.
+    Idle,
+    /// Call again.
+    More,
+    /// A poll waits: call again after this time, or after the next register access or doorbell.
+    Waiting(Duration),
+}
+
+/// What the device counted since its reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Register reads from outside.
+    pub reads: u64,
+    /// Register writes from outside.
+    pub writes: u64,
+    /// Doorbells.
+    pub doorbells: u64,
+    /// SDMA packets.
+    pub packets: u64,
+    /// Bytes that SDMA copied, filled or wrote.
+    pub bytes: u64,
+    /// Interrupt vectors delivered.
+    pub interrupts: u64,
+    /// Interrupt vectors dropped.
+    pub dropped: u64,
+    /// Page faults.
+    pub faults: u64,
+}
+
+/// The device.
+pub struct Gpu {
+    config: Config,
+    memory: SystemMemory,
+    clock: Box<dyn Clock>,
+    vram: Vram,
+    nbio: Nbio,
+    gc_hub: Hub,
+    mm_hub: Hub,
+    ih: Ih,
+    sdma: [Sdma; SDMA_INSTANCES],
+    /// The instance that had the last turn.
+    turn: usize,
+    /// Vectors that the blocks raised and the IH has not taken yet.
+    vectors: Vec<ihspec::Vector>,
+    trace: Tracer,
+    counters: Counters,
+}
+
+/// Most packets of a quantum.
+const QUANTUM_STEPS: usize = 128;
+
+impl Gpu {
+    /// A device after power-on, working on `memory`.
+    pub fn new(config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Result<Self, GpuError> {
+        config.validate()?;
+        let vram = Vram::new(config.vram_size)?;
+        Ok(Self {
+            config,
+            memory,
+            clock,
+            nbio: Nbio::new(vram.size()),
+            vram,
+            gc_hub: Hub::new(HubId::Gc),
+            mm_hub: Hub::new(HubId::Mm),
+            ih: Ih::default(),
+            sdma: std::array::from_fn(Sdma::new),
+            turn: 0,
+            vectors: Vec::new(),
+            trace: Tracer::default(),
+            counters: Counters::default(),
+        })
+    }
+    /// Sends every event to `sink` from now on.
+    pub fn set_trace(&mut self, sink: Option<Box<dyn Sink>>) {
+        self.trace = Tracer::new(sink);
+    }
+    /// How it was made.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+    /// Video memory.
+    pub fn vram(&self) -> &Vram {
+        &self.vram
+    }
+    /// The system memory it works on.
+    pub fn system_memory(&self) -> &SystemMemory {
+        &self.memory
+    }
+    /// IH_RB_WPTR of `ring`.
+    pub fn ih_wptr(&self, ring: usize) -> u32 {
+        self.ih.wptr(ring)
+    }
+    /// The next edge of the interrupt line, if there is one.
+    pub fn take_interrupt(&mut self) -> Option<window::Event> {
+        self.ih.take_interrupt()
+    }
+    /// What was counted since the last reset.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            packets: self.sdma.iter().map(|s| s.packets).sum(),
+            bytes: self.sdma.iter().map(|s| s.bytes).sum(),
+            interrupts: self.ih.delivered,
+            dropped: self.ih.dropped,
+            faults: self.gc_hub.faults + self.mm_hub.faults,
+            ..self.counters
+        }
+    }
+    /// Brings every register to its reset value and stops the engines. VRAM keeps its content.
+    pub fn reset(&mut self) {
+        self.nbio.reset();
+        self.gc_hub.reset();
+        self.mm_hub.reset();
+        self.ih.reset();
+        for sdma in &mut self.sdma {
+            sdma.reset();
+        }
+        self.vectors.clear();
+        self.counters = Counters::default();
+        self.trace.record(self.clock.now(), || Event::Reset);
+    }
+
+    /// Reads the register at dword `index`; an undefined one reads as zero.
+    pub fn mmio_read(&mut self, index: u32) -> u32 {
+        self.counters.reads += 1;
+        let value = self.read(index).unwrap_or(0);
+        self.trace.record(self.clock.now(), || Event::Register { write: false, index, value });
+        value
+    }
+    /// Writes the register at dword `index`; an undefined one swallows it.
+    pub fn mmio_write(&mut self, index: u32, value: u32) {
+        self.counters.writes += 1;
+        self.trace.record(self.clock.now(), || Event::Register { write: true, index, value });
+        if self.write(index, value).is_none() {
+            log::debug!("write of {value:#x} to undefined register {index:#x}");
+        }
+    }
+    /// Rings doorbell `slot` (64 bits each).
+    pub fn doorbell(&mut self, slot: u32, value: u64) {
+        self.counters.doorbells += 1;
+        let dw = slot.saturating_mul(2);
+        let taken = match self.nbio.route(dw) {
+            #[allow(clippy::cast_possible_truncation)] // the IH's pointer is 32 bits wide
+            Route::Ih => self.ih.doorbell(dw, value as u32),
+            Route::Sdma(n) => {
+                let taken = self.sdma.get_mut(n).is_some_and(|s| s.doorbell(dw, value));
+                if !taken {
+                    let client = if n == 0 { ihspec::client::SDMA0 } else { ihspec::client::SDMA1 };
+                    let source = ihspec::source::SDMA_DOORBELL_INVALID;
+                    let data = [slot, 0, 0, 0];
+                    self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
+                    self.deliver();
+                }
+                taken
+            }
+            Route::Nobody => false,
+        };
+        if !taken {
+            log::debug!("doorbell {slot:#x} rang for nobody");
+        }
+        self.trace.record(self.clock.now(), || Event::Doorbell { slot, value, taken });
+    }
+
+    /// Gives the engines one quantum of work: bounded in packets and bytes.
+    pub fn run(&mut self) -> Progress {
+        let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
+        for _ in 0..QUANTUM_STEPS {
+            let (step, instance) = self.step();
+            self.deliver();
+            match step {
+                Step::Idle => return Progress::Idle,
+                Step::Until(due) => {
+                    let ticks = due.saturating_sub(self.clock.now());
+                    return Progress::Waiting(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / CLOCK_HZ)));
+                }
+                Step::Register(op) => self.engine_register(instance, op),
+                Step::More => {}
+            }
+            if self.sdma.iter().map(|s| s.bytes).sum::<u64>() - before >= QUANTUM {
+                break;
+            }
+        }
+        Progress::More
+    }
+    /// One step of the next instance in turn.
+    fn step(&mut self) -> (Step, usize) {
+        let memory = Memory::new(&self.vram, &self.memory);
+        let now = self.clock.now();
+        let mut wait: Option<u64> = None;
+        for i in 1..=SDMA_INSTANCES {
+            let n = (self.turn + i) % SDMA_INSTANCES;
+            let Some(sdma) = self.sdma.get_mut(n) else { continue };
+            let mut io =
+                Io { hub: &mut self.mm_hub, memory: &memory, vectors: &mut self.vectors, now, trace: &mut self.trace };
+            match sdma.step(&mut io) {
+                Step::Idle => {}
+                Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
+                step => {
+                    self.turn = n;
+                    return (step, n);
+                }
+            }
+        }
+        (wait.map_or(Step::Idle, Step::Until), 0)
+    }
+    /// A packet's register access.
+    fn engine_register(&mut self, instance: usize, op: RegOp) {
+        #[allow(clippy::cast_possible_truncation)] // 0 or 1
+        let number = instance as u8;
+        let event = |write, index, value| move || Event::EngineRegister { instance: number, write, index, value };
+        match op {
+            RegOp::Write { index, value, byte_enable } => {
+                let mask = (0..4).filter(|b| byte_enable & 1 << b != 0).fold(0, |m, b| m | 0xff << (8 * b));
+                let value = if mask == u32::MAX { value } else { self.read(index).unwrap_or(0) & !mask | value & mask };
+                self.trace.record(self.clock.now(), event(true, index, value));
+                self.write(index, value);
+            }
+            RegOp::Read { index, ring } => {
+                let value = self.read(index).unwrap_or(0);
+                self.trace.record(self.clock.now(), event(false, index, value));
+                let memory = Memory::new(&self.vram, &self.memory);
+                let mut io = Io {
+                    hub: &mut self.mm_hub,
+                    memory: &memory,
+                    vectors: &mut self.vectors,
+                    now: self.clock.now(),
+                    trace: &mut self.trace,
+                };
+                if let Some(sdma) = self.sdma.get_mut(instance) {
+                    sdma.polled(ring, value, &mut io);
+                }
+            }
+        }
+        self.deliver();
+    }
+    /// Hands raised vectors to the IH.
+    fn deliver(&mut self) {
+        if self.vectors.is_empty() {
+            return;
+        }
+        let memory = Memory::new(&self.vram, &self.memory);
+        let now = self.clock.now();
+        for vector in self.vectors.drain(..) {
+            let written = self.ih.raise(vector, now, &memory, &self.mm_hub);
+            let delivered = written.is_some();
+            self.trace.record(now, || Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
+        }
+    }
+
+    /// A register read, from outside or by a packet. None: undefined.
+    fn read(&mut self, index: u32) -> Option<u32> {
+        if let Some(indirect) = self.nbio.indirect(index) {
+            return match indirect {
+                // An indirect register that names an indirect register leads nowhere.
+                Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,
+                Indirect::Register(target) => self.read(target),
+                Indirect::Vram(addr) => {
+                    let memory = Memory::new(&self.vram, &self.memory);
+                    memory.load::<u32>(Phys { space: Space::Vram, addr: addr & !3 }).map(u32::from_le)
+                }
+            };
+        }
+        if let Some(offset) = self.mm_hub.regs().offset_of(index) {
+            return self.mm_hub.read(offset);
+        }
+        if let Some(offset) = self.gc_hub.regs().offset_of(index) {
+            return self.gc_hub.read(offset);
+        }
+        if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
+            return sdma.read(offset);
+        }
+        if let Some(offset) = self.ih.regs().offset_of(index) {
+            return self.ih.regs().read(offset).map(|r| r.0);
+        }
+        self.nbio.regs().read(index).map(|r| r.0)
+    }
+    /// A register write, from outside or by a packet. None: undefined.
+    fn write(&mut self, index: u32, value: u32) -> Option<()> {
+        if let Some(indirect) = self.nbio.indirect(index) {
+            return match indirect {
+                Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,
+                Indirect::Register(target) => self.write(target, value),
+                Indirect::Vram(addr) => {
+                    let memory = Memory::new(&self.vram, &self.memory);
+                    memory.store(Phys { space: Space::Vram, addr: addr & !3 }, value.to_le())
+                }
+            };
+        }
+        if let Some(offset) = self.mm_hub.regs().offset_of(index) {
+            return self.mm_hub.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.gc_hub.regs().offset_of(index) {
+            return self.gc_hub.write(offset, value).map(drop);
+        }
+        if let Some((sdma, offset)) = self.sdma.iter_mut().find_map(|s| s.regs().offset_of(index).map(|o| (s, o))) {
+            return sdma.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.ih.regs().offset_of(index) {
+            return self.ih.write(offset, value).map(drop);
+        }
+        self.nbio.write(index, value).map(drop)
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! An engine's reads, writes, copies and atomics by virtual address. Translation and use happen in one step, so that an
+//! address cannot go stale between them.
+
+use super::{Access, Cause, Fault, Hub, Memory, Phys};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use uvm_spec::{ih, PAGE_SIZE};
+use vm_memory::{Bytes, VolatileSlice};
+
+/// The access failed and no default page stands in: the engine stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop;
+
+/// A piece of an address range.
+enum Piece<'m> {
+    Memory(VolatileSlice<'m>),
+    /// Reads as zero, drops writes: a partially resident page, or a default page that is nowhere.
+    Nothing(usize),
+}
+
+impl Piece<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Memory(s) => s.len(),
+            Self::Nothing(n) => *n,
+        }
+    }
+}
+
+/// Memory as a client of a hub sees it.
+pub struct Vm<'a, 'm> {
+    hub: &'a mut Hub,
+    memory: &'m Memory<'m>,
+    /// The client's number in fault status.
+    cid: u32,
+    /// Where interrupts go.
+    vectors: &'a mut Vec<ih::Vector>,
+    /// A packet reports one fault a direction: a stray copy of many pages is one mistake, not a storm.
+    reported: &'a mut Reported,
+}
+
+/// Which directions of the current packet have reported a fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reported {
+    read: bool,
+    write: bool,
+}
+
+/// Zeroes to read from.
+static ZERO: [u8; 4096] = [0; 4096];
+
+impl<'a, 'm> Vm<'a, 'm> {
+    /// The client `cid`'s view through `hub`. Fault interrupts are pushed to `vectors`, one a direction in `reported`.
+    pub fn new(
+        hub: &'a mut Hub,
+        memory: &'m Memory<'m>,
+        cid: u32,
+        vectors: &'a mut Vec<ih::Vector>,
+        reported: &'a mut Reported,
+    ) -> Self {
+        Self { hub, memory, cid, vectors, reported }
+    }
+    /// The physical memory behind it.
+    pub fn memory(&self) -> &'m Memory<'m> {
+        self.memory
+    }
+
+    /// Reads `buf.len()` bytes.
+    pub fn read(&mut self, vmid: u8, va: u64, buf: &mut [u8]) -> Result<(), Stop> {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
+            let piece = self.piece(vmid, step(va, done), rest.len(), Access::Read)?;
+            let n = piece.len().min(rest.len());
+            let part = rest.get_mut(..n).ok_or(Stop)?;
+            match piece {
+                Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop)?,
+                Piece::Nothing(_) => part.fill(0),
+            }
+            done += n;
+        }
+        Ok(())
+    }
+    /// Writes `buf`.
+    pub fn write(&mut self, vmid: u8, va: u64, buf: &[u8]) -> Result<(), Stop> {
+        let mut done = 0;
+        while let Some(rest) = buf.get(done..).filter(|r| !r.is_empty()) {
+            let piece = self.piece(vmid, step(va, done), rest.len(), Access::Write)?;
+            let n = piece.len().min(rest.len());
+            if let Piece::Memory(s) = piece {
+                s.write_slice(rest.get(..n).ok_or(Stop)?, 0).map_err(|_| Stop)?;
+            }
+            done += n;
+        }
+        Ok(())
+    }
+    /// Copies `len` bytes. Where the ranges overlap the result is unspecified, as on hardware.
+    pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: usize) -> Result<(), Stop> {
+        let mut done = 0;
+        while done < len {
+            let from = self.piece(vmid, step(src, done), len - done, Access::Read)?;
+            let to = self.piece(vmid, step(dst, done), from.len(), Access::Write)?;
+            let n = from.len().min(to.len());
+            match (from, to) {
+                (Piece::Memory(from), Piece::Memory(to)) => from.copy_to_volatile_slice(to),
+                (Piece::Nothing(_), Piece::Memory(to)) => zero(&to),
+                (_, Piece::Nothing(_)) => {}
+            }
+            done += n;
+        }
+        Ok(())
+    }
+    /// Reads the dword at `va`, whose low two bits are ignored.
+    pub fn load32(&mut self, vmid: u8, va: u64) -> Result<u32, Stop> {
+        let va = va & !3;
+        match self.piece(vmid, va, 4, Access::Read)? {
+            Piece::Memory(s) => s.load(0, std::sync::atomic::Ordering::Acquire).map_err(|_| Stop),
+            Piece::Nothing(_) => Ok(0),
+        }
+    }
+    /// Writes the dword at `va`, whose low two bits are ignored, after everything before it.
+    pub fn store32(&mut self, vmid: u8, va: u64, value: u32) -> Result<(), Stop> {
+        match self.piece(vmid, va & !3, 4, Access::Write)? {
+            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop),
+            Piece::Nothing(_) => Ok(()),
+        }
+    }
+    /// Writes the quadword at `va`, whose low three bits are ignored, after everything before it.
+    pub fn store64(&mut self, vmid: u8, va: u64, value: u64) -> Result<(), Stop> {
+        match self.piece(vmid, va & !7, 8, Access::Write)? {
+            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop),
+            Piece::Nothing(_) => Ok(()),
+        }
+    }
+    /// Runs `op` on the dword at `va` (low two bits ignored), or on a zero that is then forgotten.
+    pub fn atomic32<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU32) -> R) -> Result<R, Stop> {
+        match self.piece(vmid, va & !3, 4, Access::Write)? {
+            Piece::Memory(s) => {
+                use vm_memory::VolatileMemory;
+                s.get_atomic_ref(0).map(op).map_err(|_| Stop)
+            }
+            Piece::Nothing(_) => Ok(op(&AtomicU32::new(0))),
+        }
+    }
+    /// Runs `op` on the quadword at `va` (low three bits ignored), or on a zero that is then forgotten.
+    pub fn atomic64<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU64) -> R) -> Result<R, Stop> {
+        match self.piece(vmid, va & !7, 8, Access::Write)? {
+            Piece::Memory(s) => {
+                use vm_memory::VolatileMemory;
+                s.get_atomic_ref(0).map(op).map_err(|_| Stop)
+            }
+            Piece::Nothing(_) => Ok(op(&AtomicU64::new(0))),
+        }
+    }
+
+    /// The contiguous piece at `va`, at most `len` bytes.
+    fn piece(&mut self, vmid: u8, va: u64, len: usize, access: Access) -> Result<Piece<'m>, Stop> {
+        let fault = match self.hub.translate(self.memory, vmid, va, access) {
+            Ok(t) => {
+                let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
+                let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
+                match self.memory.slice(at, len) {
+                    Some(slice) => return Ok(Piece::Memory(slice)),
+                    None => Fault { vmid, va, access, cause: Cause::Nack },
+                }
+            }
+            Err(fault) => fault,
+        };
+        self.fault(&fault, len)
+    }
+    #[cold]
+    fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
+        let handled = self.hub.handle(fault, self.cid);
+        let reported = match fault.access {
+            Access::Write => &mut self.reported.write,
+            _ => &mut self.reported.read,
+        };
+        if !std::mem::replace(reported, true) {
+            log::debug!("page fault: {fault:x?}");
+            self.vectors.extend(handled.vector);
+        }
+        let page = handled.page.ok_or(Stop)?;
+        let offset = fault.va % PAGE_SIZE;
+        let len = usize::try_from(PAGE_SIZE - offset).unwrap_or(len).min(len);
+        let at = Phys { space: page.space, addr: page.addr | offset };
+        Ok(self.memory.slice(at, len).map_or(Piece::Nothing(len), Piece::Memory))
+    }
+}
+
+fn step(va: u64, done: usize) -> u64 {
+    va.wrapping_add(done as u64)
+}
+
+fn zero(to: &VolatileSlice<'_>) {
+    let mut done = 0;
+    while done < to.len() {
+        let n = (to.len() - done).min(ZERO.len());
+        // The slice is as long as checked: this cannot fail.
+        if to.write_slice(ZERO.get(..n).unwrap_or(&[]), done).is_err() {
+            return;
+        }
+        done += n;
+    }
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Physical memory as the GPU sees it: VRAM and system memory, by offset and bus address.
+
+use crate::bus::SystemMemory;
+use crate::vram::Vram;
+use vm_memory::{
+    AtomicAccess, Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryLoadGuard, GuestMemoryMmap,
+    GuestMemoryRegion, VolatileMemory, VolatileSlice,
+};
+
+/// Which memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// Video memory; addresses are offsets in it.
+    Vram,
+    /// System memory; addresses are bus addresses.
+    System,
+}
+
+/// A physical address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Phys {
+    /// The memory.
+    pub space: Space,
+    /// Bytes from its start.
+    pub addr: u64,
+}
+
+impl Phys {
+    /// `offset` bytes on; None past the end of the number range.
+    pub fn offset(self, offset: u64) -> Option<Self> {
+        Some(Self { space: self.space, addr: self.addr.checked_add(offset)? })
+    }
+}
+
+/// A consistent view of both memories: one memory map, for the length of one operation.
+pub struct Memory<'a> {
+    vram: &'a Vram,
+    system: GuestMemoryLoadGuard<GuestMemoryMmap>,
+}
+
+impl<'a> Memory<'a> {
+    /// The view of VRAM and of what `system` maps now.
+    pub fn new(vram: &'a Vram, system: &SystemMemory) -> Self {
+        Self { vram, system: system.memory() }
+    }
+    /// The contiguous piece at `at`, at most `len` bytes; None where no memory is.
+    pub fn slice(&self, at: Phys, len: usize) -> Option<VolatileSlice<'_>> {
+        match at.space {
+            Space::Vram => self.vram.slice(at.addr, len),
+            Space::System => {
+                let (region, offset) = self.system.to_region_addr(GuestAddress(at.addr))?;
+                let rest = usize::try_from(region.len().checked_sub(offset.0)?).ok()?;
+                region.get_slice(offset, len.min(rest)).ok().filter(|s| !s.is_empty())
+            }
+        }
+    }
+    /// Reads the naturally aligned integer at `at` in one access; None where no memory is or the address is unaligned.
+    pub fn load<T: AtomicAccess>(&self, at: Phys) -> Option<T> {
+        self.slice(at, size_of::<T>())?.load(0, std::sync::atomic::Ordering::Acquire).ok()
+    }
+    /// Writes the naturally aligned integer at `at` in one access, after all before it.
+    pub fn store<T: AtomicAccess>(&self, at: Phys, value: T) -> Option<()> {
+        self.slice(at, size_of::<T>())?.store(value, 0, std::sync::atomic::Ordering::Release).ok()
+    }
+    /// Bytes of VRAM.
+    pub fn vram_size(&self) -> u64 {
+        self.vram.size()
+    }
+    /// The 32-bit atomic at `at`.
+    pub fn atomic32(&self, at: Phys, op: impl FnOnce(&std::sync::atomic::AtomicU32)) -> Option<()> {
+        self.slice(at, 4)?.get_atomic_ref(0).ok().map(op)
+    }
+    /// The 64-bit atomic at `at`.
+    pub fn atomic64(&self, at: Phys, op: impl FnOnce(&std::sync::atomic::AtomicU64)) -> Option<()> {
+        self.slice(at, 8)?.get_atomic_ref(0).ok().map(op)
+    }
+}

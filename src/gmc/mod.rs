@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The memory controller: VM hubs with their apertures and address spaces, the page-table walker, faults, and access
+//! to memory through them.
+//!
+//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `walk` (page tables) → `memory`.
+
+pub mod access;
+pub mod fault;
+pub mod hub;
+pub mod memory;
+pub mod walk;
+
+pub use access::{Stop, Vm};
+pub use fault::{Cause, Fault};
+pub use hub::{Hub, HubId};
+pub use memory::{Memory, Phys, Space};
+pub use walk::{walk, Context, Translation};
+
+/// What an access wants of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Read data.
+    Read,
+    /// Write data (atomics too).
+    Write,
+    /// Fetch instructions.
+    Execute,
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The interrupt handler: three rings of 32-byte vectors in memory, and the line that says one of them moved.
+//!
+//! The line is an edge. With RPTR_REARM it fires once and again only after the driver moved the read pointer: if there
+//! is more by then, at once. A full ring drops the new vector, or with WPTR_OVERFLOW_ENABLE overwrites the oldest and
+//! sets RB_OVERFLOW.
+
+use crate::gmc::{Access, Hub, Memory, Phys, Space};
+use crate::regs::{RegFile, Written};
+use std::collections::VecDeque;
+use uvm_spec::ih::*;
+use uvm_spec::window::Event;
+use uvm_spec::{Reg, IH_RINGS};
+
+/// Registers of one ring, by role. Fields are ring 0's: the others have the same.
+struct RingRegs {
+    cntl: &'static Reg,
+    base: &'static Reg,
+    base_hi: &'static Reg,
+    rptr: &'static Reg,
+    wptr: &'static Reg,
+    doorbell: &'static Reg,
+}
+
+const RINGS: [RingRegs; IH_RINGS] = [
+    RingRegs {
+        cntl: &IH_RB_CNTL,
+        base: &IH_RB_BASE,
+        base_hi: &IH_RB_BASE_HI,
+        rptr: &IH_RB_RPTR,
+        wptr: &IH_RB_WPTR,
+        doorbell: &IH_DOORBELL_RPTR,
+    },
+    RingRegs {
+        cntl: &IH_RB_CNTL_RING1,
+        base: &IH_RB_BASE_RING1,
+        base_hi: &IH_RB_BASE_HI_RING1,
+        rptr: &IH_RB_RPTR_RING1,
+        wptr: &IH_RB_WPTR_RING1,
+        doorbell: &IH_DOORBELL_RPTR_RING1,
+    },
+    RingRegs {
+        cntl: &IH_RB_CNTL_RING2,
+        base: &IH_RB_BASE_RING2,
+        base_hi: &IH_RB_BASE_HI_RING2,
+        rptr: &IH_RB_RPTR_RING2,
+        wptr: &IH_RB_WPTR_RING2,
+        doorbell: &IH_DOORBELL_RPTR_RING2,
+    },
+];
+
+/// The block's state.
+#[derive(Debug)]
+pub struct Ih {
+    regs: RegFile,
+    /// Per ring: the line may fire.
+    armed: [bool; IH_RINGS],
+    /// Line edges that the transport has not taken yet: at most one a ring, the last.
+    line: VecDeque<Event>,
+    /// Vectors written since reset.
+    pub delivered: u64,
+    /// Vectors dropped since reset: ring disabled, full, or nowhere.
+    pub dropped: u64,
+    /// Vectors overwritten since reset.
+    pub overwritten: u64,
+}
+
+impl Default for Ih {
+    fn default() -> Self {
+        Self {
+            regs: RegFile::new(&OSSSYS),
+            armed: [true; IH_RINGS],
+            line: VecDeque::new(),
+            delivered: 0,
+            dropped: 0,
+            overwritten: 0,
+        }
+    }
+}
+
+impl Ih {
+    /// Brings every register to its reset value and forgets pending edges.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+    /// The register file, for dispatch.
+    pub fn regs(&self) -> &RegFile {
+        &self.regs
+    }
+    /// IH_RB_WPTR of `ring`.
+    pub fn wptr(&self, ring: usize) -> u32 {
+        RINGS.get(ring).map_or(0, |r| self.regs.get(r.wptr, 0))
+    }
+    /// The next edge of the interrupt line.
+    pub fn take_interrupt(&mut self) -> Option<Event> {
+        self.line.pop_front()
+    }
+
+    /// A guest's write.
+    pub fn write(&mut self, offset: u32, value: u32) -> Option<Written> {
+        let written = self.regs.write(offset, value)?;
+        for ring in 0..IH_RINGS {
+            let Some(r) = RINGS.get(ring) else { break };
+            if written.is(r.cntl) && IH_RB_CNTL::WPTR_OVERFLOW_CLEAR.is_set(value) {
+                self.regs.set_field(r.wptr, 0, IH_RB_WPTR::RB_OVERFLOW, 0);
+            } else if written.is(r.rptr) {
+                self.acknowledge(ring);
+            }
+        }
+        Some(written)
+    }
+    /// A doorbell at dword offset `dw` of the aperture. True if it was a ring's.
+    pub fn doorbell(&mut self, dw: u32, value: u32) -> bool {
+        let hit = RINGS.iter().position(|r| {
+            let reg = self.regs.get(r.doorbell, 0);
+            IH_DOORBELL_RPTR::ENABLE.is_set(reg) && IH_DOORBELL_RPTR::OFFSET.get(reg) == dw
+        });
+        let Some((ring, r)) = hit.and_then(|i| Some((i, RINGS.get(i)?))) else { return false };
+        self.regs.set(r.rptr, 0, value & IH_RB_RPTR.writable());
+        self.acknowledge(ring);
+        true
+    }
+    /// The driver has read up to RPTR.
+    fn acknowledge(&mut self, ring: usize) {
+        let Some(r) = RINGS.get(ring) else { return };
+        if let Some(armed) = self.armed.get_mut(ring) {
+            *armed = true;
+        }
+        let offset = |reg| IH_RB_RPTR::OFFSET.get(self.regs.get(reg, 0));
+        if offset(r.rptr) != offset(r.wptr) && self.regs.field(r.cntl, 0, IH_RB_CNTL::RPTR_REARM) != 0 {
+            self.fire(ring);
+        }
+    }
+    fn fire(&mut self, ring: usize) {
+        let Some(r) = RINGS.get(ring) else { return };
+        let cntl = self.regs.get(r.cntl, 0);
+        let Some(armed) = self.armed.get_mut(ring) else { return };
+        if !IH_RB_CNTL::ENABLE_INTR.is_set(cntl) || !*armed {
+            return;
+        }
+        *armed = !IH_RB_CNTL::RPTR_REARM.is_set(cntl);
+        let wptr = self.regs.get(r.wptr, 0);
+        let Ok(number) = u32::try_from(ring) else { return };
+        self.line.retain(|e| e.ring != number);
+        self.line.push_back(Event { ring: number, wptr });
+    }
+
+    /// Writes `vector` to ring 0, stamped with the PASID of its VMID and the time, and fires the line.
+    /// Gives back the vector as written, or None if it was dropped.
+    pub fn raise(&mut self, mut vector: Vector, now: u64, memory: &Memory<'_>, hub: &Hub) -> Option<Vector> {
+        let lut = if vector.mm { &IH_VMID_LUT_MM } else { &IH_VMID_LUT };
+        vector.pasid = u16::try_from(self.regs.field(lut, u32::from(vector.vmid), IH_VMID_LUT::PASID)).unwrap_or(0);
+        vector.timestamp = now & 0xffff_ffff_ffff;
+        if self.push(0, &vector, memory, hub).is_none() {
+            self.dropped += 1;
+            log::debug!("interrupt vector dropped: {vector:x?}");
+            return None;
+        }
+        self.delivered += 1;
+        self.fire(0);
+        Some(vector)
+    }
+    fn push(&mut self, ring: usize, vector: &Vector, memory: &Memory<'_>, hub: &Hub) -> Option<()> {
+        let r = RINGS.get(ring)?;
+        let cntl = self.regs.get(r.cntl, 0);
+        // log2 of the ring's size in dwords; less than one vector is no ring.
+        let size = 4u32.checked_shl(IH_RB_CNTL::RB_SIZE.get(cntl)).filter(|&s| s >= VECTOR_BYTES)?;
+        if !IH_RB_CNTL::RB_ENABLE.is_set(cntl) {
+            return None;
+        }
+        // The pointers' registers hold 256 KiB at most.
+        let mask = (size - 1).min(IH_RB_WPTR.writable() | 3) & !(VECTOR_BYTES - 1);
+        let wptr = self.regs.get(r.wptr, 0) & mask;
+        let rptr = self.regs.get(r.rptr, 0) & mask;
+        let next = wptr.wrapping_add(VECTOR_BYTES) & mask;
+        let mut overflow = IH_RB_WPTR::RB_OVERFLOW.of(self.regs.field(r.wptr, 0, IH_RB_WPTR::RB_OVERFLOW));
+        if next == rptr {
+            if !IH_RB_CNTL::WPTR_OVERFLOW_ENABLE.is_set(cntl) {
+                return None;
+            }
+            overflow = IH_RB_WPTR::RB_OVERFLOW.of(1);
+            self.overwritten += 1;
+        }
+        let base = u64::from(self.regs.get(r.base, 0)) << 8 | u64::from(self.regs.get(r.base_hi, 0)) << 40;
+        let at = locate(cntl, base.checked_add(u64::from(wptr))?, memory, hub)?;
+        for (i, dword) in (0u64..).zip(vector.pack()) {
+            memory.store(at.offset(4 * i)?, dword.to_le())?;
+        }
+        self.regs.set(r.wptr, 0, next | overflow);
+        if ring == 0 && IH_RB_CNTL::WPTR_WRITEBACK_ENABLE.is_set(cntl) {
+            let lo = IH_RB_WPTR_ADDR_LO::ADDR.mask() & self.regs.get(&IH_RB_WPTR_ADDR_LO, 0);
+            let addr = u64::from(lo) | u64::from(self.regs.get(&IH_RB_WPTR_ADDR_HI, 0)) << 32;
+            // A write-back that goes nowhere loses no vector: the register still tells.
+            if let Some(at) = locate(cntl, addr, memory, hub) {
+                memory.store(at, (next | overflow).to_le());
+            }
+        }
+        Some(())
+    }
+}
+
+/// Where the ring's `addr` is, as its MC_SPACE says. A vector never straddles a page, so one translation does.
+fn locate(cntl: u32, addr: u64, memory: &Memory<'_>, hub: &Hub) -> Option<Phys> {
+    match IH_RB_CNTL::MC_SPACE.get(cntl) {
+        mc_space::BUS => Some(Phys { space: Space::System, addr }),
+        mc_space::GPU_VA => hub.translate(memory, 0, addr, Access::Write).ok()?.at,
+        _ => None,
+    }
+}

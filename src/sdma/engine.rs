@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! An SDMA instance: its registers, its rings, and the fetch of packets from a ring or an indirect buffer.
+
+use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
+use super::work::{Outcome, Stream, Work};
+use crate::gmc::access::Reported;
+use crate::gmc::{Hub, Memory, Stop, Vm};
+use crate::regs::{RegFile, Written};
+use crate::trace::{Event, Tracer};
+use uvm_spec::sdma::*;
+use uvm_spec::{hub::cid, ih, Block};
+
+/// A register access that a packet makes; the device carries it out between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the packet's")]
+pub enum RegOp {
+    /// SRBM_WRITE: `byte_enable` has a bit per byte.
+    Write { index: u32, value: u32, byte_enable: u32 },
+    /// POLL_REGMEM: the value goes to [`Sdma::polled`] with this ring number.
+    Read { index: u32, ring: usize },
+}
+
+/// What a step left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// No ring has anything to do.
+    Idle,
+    /// A piece was done; there may be more.
+    More,
+    /// Every ring with work waits, this one until then (reference clock).
+    Until(u64),
+    /// A register access is wanted.
+    Register(RegOp),
+}
+
+/// What an engine works with during a step.
+pub struct Io<'a, 'm> {
+    /// The hub that translates.
+    pub hub: &'a mut Hub,
+    /// Both memories.
+    pub memory: &'m Memory<'m>,
+    /// Where interrupt vectors go.
+    pub vectors: &'a mut Vec<ih::Vector>,
+    /// Reference clock.
+    pub now: u64,
+    /// Where events go.
+    pub trace: &'a mut Tracer,
+}
+
+/// An indirect buffer in execution; sizes and positions in dwords.
+#[derive(Clone, Copy, Debug)]
+struct Ib {
+    vmid: u8,
+    base: u64,
+    dwords: u32,
+    pos: u32,
+}
+
+/// A ring's state beyond its registers.
+#[derive(Debug, Default)]
+struct Ring {
+    /// Write pointer taken over from the registers or a doorbell, bytes.
+    wptr: u64,
+    /// Where the ring goes on after the packet in execution, bytes.
+    next: u64,
+    ib: Option<Ib>,
+    work: Option<Work>,
+    /// Position in the indirect buffer after the packet in execution, dwords.
+    ib_next: u32,
+    exception: u32,
+    reported: Reported,
+}
+
+/// An instance.
+#[derive(Debug)]
+pub struct Sdma {
+    number: usize,
+    regs: RegFile,
+    rings: [Ring; RINGS as usize],
+    /// The ring that had the last turn.
+    turn: usize,
+    /// Offset of the settable time stamp from the reference clock.
+    timestamp: u64,
+    /// Packets executed since reset.
+    pub packets: u64,
+    /// Bytes copied, filled or written since reset.
+    pub bytes: u64,
+}
+
+/// Why a ring stops: an exception code.
+struct Exception(u32);
+
+impl From<Stop> for Exception {
+    fn from(_: Stop) -> Self {
+        Self(exception::FAULT)
+    }
+}
+
+const ILLEGAL: Exception = Exception(exception::ILLEGAL);
+
+impl Sdma {
+    /// Instance `number`, after reset.
+    pub fn new(number: usize) -> Self {
+        let block: &'static Block = if number == 0 { &SDMA0 } else { &SDMA1 };
+        Self {
+            number,
+            regs: RegFile::new(block),
+            rings: Default::default(),
+            turn: 0,
+            timestamp: 0,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+    /// Brings every register to its reset value and drops all work.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.number);
+    }
+    /// The register file, for dispatch.
+    pub fn regs(&self) -> &RegFile {
+        &self.regs
+    }
+
+    /// A guest's read.
+    pub fn read(&self, offset: u32) -> Option<u32> {
+        let (value, reg, n) = self.regs.read(offset)?;
+        Some(match reg.offset {
+            o if o == STATUS_REG.offset => self.status(),
+            o if o == CONTEXT_STATUS.offset => self.context_status(n),
+            _ => value,
+        })
+    }
+    /// A guest's write.
+    pub fn write(&mut self, offset: u32, value: u32) -> Option<Written> {
+        let was_enabled = |s: &Self, n| s.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0;
+        let before = self.regs.find(offset).is_some_and(|(r, n)| r.offset == RB_CNTL.offset && was_enabled(self, n));
+        let written = self.regs.write(offset, value)?;
+        let n = written.element;
+        let minor = |s: &Self| s.regs.field(&MINOR_PTR_UPDATE, n, MINOR_PTR_UPDATE::ENABLE) != 0;
+        if written.is(&RB_CNTL) && before != was_enabled(self, n) {
+            // A ring that is switched starts from its registers, without what it was doing and without an exception.
+            let wptr = self.wide(&RB_WPTR, &RB_WPTR_HI, n);
+            if let Some(ring) = self.rings.get_mut(n as usize) {
+                *ring = Ring { wptr, ..Ring::default() };
+            }
+        } else if (written.is(&RB_WPTR) || written.is(&MINOR_PTR_UPDATE)) && !minor(self) {
+            self.take_wptr(n);
+        }
+        Some(written)
+    }
+    /// A doorbell at dword offset `dw` of the aperture. True if it was a ring's.
+    #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
+    pub fn doorbell(&mut self, dw: u32, value: u64) -> bool {
+        let hit = (0..RINGS).find(|&n| {
+            self.regs.field(&DOORBELL, n, DOORBELL::ENABLE) != 0
+                && self.regs.field(&DOORBELL_OFFSET, n, DOORBELL_OFFSET::OFFSET) == dw
+        });
+        let Some(n) = hit else { return false };
+        self.regs.set_field(&DOORBELL, n, DOORBELL::CAPTURED, 1);
+        self.regs.set(&RB_WPTR, n, value as u32);
+        self.regs.set(&RB_WPTR_HI, n, (value >> 32) as u32);
+        self.take_wptr(n);
+        true
+    }
+    fn take_wptr(&mut self, n: u32) {
+        let wptr = self.wide(&RB_WPTR, &RB_WPTR_HI, n) & !3;
+        if let Some(ring) = self.rings.get_mut(n as usize) {
+            ring.wptr = wptr;
+        }
+    }
+    fn wide(&self, low: &uvm_spec::Reg, high: &uvm_spec::Reg, n: u32) -> u64 {
+        u64::from(self.regs.get(low, n)) | u64::from(self.regs.get(high, n)) << 32
+    }
+    fn rptr(&self, n: u32) -> u64 {
+        self.wide(&RB_RPTR, &RB_RPTR_HI, n) & !3
+    }
+    #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
+    fn set_rptr(&mut self, n: u32, rptr: u64) {
+        self.regs.set(&RB_RPTR, n, rptr as u32);
+        self.regs.set(&RB_RPTR_HI, n, (rptr >> 32) as u32);
+    }
+
+    /// Whether ring `n` has something to do.
+    fn runnable(&self, n: u32) -> bool {
+        let Some(ring) = self.rings.get(n as usize) else { return false };
+        self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) == 0
+            && self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0
+            && ring.exception == exception::NONE
+            && (ring.work.is_some() || ring.ib.is_some() || ring.wptr != self.rptr(n))
+    }
+    fn status(&self) -> u32 {
+        let empty = (0..RINGS).all(|n| !self.runnable(n));
+        use STATUS_REG as S;
+        let bits = [S::IDLE, S::RB_EMPTY, S::RB_CMD_IDLE, S::IB_CMD_IDLE];
+        S::REG_IDLE.of(1) | if empty { bits.iter().map(|f| f.mask()).sum() } else { 0 }
+    }
+    fn context_status(&self, n: u32) -> u32 {
+        let exception = self.rings.get(n as usize).map_or(0, |r| r.exception);
+        CONTEXT_STATUS::IDLE.of(u32::from(!self.runnable(n))) | CONTEXT_STATUS::EXCEPTION.of(exception)
+    }
+
+    /// Gives the next ring in turn a step: one packet, or one piece of a long one.
+    pub fn step(&mut self, io: &mut Io<'_, '_>) -> Step {
+        let mut wait: Option<u64> = None;
+        for i in 1..=self.rings.len() {
+            let ring = (self.turn + i) % self.rings.len();
+            let Ok(n) = u32::try_from(ring) else { continue };
+            if !self.runnable(n) {
+                continue;
+            }
+            match self.step_ring(ring, n, io) {
+                Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
+                Step::Idle => {}
+                step => {
+                    self.turn = ring;
+                    return step;
+                }
+            }
+        }
+        wait.map_or(Step::Idle, Step::Until)
+    }
+    /// The register that ring `ring`'s poll wanted holds `value`.
+    pub fn polled(&mut self, ring: usize, value: u32, io: &mut Io<'_, '_>) {
+        let Some(work) = self.rings.get_mut(ring).and_then(|r| r.work.as_mut()) else { return };
+        let outcome = work.polled(value, io.now);
+        if let Ok(n) = u32::try_from(ring) {
+            self.settle(ring, n, outcome, io);
+        }
+    }
+
+    fn step_ring(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Step {
+        let outcome = match self.work(ring, n, io) {
+            Ok(None) => match self.fetch(ring, n, io) {
+                Ok(step) => return step,
+                Err(e) => Err(e),
+            },
+            Ok(Some(outcome)) => Ok(outcome),
+            Err(e) => Err(e),
+        };
+        match outcome {
+            Ok(outcome) => self.settle(ring, n, outcome, io),
+            Err(Exception(code)) => {
+                self.stop(ring, n, code, io);
+                Step::More
+            }
+        }
+    }
+    /// Advances the packet in execution, if there is one.
+    fn work(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Option<Outcome>, Exception> {
+        let (cid, vmid) = (self.cid(), self.vmid(n));
+        let Some(state) = self.rings.get_mut(ring) else { return Ok(None) };
+        let Some(work) = state.work.as_mut() else { return Ok(None) };
+        let vmid = state.ib.map_or(vmid, |ib| ib.vmid);
+        let mut preop = None;
+        let mut found = 0;
+        let mut vm = Vm::new(io.hub, io.memory, cid, io.vectors, &mut state.reported);
+        let outcome = work.advance(&mut vm, vmid, io.now, &mut found, &mut self.bytes)?;
+        if let Work::Atomic { packet: Packet::Atomic { returns: true, .. }, .. } = work {
+            preop = Some(found);
+        }
+        if let (Some(found), Outcome::Done) = (preop, outcome) {
+            #[allow(clippy::cast_possible_truncation)] // two dwords of one value
+            let (low, high) = (found as u32, (found >> 32) as u32);
+            self.regs.set(&ATOMIC_PREOP_LO, 0, low);
+            self.regs.set(&ATOMIC_PREOP_HI, 0, high);
+        }
+        Ok(Some(outcome))
+    }
+    fn settle(&mut self, ring: usize, n: u32, outcome: Outcome, io: &mut Io<'_, '_>) -> Step {
+        match outcome {
+            Outcome::More => return Step::More,
+            Outcome::Until(due) => return Step::Until(due),
+            Outcome::NeedRegister(index) => return Step::Register(RegOp::Read { index, ring }),
+            Outcome::TimedOut => self.interrupt(n, ih::source::SDMA_POLL_TIMEOUT, 0, io),
+            Outcome::Done => {}
+        }
+        self.complete(ring, n, io);
+        Step::More
+    }
+    /// The packet in execution is done: on to the next one.
+    fn complete(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) {
+        self.packets += 1;
+        let Some(state) = self.rings.get_mut(ring) else { return };
+        state.work = None;
+        state.reported = Reported::default();
+        if let Some(ib) = state.ib.as_mut() {
+            ib.pos = state.ib_next;
+            if ib.pos < ib.dwords {
+                let (pos, left) = (ib.pos, ib.dwords - ib.pos);
+                self.regs.set(&IB_OFFSET, n, pos << 2);
+                self.regs.set(&IB_RPTR, n, pos << 2);
+                self.regs.set(&IB_SIZE, n, left);
+                return;
+            }
+            state.ib = None;
+            self.regs.set(&IB_SIZE, n, 0);
+        }
+        let next = state.next;
+        self.set_rptr(n, next);
+        self.write_back_rptr(ring, n, next, io);
+    }
+    fn write_back_rptr(&mut self, ring: usize, n: u32, rptr: u64, io: &mut Io<'_, '_>) {
+        if self.regs.field(&RB_CNTL, n, RB_CNTL::RPTR_WRITEBACK_ENABLE) == 0 {
+            return;
+        }
+        let addr = self.wide(&RB_RPTR_ADDR_LO, &RB_RPTR_ADDR_HI, n) & !3;
+        let (cid, vmid) = (self.cid(), self.vmid(n));
+        let Some(state) = self.rings.get_mut(ring) else { return };
+        let mut vm = Vm::new(io.hub, io.memory, cid, io.vectors, &mut state.reported);
+        // A write-back that goes nowhere is a fault of its own; the ring goes on.
+        let _ = if addr % 8 == 0 { vm.store64(vmid, addr, rptr) } else { vm.write(vmid, addr, &rptr.to_le_bytes()) };
+        state.reported = Reported::default();
+    }
+
+    /// Fetches, decodes and starts the next packet.
+    fn fetch(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Step, Exception> {
+        let rptr = self.rptr(n);
+        let size = 4u64 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40);
+        let base = u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40;
+        let (cid, ring_vmid) = (self.cid(), self.vmid(n));
+        let Some(state) = self.rings.get_mut(ring) else { return Ok(Step::Idle) };
+        let (vmid, left) = match state.ib {
+            Some(ib) => (ib.vmid, ib.dwords - ib.pos.min(ib.dwords)),
+            None => {
+                // More than a ring's worth ahead: the pointer went backwards or is garbage.
+                let ahead = state.wptr.wrapping_sub(rptr);
+                if ahead > size {
+                    return Err(ILLEGAL);
+                }
+                (ring_vmid, u32::try_from(ahead / 4).map_err(|_| ILLEGAL)?)
+            }
+        };
+        let stream = match state.ib {
+            Some(ib) => Stream { vmid, base: ib.base, offset: 4 * u64::from(ib.pos), ring: None },
+            None => Stream { vmid, base, offset: rptr, ring: Some(size) },
+        };
+        let mut vm = Vm::new(io.hub, io.memory, cid, io.vectors, &mut state.reported);
+        // The header is read first, the rest once its length is known; each dword once.
+        let mut raw = [0u8; 4 * MAX_FIXED];
+        let (head, body) = raw.split_at_mut(4);
+        stream.read(&mut vm, head)?;
+        let header = u32::from_le_bytes(*head.first_chunk().ok_or(ILLEGAL)?);
+        let fixed = fixed_dwords(header).map_err(|_| ILLEGAL)?;
+        let fixed_len = u32::try_from(fixed).map_err(|_| ILLEGAL)?;
+        if fixed_len > left {
+            return Err(ILLEGAL);
+        }
+        stream.skip(4).read(&mut vm, body.get_mut(..4 * (fixed - 1)).ok_or(ILLEGAL)?)?;
+        let mut dw = [0u32; MAX_FIXED];
+        for (slot, bytes) in dw.iter_mut().zip(raw.chunks_exact(4)) {
+            *slot = u32::from_le_bytes(*bytes.first_chunk().ok_or(ILLEGAL)?);
+        }
+        let packet = decode(&dw).map_err(|_| ILLEGAL)?;
+        let len = match packet {
+            Packet::Nop { skip } => 1 + skip,
+            Packet::Write { dwords, .. } => fixed_len + dwords,
+            _ => fixed_len,
+        };
+        if len > left {
+            return Err(ILLEGAL);
+        }
+        if io.trace.full() {
+            let indirect = state.ib.is_some();
+            let at = stream.base.wrapping_add(stream.offset & stream.ring.map_or(u64::MAX, |size| size - 1));
+            #[allow(clippy::cast_possible_truncation)] // an instance and a ring number
+            let (instance, ring) = (self.number as u8, n as u8);
+            io.trace.record(io.now, || Event::Packet {
+                instance,
+                ring,
+                vmid,
+                indirect,
+                at,
+                dwords: dw.get(..fixed).unwrap_or(&dw).to_vec(),
+            });
+        }
+        let mut skip = 0;
+        let mut step = Step::More;
+        match packet {
+            Packet::Nop { .. } => {}
+            Packet::Indirect { .. } if state.ib.is_some() => return Err(Exception(exception::NESTED_IB)),
+            Packet::Indirect { vmid, base, dwords } => {
+                if self.regs.field(&IB_CNTL, n, IB_CNTL::IB_ENABLE) == 0 {
+                    return Err(ILLEGAL);
+                }
+                state.next = rptr.wrapping_add(4 * u64::from(len));
+                if dwords > 0 {
+                    state.ib = Some(Ib { vmid, base, dwords, pos: 0 });
+                    self.packets += 1;
+                    self.show_ib(n, base, dwords);
+                    return Ok(Step::More);
+                }
+            }
+            Packet::Write { dst, dwords } => {
+                let data = stream.skip(4 * u64::from(fixed_len));
+                state.work = Some(Work::Write { data, dst, dwords, done: 0 });
+            }
+            Packet::Fence { addr, value } => vm.store32(vmid, addr, value)?,
+            Packet::CondExe { addr, reference, dwords } => {
+                if vm.load32(vmid, addr)? != reference {
+                    skip = dwords;
+                }
+            }
+            Packet::TimestampSet { value } => self.timestamp = value.wrapping_sub(io.now),
+            Packet::TimestampGet { addr, global } => {
+                let offset = if global { 0 } else { self.timestamp };
+                vm.store64(vmid, addr, io.now.wrapping_add(offset))?;
+            }
+            Packet::Trap { context } => {
+                if self.regs.field(&CNTL, 0, CNTL::TRAP_ENABLE) != 0 {
+                    self.interrupt(n, ih::source::SDMA_TRAP, context, io);
+                }
+            }
+            Packet::RegWrite { index, value, byte_enable } => {
+                step = Step::Register(RegOp::Write { index, value, byte_enable });
+            }
+            _ => state.work = Work::new(packet),
+        }
+        let len = len.saturating_add(skip).min(left);
+        let Some(state) = self.rings.get_mut(ring) else { return Ok(Step::Idle) };
+        match state.ib {
+            Some(ib) => state.ib_next = ib.pos + len,
+            None => state.next = rptr.wrapping_add(4 * u64::from(len)),
+        }
+        if state.work.is_none() {
+            self.complete(ring, n, io);
+        }
+        Ok(step)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // two dwords of one address
+    fn show_ib(&mut self, n: u32, base: u64, dwords: u32) {
+        self.regs.set(&IB_BASE_LO, n, base as u32);
+        self.regs.set(&IB_BASE_HI, n, (base >> 32) as u32);
+        self.regs.set(&IB_SIZE, n, dwords);
+        self.regs.set(&IB_OFFSET, n, 0);
+        self.regs.set(&IB_RPTR, n, 0);
+    }
+    /// The ring stops on the packet at its read pointer.
+    fn stop(&mut self, ring: usize, n: u32, code: u32, io: &mut Io<'_, '_>) {
+        let rptr = self.rptr(n);
+        log::warn!(
+            "SDMA{} {} stopped at RPTR {rptr:#x}: {}",
+            self.number,
+            RING_NAMES.get(ring).copied().unwrap_or("?"),
+            match code {
+                exception::ILLEGAL => "illegal packet",
+                exception::FAULT => "page fault without a default page",
+                _ => "indirect buffer inside an indirect buffer",
+            }
+        );
+        if let Some(state) = self.rings.get_mut(ring) {
+            state.exception = code;
+            state.work = None;
+            state.reported = Reported::default();
+        }
+        self.interrupt(n, ih::source::SDMA_ILLEGAL_INST, code, io);
+    }
+    #[allow(clippy::cast_possible_truncation)] // a ring number, a VMID
+    fn interrupt(&self, n: u32, source: u8, data: u32, io: &mut Io<'_, '_>) {
+        let vmid = self.rings.get(n as usize).and_then(|r| r.ib).map_or(self.vmid(n), |ib| ib.vmid);
+        io.vectors.push(ih::Vector {
+            client: if self.number == 0 { ih::client::SDMA0 } else { ih::client::SDMA1 },
+            source,
+            ring: n as u8,
+            vmid,
+            mm: true,
+            data: [data, 0, 0, 0],
+            ..ih::Vector::default()
+        });
+    }
+    /// GFX and PAGE rings run in VMID 0.
+    fn vmid(&self, n: u32) -> u8 {
+        match n {
+            0 | 1 => 0,
+            _ => u8::try_from(self.regs.field(&RB_CNTL, n, RB_CNTL::RB_VMID)).unwrap_or(0),
+        }
+    }
+    fn cid(&self) -> u32 {
+        if self.number == 0 {
+            cid::SDMA0
+        } else {
+            cid::SDMA1
+        }
+    }
+}
