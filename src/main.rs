@@ -1,3 +1,159 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The backend program.
-fn main() {}
+//! The backend program: command line, the process's own event loop, exit status.
+
+mod cli;
+
+use anyhow::{bail, Context};
+use clap::Parser;
+use cli::{Cli, Command, Serve, TraceCommand};
+use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use vhost_device_uvm::bus::{RealClock, SystemMemory};
+use vhost_device_uvm::trace::{self, FileSink, Sink};
+use vhost_device_uvm::vhost_user::{Server, Socket};
+use vhost_device_uvm::{Config, Gpu};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::signal;
+
+/// What `--print-capabilities` prints. QEMU's schema of backend programs has no type for a device like this one, and one
+/// of its types would make management software start us as that: a type of our own says that it should not.
+const CAPABILITIES: &str = r#"{"type": "uvm", "features": []}"#;
+
+fn main() -> ExitCode {
+    if cli::wants_capabilities() {
+        println!("{CAPABILITIES}");
+        return ExitCode::SUCCESS;
+    }
+    let cli = Cli::parse();
+    let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    if let Some(level) = cli.serve.log_level {
+        logger.filter_level(level);
+    }
+    logger.init();
+    let result = match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Trace(TraceCommand::Decode { file })) => decode(&file),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("vhost-device-uvm: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &Serve) -> anyhow::Result<()> {
+    // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
+    let signals = block_signals().context("cannot watch for signals")?;
+    check_memory(args.vram)?;
+    let config = Config { vram_size: args.vram, levels: args.levels };
+    config.validate()?;
+    let trace = match &args.trace {
+        Some(path) => Some(Box::new(FileSink::create(path).context("cannot trace")?) as Box<dyn Sink>),
+        None => None,
+    };
+    let memory = SystemMemory::new(GuestMemoryMmap::new());
+    let mut gpu = Gpu::new(config, memory.clone(), Box::new(RealClock::default()))?;
+    gpu.set_trace(trace);
+
+    // The name is removed when this function ends.
+    let (socket, _name) = match (&args.socket_path, args.fd) {
+        (Some(path), None) => Socket::bind(path).map(|(socket, name)| (socket, Some(name)))?,
+        (None, Some(fd)) => (Socket::inherit(fd)?, None),
+        _ => bail!("either --socket-path or --fd is needed"),
+    };
+    let server = Server::start(gpu, &config, memory, socket)?;
+    match &args.socket_path {
+        Some(path) => log::info!("{} MiB of VRAM; waiting for QEMU on {}", args.vram >> 20, path.display()),
+        None => log::info!("{} MiB of VRAM; serving an inherited socket", args.vram >> 20),
+    }
+
+    let over = Arc::new(AtomicBool::new(false));
+    let mut events = EventManager::<Box<dyn MutEventSubscriber>>::new()?;
+    events.add_subscriber(Box::new(Signals { file: signals, over: Arc::clone(&over) }));
+    let finished = server.finished().try_clone().context("cannot watch for the session's end")?;
+    events.add_subscriber(Box::new(Finished { event: finished, over: Arc::clone(&over) }));
+    while !over.load(Ordering::Relaxed) {
+        events.run().context("the event loop failed")?;
+    }
+    server.shut_down();
+    server.outcome().unwrap_or(Ok(())).map_err(Into::into)
+}
+
+/// VRAM is memory of this machine, if only as far as the guest uses it.
+fn check_memory(vram: u64) -> anyhow::Result<()> {
+    let info = std::fs::read_to_string("/proc/meminfo").context("cannot tell how much memory the machine has")?;
+    let total =
+        info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let total = total.context("cannot tell how much memory the machine has")?.saturating_mul(1024);
+    if vram > total {
+        bail!("{} MiB of VRAM are more than the machine's memory of {} MiB", vram >> 20, total >> 20);
+    }
+    Ok(())
+}
+
+fn decode(file: &std::path::Path) -> anyhow::Result<()> {
+    let events = trace::decode_file(file, &mut std::io::stdout().lock())?;
+    log::info!("{events} events");
+    Ok(())
+}
+
+/// SIGTERM and SIGINT as a file to poll.
+#[allow(unsafe_code, reason = "signalfd has no safe wrapper in std")]
+fn block_signals() -> anyhow::Result<File> {
+    let numbers = [libc::SIGTERM, libc::SIGINT];
+    for number in numbers {
+        signal::block_signal(number).map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    }
+    let set = signal::create_sigset(&numbers)?;
+    // SAFETY: `set` is an initialised signal set; -1 asks for a new descriptor.
+    let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    // SAFETY: the kernel just gave us this descriptor and nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Ends the loop at a signal.
+struct Signals {
+    file: File,
+    over: Arc<AtomicBool>,
+}
+
+impl MutEventSubscriber for Signals {
+    fn process(&mut self, _: Events, _: &mut EventOps) {
+        log::info!("ending at a signal");
+        self.over.store(true, Ordering::Relaxed);
+    }
+    fn init(&mut self, ops: &mut EventOps) {
+        watch(ops, &self.file);
+    }
+}
+
+/// Ends the loop when the session is over.
+struct Finished {
+    event: vmm_sys_util::eventfd::EventFd,
+    over: Arc<AtomicBool>,
+}
+
+impl MutEventSubscriber for Finished {
+    fn process(&mut self, _: Events, _: &mut EventOps) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+    fn init(&mut self, ops: &mut EventOps) {
+        watch(ops, &self.event);
+    }
+}
+
+fn watch(ops: &mut EventOps, file: &impl AsRawFd) {
+    if let Err(e) = ops.add(Events::new(file, EventSet::IN)) {
+        log::error!("cannot watch a file: {e}");
+    }
+}
