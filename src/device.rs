@@ -5,7 +5,7 @@
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
-use crate::gmc::{Hub, HubId, Memory, Phys, Space};
+use crate::gmc::{Fault, Hub, HubId, Memory, Phys, Space, TlbSizes};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
@@ -14,7 +14,7 @@ use crate::trace::{Event, Sink, Tracer};
 use crate::vram::{Vram, VramError};
 use std::time::Duration;
 use thiserror::Error;
-use uvm_spec::{ih as ihspec, window, SDMA_INSTANCES};
+use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
 
 /// What a user chooses about the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +23,21 @@ pub struct Config {
     pub vram_size: u64,
     /// Levels of the GPUVM page tables, 1 to 5.
     pub levels: u32,
+    /// Entries of the translation caches.
+    pub tlb: TlbSizes,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vram_size: 256 << 20, levels: 4 }
+        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default() }
     }
 }
 
 /// Most VRAM: what 40 bits of bus address can hold twice over.
 pub const MAX_VRAM: u64 = 1 << 39;
+
+/// Most entries of a translation cache.
+pub const MAX_TLB: usize = 1 << 20;
 
 /// Why the device cannot be made.
 #[derive(Debug, Error)]
@@ -46,6 +51,9 @@ pub enum GpuError {
     /// The number of levels is out of range.
     #[error("{0} page-table levels: 1 to 5 are possible")]
     Levels(u32),
+    /// A translation cache has no or too many entries.
+    #[error("a TLB of {0} entries: 1 to {MAX_TLB} are possible")]
+    Tlb(usize),
 }
 
 impl Config {
@@ -53,6 +61,11 @@ impl Config {
     pub fn validate(&self) -> Result<(), GpuError> {
         if !(1..=5).contains(&self.levels) {
             return Err(GpuError::Levels(self.levels));
+        }
+        for entries in [self.tlb.l1, self.tlb.l2] {
+            if !(1..=MAX_TLB).contains(&entries) {
+                return Err(GpuError::Tlb(entries));
+            }
         }
         if self.vram_size > MAX_VRAM {
             return Err(GpuError::TooMuchVram(self.vram_size));
@@ -89,8 +102,12 @@ pub struct Counters {
     pub interrupts: u64,
     /// Interrupt vectors dropped.
     pub dropped: u64,
-    /// Page faults.
+    /// Page faults; one that is retried counts each time.
     pub faults: u64,
+    /// Translations that a cache held, L1 or L2.
+    pub tlb_hits: u64,
+    /// Page-table walks.
+    pub walks: u64,
 }
 
 /// The device.
@@ -108,10 +125,14 @@ pub struct Gpu {
     turn: usize,
     /// Vectors that the blocks raised and the IH has not taken yet.
     vectors: Vec<ihspec::Vector>,
+    /// Faults whose access waits and which the IH has not taken yet.
+    retries: Vec<Fault>,
     trace: Tracer,
     counters: Counters,
 }
 
+/// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
+const RETRY_TICKS: u64 = CLOCK_HZ / 10_000;
 /// Most packets of a quantum.
 const QUANTUM_STEPS: usize = 128;
 
@@ -126,12 +147,13 @@ impl Gpu {
             clock,
             nbio: Nbio::new(vram.size()),
             vram,
-            gc_hub: Hub::new(HubId::Gc),
-            mm_hub: Hub::new(HubId::Mm),
+            gc_hub: Hub::new(HubId::Gc, config.levels, config.tlb),
+            mm_hub: Hub::new(HubId::Mm, config.levels, config.tlb),
             ih: Ih::default(),
             sdma: std::array::from_fn(Sdma::new),
             turn: 0,
             vectors: Vec::new(),
+            retries: Vec::new(),
             trace: Tracer::default(),
             counters: Counters::default(),
         })
@@ -168,6 +190,11 @@ impl Gpu {
             interrupts: self.ih.delivered,
             dropped: self.ih.dropped,
             faults: self.gc_hub.faults + self.mm_hub.faults,
+            tlb_hits: {
+                let (l1, l2) = self.mm_hub.caches();
+                l1.iter().map(|t| t.hits).sum::<u64>() + l2.hits
+            },
+            walks: self.mm_hub.walks,
             ..self.counters
         }
     }
@@ -181,6 +208,7 @@ impl Gpu {
             sdma.reset();
         }
         self.vectors.clear();
+        self.retries.clear();
         self.counters = Counters::default();
         self.trace.record(self.clock.now(), || Event::Reset);
     }
@@ -206,7 +234,11 @@ impl Gpu {
         let dw = slot.saturating_mul(2);
         let taken = match self.nbio.route(dw) {
             #[allow(clippy::cast_possible_truncation)] // the IH's pointer is 32 bits wide
-            Route::Ih => self.ih.doorbell(dw, value as u32),
+            Route::Ih => {
+                let rang = self.ih.doorbell(dw, value as u32);
+                self.wake(rang.flatten());
+                rang.is_some()
+            }
             Route::Sdma(n) => {
                 let taken = self.sdma.get_mut(n).is_some_and(|s| s.doorbell(dw, value));
                 if !taken {
@@ -251,12 +283,20 @@ impl Gpu {
     fn step(&mut self) -> (Step, usize) {
         let memory = Memory::new(&self.vram, &self.memory);
         let now = self.clock.now();
+        let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
         for i in 1..=SDMA_INSTANCES {
             let n = (self.turn + i) % SDMA_INSTANCES;
             let Some(sdma) = self.sdma.get_mut(n) else { continue };
-            let mut io =
-                Io { hub: &mut self.mm_hub, memory: &memory, vectors: &mut self.vectors, now, trace: &mut self.trace };
+            let mut io = Io {
+                hub: &mut self.mm_hub,
+                memory: &memory,
+                vectors: &mut self.vectors,
+                retries: &mut self.retries,
+                now,
+                retry_due,
+                trace: &mut self.trace,
+            };
             match sdma.step(&mut io) {
                 Step::Idle => {}
                 Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
@@ -288,6 +328,8 @@ impl Gpu {
                     hub: &mut self.mm_hub,
                     memory: &memory,
                     vectors: &mut self.vectors,
+                    retries: &mut self.retries,
+                    retry_due: None,
                     now: self.clock.now(),
                     trace: &mut self.trace,
                 };
@@ -300,7 +342,7 @@ impl Gpu {
     }
     /// Hands raised vectors to the IH.
     fn deliver(&mut self) {
-        if self.vectors.is_empty() {
+        if self.vectors.is_empty() && self.retries.is_empty() {
             return;
         }
         let memory = Memory::new(&self.vram, &self.memory);
@@ -309,6 +351,29 @@ impl Gpu {
             let written = self.ih.raise(vector, now, &memory, &self.mm_hub);
             let delivered = written.is_some();
             self.trace.record(now, || Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
+        }
+        for fault in self.retries.drain(..) {
+            let vector = self.mm_hub.vector(&fault);
+            if let Some(written) = self.ih.raise_retry(&fault, vector, now, &memory, &self.mm_hub) {
+                self.trace.record(now, || Event::Interrupt { vector: written.pack(), delivered: true });
+            }
+        }
+    }
+
+    /// Lets rings go on that wait for a page: all that wait for the page of an `answered` CAM entry or in an
+    /// invalidated address space; and where the driver made room, those whose fault it may never have seen.
+    fn wake(&mut self, answered: Option<(u8, u64)>) {
+        let invalidated = self.mm_hub.take_invalidated();
+        let room = self.ih.take_room();
+        if answered.is_none() && invalidated == 0 && !room {
+            return;
+        }
+        for sdma in &mut self.sdma {
+            sdma.wake(|f| {
+                answered == Some((f.vmid, f.va >> PAGE_SHIFT))
+                    || invalidated & 1 << f.vmid != 0
+                    || room && !self.ih.knows(f)
+            });
         }
     }
 
@@ -335,7 +400,7 @@ impl Gpu {
             return sdma.read(offset);
         }
         if let Some(offset) = self.ih.regs().offset_of(index) {
-            return self.ih.regs().read(offset).map(|r| r.0);
+            return self.ih.read(offset);
         }
         self.nbio.regs().read(index).map(|r| r.0)
     }
@@ -352,7 +417,9 @@ impl Gpu {
             };
         }
         if let Some(offset) = self.mm_hub.regs().offset_of(index) {
-            return self.mm_hub.write(offset, value).map(drop);
+            let written = self.mm_hub.write(offset, value).map(drop);
+            self.wake(None);
+            return written;
         }
         if let Some(offset) = self.gc_hub.regs().offset_of(index) {
             return self.gc_hub.write(offset, value).map(drop);
@@ -361,7 +428,9 @@ impl Gpu {
             return sdma.write(offset, value).map(drop);
         }
         if let Some(offset) = self.ih.regs().offset_of(index) {
-            return self.ih.write(offset, value).map(drop);
+            let answered = self.ih.write(offset, value)?;
+            self.wake(answered);
+            return Some(());
         }
         self.nbio.write(index, value).map(drop)
     }

@@ -30,7 +30,7 @@ registers! {
     IH_RB_WPTR_ADDR_LO = "IH_RB_WPTR_ADDR_LO" @ 0x86 Rw { ADDR 31:2 }
     /// The doorbell (dword offset) that sets ring 0's read pointer.
     IH_DOORBELL_RPTR = "IH_DOORBELL_RPTR" @ 0x87 Rw { OFFSET 25:0, ENABLE 28 }
-    /// Ring 1 control.
+    /// Ring 1 control. Rings 1 and 2 have no write-back of the write pointer.
     IH_RB_CNTL_RING1 = "IH_RB_CNTL_RING1" @ 0x88 Rw {
         RB_ENABLE 0, RB_SIZE 5:1, WPTR_WRITEBACK_ENABLE 8, RB_FULL_DRAIN_ENABLE 9, WPTR_OVERFLOW_ENABLE 16, ENABLE_INTR 17,
         MC_SWAP 19:18, MC_SNOOP 20, RPTR_REARM 21, MC_RO 22, MC_VMID 27:24, MC_SPACE 30:28, WPTR_OVERFLOW_CLEAR 31,
@@ -60,7 +60,20 @@ registers! {
     IH_RB_WPTR_RING2 = "IH_RB_WPTR_RING2" @ 0x94 Rw { RB_OVERFLOW 0, OFFSET 17:2 }
     /// The doorbell that sets ring 2's read pointer.
     IH_DOORBELL_RPTR_RING2 = "IH_DOORBELL_RPTR_RING2" @ 0x97 Rw { OFFSET 25:0, ENABLE 28 }
+    /// The doorbell (dword offset) that answers retry CAM entries: its value is the entry's index.
+    IH_DOORBELL_RETRY_CAM = "IH_DOORBELL_RETRY_CAM" @ 0x98 Rw { OFFSET 25:0, ENABLE 28 }
+    /// A write answers a retry CAM entry.
+    IH_RETRY_CAM_ACK = "IH_RETRY_CAM_ACK" @ 0xa4 Wo { INDEX 9:0 }
+    /// The retry CAM: entries, and whether it filters at all. Without it a waiting access raises its fault again and again.
+    IH_RETRY_INT_CAM_CNTL = "IH_RETRY_INT_CAM_CNTL" @ 0xe9 Rw = 0x0000_2a10 { CAM_SIZE 4:0, BACK_PRESSURE_THRESHOLD 13:8, ENABLE 16 }
+    /// The client that IH_CLIENT_CFG_DATA is about.
+    IH_CLIENT_CFG_INDEX = "IH_CLIENT_CFG_INDEX" @ 0x188 Rw { INDEX 4:0 }
+    /// Routing of the client's vectors: RING_ID 0, 1 or 2.
+    IH_CLIENT_CFG_DATA = "IH_CLIENT_CFG_DATA" @ 0x189 Special { CREDIT_RETURN_ADDR 17:0, CLIENT_TYPE 19:18, RING_ID 23:22 }
 }
+
+/// Clients that IH_CLIENT_CFG knows.
+pub const CLIENTS: usize = 32;
 
 /// `MC_SPACE` values.
 pub mod mc_space {

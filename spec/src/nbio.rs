@@ -39,4 +39,6 @@ pub mod doorbell {
     pub const SDMA1_GFX: u32 = 0xf2;
     /// IH ring 0; rings 1 and 2 follow.
     pub const IH: u32 = 0xf4;
+    /// The retry CAM.
+    pub const RETRY_CAM: u32 = 0xf7;
 }

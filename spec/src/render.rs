@@ -113,7 +113,7 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
     }
     writeln!(out, "\n/* doorbell slots, 64 bits each */")?;
     use crate::nbio::doorbell;
-    for (name, value) in [("SDMA0_GFX", doorbell::SDMA0_GFX), ("SDMA1_GFX", doorbell::SDMA1_GFX), ("IH", doorbell::IH)]
+    for (name, value) in [("SDMA0_GFX", doorbell::SDMA0_GFX), ("SDMA1_GFX", doorbell::SDMA1_GFX), ("IH", doorbell::IH), ("RETRY_CAM", doorbell::RETRY_CAM)]
     {
         define(out, format_args!("UVM_DOORBELL_{name}"), format_args!("{value:#x}"))?;
     }

@@ -2,14 +2,19 @@
 //! An engine's reads, writes, copies and atomics by virtual address. Translation and use happen in one step, so that an
 //! address cannot go stale between them.
 
-use super::{Access, Cause, Fault, Hub, Memory, Phys};
+use super::{Access, Cause, Client, Fault, Hub, Memory, Phys};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use uvm_spec::{ih, PAGE_SIZE};
 use vm_memory::{Bytes, VolatileSlice};
 
-/// The access failed and no default page stands in: the engine stops.
+/// The access did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stop;
+pub enum Stop {
+    /// It failed and no default page stands in: the engine stops.
+    Error,
+    /// It waits for its page and may be made again.
+    Retry(Fault),
+}
 
 /// A piece of an address range.
 enum Piece<'m> {
@@ -31,8 +36,7 @@ impl Piece<'_> {
 pub struct Vm<'a, 'm> {
     hub: &'a mut Hub,
     memory: &'m Memory<'m>,
-    /// The client's number in fault status.
-    cid: u32,
+    client: Client,
     /// Where interrupts go.
     vectors: &'a mut Vec<ih::Vector>,
     /// A packet reports one fault a direction: a stray copy of many pages is one mistake, not a storm.
@@ -50,15 +54,15 @@ pub struct Reported {
 static ZERO: [u8; 4096] = [0; 4096];
 
 impl<'a, 'm> Vm<'a, 'm> {
-    /// The client `cid`'s view through `hub`. Fault interrupts are pushed to `vectors`, one a direction in `reported`.
+    /// `client`'s view through `hub`. Fault interrupts are pushed to `vectors`, one a direction in `reported`.
     pub fn new(
         hub: &'a mut Hub,
         memory: &'m Memory<'m>,
-        cid: u32,
+        client: Client,
         vectors: &'a mut Vec<ih::Vector>,
         reported: &'a mut Reported,
     ) -> Self {
-        Self { hub, memory, cid, vectors, reported }
+        Self { hub, memory, client, vectors, reported }
     }
     /// The physical memory behind it.
     pub fn memory(&self) -> &'m Memory<'m> {
@@ -71,9 +75,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         while let Some(rest) = buf.get_mut(done..).filter(|r| !r.is_empty()) {
             let piece = self.piece(vmid, step(va, done), rest.len(), Access::Read)?;
             let n = piece.len().min(rest.len());
-            let part = rest.get_mut(..n).ok_or(Stop)?;
+            let part = rest.get_mut(..n).ok_or(Stop::Error)?;
             match piece {
-                Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop)?,
+                Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop::Error)?,
                 Piece::Nothing(_) => part.fill(0),
             }
             done += n;
@@ -87,25 +91,26 @@ impl<'a, 'm> Vm<'a, 'm> {
             let piece = self.piece(vmid, step(va, done), rest.len(), Access::Write)?;
             let n = piece.len().min(rest.len());
             if let Piece::Memory(s) = piece {
-                s.write_slice(rest.get(..n).ok_or(Stop)?, 0).map_err(|_| Stop)?;
+                s.write_slice(rest.get(..n).ok_or(Stop::Error)?, 0).map_err(|_| Stop::Error)?;
             }
             done += n;
         }
         Ok(())
     }
-    /// Copies `len` bytes. Where the ranges overlap the result is unspecified, as on hardware.
-    pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: usize) -> Result<(), Stop> {
-        let mut done = 0;
-        while done < len {
-            let from = self.piece(vmid, step(src, done), len - done, Access::Read)?;
-            let to = self.piece(vmid, step(dst, done), from.len(), Access::Write)?;
+    /// Copies from byte `done` to byte `len`, and moves `done` along. Where the ranges overlap the result is unspecified,
+    /// as on hardware.
+    pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
+        while *done < len {
+            let rest = usize::try_from(len - *done).map_err(|_| Stop::Error)?;
+            let from = self.piece(vmid, src.wrapping_add(*done), rest, Access::Read)?;
+            let to = self.piece(vmid, dst.wrapping_add(*done), from.len(), Access::Write)?;
             let n = from.len().min(to.len());
             match (from, to) {
                 (Piece::Memory(from), Piece::Memory(to)) => from.copy_to_volatile_slice(to),
                 (Piece::Nothing(_), Piece::Memory(to)) => zero(&to),
                 (_, Piece::Nothing(_)) => {}
             }
-            done += n;
+            *done += n as u64;
         }
         Ok(())
     }
@@ -113,21 +118,21 @@ impl<'a, 'm> Vm<'a, 'm> {
     pub fn load32(&mut self, vmid: u8, va: u64) -> Result<u32, Stop> {
         let va = va & !3;
         match self.piece(vmid, va, 4, Access::Read)? {
-            Piece::Memory(s) => s.load(0, std::sync::atomic::Ordering::Acquire).map_err(|_| Stop),
+            Piece::Memory(s) => s.load(0, std::sync::atomic::Ordering::Acquire).map_err(|_| Stop::Error),
             Piece::Nothing(_) => Ok(0),
         }
     }
     /// Writes the dword at `va`, whose low two bits are ignored, after everything before it.
     pub fn store32(&mut self, vmid: u8, va: u64, value: u32) -> Result<(), Stop> {
         match self.piece(vmid, va & !3, 4, Access::Write)? {
-            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop),
+            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
     }
     /// Writes the quadword at `va`, whose low three bits are ignored, after everything before it.
     pub fn store64(&mut self, vmid: u8, va: u64, value: u64) -> Result<(), Stop> {
         match self.piece(vmid, va & !7, 8, Access::Write)? {
-            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop),
+            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
     }
@@ -136,7 +141,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         match self.piece(vmid, va & !3, 4, Access::Write)? {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
-                s.get_atomic_ref(0).map(op).map_err(|_| Stop)
+                s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
             }
             Piece::Nothing(_) => Ok(op(&AtomicU32::new(0))),
         }
@@ -146,7 +151,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         match self.piece(vmid, va & !7, 8, Access::Write)? {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
-                s.get_atomic_ref(0).map(op).map_err(|_| Stop)
+                s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
             }
             Piece::Nothing(_) => Ok(op(&AtomicU64::new(0))),
         }
@@ -154,13 +159,13 @@ impl<'a, 'm> Vm<'a, 'm> {
 
     /// The contiguous piece at `va`, at most `len` bytes.
     fn piece(&mut self, vmid: u8, va: u64, len: usize, access: Access) -> Result<Piece<'m>, Stop> {
-        let fault = match self.hub.translate(self.memory, vmid, va, access) {
+        let fault = match self.hub.translate(self.memory, self.client, vmid, va, access) {
             Ok(t) => {
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
                 match self.memory.slice(at, len) {
                     Some(slice) => return Ok(Piece::Memory(slice)),
-                    None => Fault { vmid, va, access, cause: Cause::Nack },
+                    None => Fault { vmid, va, access, cause: Cause::Nack, retry: false },
                 }
             }
             Err(fault) => fault,
@@ -169,7 +174,11 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
-        let handled = self.hub.handle(fault, self.cid);
+        if fault.retry {
+            self.hub.faults += 1;
+            return Err(Stop::Retry(*fault));
+        }
+        let handled = self.hub.handle(fault, self.client.cid);
         let reported = match fault.access {
             Access::Write => &mut self.reported.write,
             _ => &mut self.reported.read,
@@ -178,7 +187,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             log::debug!("page fault: {fault:x?}");
             self.vectors.extend(handled.vector);
         }
-        let page = handled.page.ok_or(Stop)?;
+        let page = handled.page.ok_or(Stop::Error)?;
         let offset = fault.va % PAGE_SIZE;
         let len = usize::try_from(PAGE_SIZE - offset).unwrap_or(len).min(len);
         let at = Phys { space: page.space, addr: page.addr | offset };

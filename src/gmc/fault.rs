@@ -20,6 +20,8 @@ pub enum Cause {
     Nack,
     /// An untranslated address (system aperture) that lies in no memory.
     Unmapped,
+    /// The entry is marked as not worth a retry; told as not valid.
+    NoRetry,
 }
 
 /// A failed translation.
@@ -33,6 +35,8 @@ pub struct Fault {
     pub access: Access,
     /// Why it failed.
     pub cause: Cause,
+    /// The access waits and may be retried.
+    pub retry: bool,
 }
 
 impl Fault {
@@ -49,7 +53,7 @@ impl Fault {
             Cause::Pde(level) => {
                 ((walker_error::PDE0 + u32::from(level)).min(walker_error::PDE2), permission::VALID | wanted)
             }
-            Cause::Valid => (walker_error::NONE, permission::VALID | wanted),
+            Cause::Valid | Cause::NoRetry => (walker_error::NONE, permission::VALID | wanted),
             Cause::Permission => (walker_error::NONE, wanted),
             Cause::Nack => (walker_error::NACK, 0),
             Cause::Unmapped => (walker_error::NONE, 0),
@@ -85,7 +89,7 @@ impl Fault {
                 C::VALID_PROTECTION_FAULT_ENABLE_DEFAULT,
                 F::NACK_PROTECTION_FAULT_ENABLE_DEFAULT,
             ),
-            Cause::Valid => (
+            Cause::Valid | Cause::NoRetry => (
                 C::VALID_PROTECTION_FAULT_ENABLE_INTERRUPT,
                 C::VALID_PROTECTION_FAULT_ENABLE_DEFAULT,
                 F::VALID_PROTECTION_FAULT_ENABLE_DEFAULT,

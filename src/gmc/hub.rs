@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::{walk, Access, Cause, Context, Fault, Memory, Phys, Space, Translation};
+use super::{walk, Access, Cause, Context, Fault, Memory, Pages, Phys, Space, Tlb, Translation};
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
-use uvm_spec::{ih, PAGE_SHIFT, VMIDS};
+use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +34,42 @@ pub struct Hub {
     regs: RegFile,
     role: &'static HubRegs,
     contexts: [Context; VMIDS],
-    /// Faults since reset.
+    levels: u32,
+    l1: [Tlb; CLIENTS],
+    l2: Tlb,
+    /// VMIDs whose translations were invalidated since [`Hub::take_invalidated`].
+    invalidated: u32,
+    /// Faults since reset; one that is retried counts each time.
     pub faults: u64,
+    /// Page-table walks since reset.
+    pub walks: u64,
+}
+
+/// Who translates through a hub: each has an L1 of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Which L1, below [`CLIENTS`].
+    pub l1: usize,
+    /// Its number in fault status.
+    pub cid: u32,
+}
+
+/// Clients of a hub: the SDMA instances.
+pub const CLIENTS: usize = 2;
+
+/// Sizes of a hub's caches, entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlbSizes {
+    /// Each client's L1.
+    pub l1: usize,
+    /// The shared L2.
+    pub l2: usize,
+}
+
+impl Default for TlbSizes {
+    fn default() -> Self {
+        Self { l1: 64, l2: 4096 }
+    }
 }
 
 /// What a fault led to.
@@ -48,14 +82,24 @@ pub struct Handled {
 }
 
 impl Hub {
-    /// The hub after reset.
-    pub fn new(id: HubId) -> Self {
+    /// The hub after reset; page tables are `levels` deep at most, 1 to 5.
+    pub fn new(id: HubId, levels: u32, sizes: TlbSizes) -> Self {
         let (block, role) = match id {
             HubId::Gc => (&GC_HUB, &GC_REGS),
             HubId::Mm => (&MM_HUB, &MM_REGS),
         };
-        let off = Context { vmid: 0, enabled: false, depth: 0, block_bits: 9, start: 0, end: 0, base: 0, fb_offset: 0 };
-        let mut hub = Self { id, regs: RegFile::new(block), role, contexts: [off; VMIDS], faults: 0 };
+        let mut hub = Self {
+            id,
+            regs: RegFile::new(block),
+            role,
+            contexts: [Context::default(); VMIDS],
+            levels,
+            l1: std::array::from_fn(|_| Tlb::new(sizes.l1)),
+            l2: Tlb::new(sizes.l2),
+            invalidated: 0,
+            faults: 0,
+            walks: 0,
+        };
         hub.decode_contexts();
         hub
     }
@@ -63,7 +107,17 @@ impl Hub {
     pub fn reset(&mut self) {
         self.regs.reset();
         self.decode_contexts();
-        self.faults = 0;
+        self.l1.iter_mut().for_each(Tlb::reset);
+        self.l2.reset();
+        (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+    }
+    /// The VMIDs, a bit each, that were invalidated since the last call.
+    pub fn take_invalidated(&mut self) -> u32 {
+        std::mem::take(&mut self.invalidated)
+    }
+    /// The caches, for counters: each client's L1, the L2.
+    pub fn caches(&self) -> (&[Tlb], &Tlb) {
+        (&self.l1, &self.l2)
     }
     /// The register file, for dispatch.
     pub fn regs(&self) -> &RegFile {
@@ -105,13 +159,46 @@ impl Hub {
         Some(written)
     }
 
-    /// Which way `va` goes and where it ends.
-    pub fn translate(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access) -> Result<Translation, Fault> {
-        let context = self.contexts.get(usize::from(vmid)).ok_or(Fault { vmid, va, access, cause: Cause::Range })?;
+    /// Which way `va` goes and where it ends, for a client with an L1.
+    pub fn translate(
+        &mut self,
+        memory: &Memory<'_>,
+        client: Client,
+        vmid: u8,
+        va: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
         if vmid == 0 && self.bypasses(va) {
             return self.direct(memory, va, access);
         }
-        walk(memory, context, va, access)
+        let Some(l1) = self.l1.get_mut(client.l1) else { return self.peek(memory, vmid, va, access) };
+        if let Some(hit) = l1.look_up(vmid, va, access) {
+            return Ok(hit);
+        }
+        let found = match self.l2.look_up(vmid, va, access) {
+            Some(hit) => hit,
+            None => {
+                self.walks += 1;
+                let walked = match self.contexts.get(usize::from(vmid)) {
+                    Some(context) => walk(memory, context, va, access)?,
+                    None => return Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
+                };
+                self.l2.fill(vmid, va, &walked);
+                walked
+            }
+        };
+        l1.fill(vmid, va, &found);
+        Ok(found)
+    }
+    /// The same without any cache: what the tables say now.
+    pub fn peek(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access) -> Result<Translation, Fault> {
+        if vmid == 0 && self.bypasses(va) {
+            return self.direct(memory, va, access);
+        }
+        match self.contexts.get(usize::from(vmid)) {
+            Some(context) => walk(memory, context, va, access),
+            None => Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
+        }
     }
 
     /// Whether a VMID-0 address is untranslated.
@@ -138,19 +225,19 @@ impl Hub {
             if addr < memory.vram_size() {
                 let end = ((fb_top + 1) << UNIT_SHIFT) - (fb_base << UNIT_SHIFT);
                 let len = end.min(memory.vram_size()) - addr;
-                return Ok(Translation { at: Some(Phys { space: Space::Vram, addr }), len, entry: 0 });
+                return Ok(Translation { at: Some(Phys { space: Space::Vram, addr }), len, entry: 0, bits: 0 });
             }
         }
         let (agp_bot, agp_top) = (get(self.role.agp_bot), get(self.role.agp_top));
         if (agp_bot..=agp_top).contains(&unit) {
             let addr = va - (agp_bot << UNIT_SHIFT) + (get(self.role.agp_base) << UNIT_SHIFT);
             let len = ((agp_top + 1) << UNIT_SHIFT) - va;
-            return Ok(Translation { at: Some(Phys { space: Space::System, addr }), len, entry: 0 });
+            return Ok(Translation { at: Some(Phys { space: Space::System, addr }), len, entry: 0, bits: 0 });
         }
-        Err(Fault { vmid: 0, va, access, cause: Cause::Unmapped })
+        Err(Fault { vmid: 0, va, access, cause: Cause::Unmapped, retry: false })
     }
 
-    /// Records a fault by client `cid` and tells what follows from it.
+    /// Records a fault that is not retried, by client `cid`, and tells what follows from it.
     pub fn handle(&mut self, fault: &Fault, cid: u32) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
         self.faults += 1;
@@ -166,16 +253,21 @@ impl Hub {
         }
         let switches = fault.switches();
         let context = self.regs.get(self.role.context_cntl, u32::from(fault.vmid));
-        let vector = switches.interrupt.is_set(context).then(|| ih::Vector {
+        let vector = switches.interrupt.is_set(context).then(|| self.vector(fault));
+        let stands_in = switches.default.is_set(context) || switches.hub_default.is_set(fault_cntl);
+        Handled { vector, page: stands_in.then(|| self.default_page(fault.cause)) }
+    }
+    /// The interrupt vector of a fault.
+    pub fn vector(&self, fault: &Fault) -> ih::Vector {
+        ih::Vector {
             client: if self.id == HubId::Mm { ih::client::VMC } else { ih::client::UTCL2 },
             source: ih::source::PAGE_FAULT,
             vmid: fault.vmid,
             mm: self.id == HubId::Mm,
-            data: ih::PageFault { va: fault.va, write: fault.access == Access::Write, retry: false, cam: 0 }.pack(),
+            data: ih::PageFault { va: fault.va, write: fault.access == Access::Write, retry: fault.retry, cam: 0 }
+                .pack(),
             ..ih::Vector::default()
-        });
-        let stands_in = switches.default.is_set(context) || switches.hub_default.is_set(fault_cntl);
-        Handled { vector, page: stands_in.then(|| self.default_page(fault.cause)) }
+        }
     }
     fn default_page(&self, cause: Cause) -> Phys {
         let (reg, space) = match cause {
@@ -189,19 +281,44 @@ impl Hub {
         self.regs.set(self.role.fault_addr, 0, 0);
         self.regs.set(self.role.fault_addr, 1, 0);
     }
-    /// Nothing is cached yet, so an invalidation is complete at once.
+    /// Drops what the request names from the caches. Nothing is in flight between two calls of the device, so the
+    /// acknowledge can follow at once.
     fn invalidate(&mut self, engine: u32, request: u32) {
         use mm::VM_INVALIDATE_ENG_REQ as Q;
+        let vmids = Q::PER_VMID_INVALIDATE_REQ.get(request);
+        let pages = self.invalidate_range(engine);
+        if Q::INVALIDATE_L1_PTES.is_set(request) {
+            self.l1.iter_mut().for_each(|l1| l1.invalidate(vmids, pages));
+        }
+        if Q::INVALIDATE_L2_PTES.is_set(request) {
+            self.l2.invalidate(vmids, pages);
+        }
+        self.invalidated |= vmids;
         if Q::CLEAR_PROTECTION_FAULT_STATUS_ADDR.is_set(request) {
             self.clear_fault();
         }
         self.regs.set(self.role.inv_ack, engine, Q::PER_VMID_INVALIDATE_REQ.get(request));
     }
 
+    /// The pages that engine `engine`'s next request is about. As PCI ATS encodes it: without S one page; with S as
+    /// many as the ones that the page number ends in say, twice per one. All ones is everything.
+    fn invalidate_range(&self, engine: u32) -> Pages {
+        const PAGE_BITS: u32 = 36;
+        let raw = self.regs.pair(self.role.inv_range, 2 * engine);
+        let page = raw >> 1 & ((1 << PAGE_BITS) - 1);
+        let ones = if raw & 1 == 0 { 0 } else { page.trailing_ones() + 1 };
+        if ones > PAGE_BITS {
+            return Pages::All;
+        }
+        let first = page >> ones << ones;
+        let last = first + ((1 << ones) - 1);
+        Pages::Range { first: first << PAGE_SHIFT, last: last << PAGE_SHIFT | (PAGE_SIZE - 1) }
+    }
+
     /// Contexts are decoded when a register changes, not at each access.
     fn decode_contexts(&mut self) {
         use mm::VM_CONTEXT_CNTL as C;
-        let (regs, role) = (&self.regs, self.role);
+        let (regs, role, levels) = (&self.regs, self.role, self.levels);
         let disabled = regs.get(role.contexts_disable, 0);
         let fb_offset = u64::from(regs.get(role.fb_offset, 0)) << UNIT_SHIFT;
         for (vmid, context) in (0u8..).zip(self.contexts.iter_mut()) {
@@ -210,15 +327,25 @@ impl Hub {
             *context = Context {
                 vmid,
                 enabled: C::ENABLE_CONTEXT.is_set(cntl) && disabled & 1 << n == 0,
-                depth: u8::try_from(C::PAGE_TABLE_DEPTH.get(cntl)).unwrap_or(0),
+                depth: depth(C::PAGE_TABLE_DEPTH.get(cntl), levels),
                 block_bits: 9 + C::PAGE_TABLE_BLOCK_SIZE.get(cntl),
                 start: regs.pair(role.pt_start, 2 * n),
                 end: regs.pair(role.pt_end, 2 * n),
                 base: regs.pair(role.pt_base, 2 * n),
                 fb_offset,
+                retry_page: C::RETRY_PERMISSION_OR_INVALID_PAGE_FAULT.is_set(cntl),
+                retry_other: C::RETRY_OTHER_FAULT.is_set(cntl),
             };
         }
     }
+}
+
+/// Levels above the page table. The field holds two bits: its highest value is as deep as the device goes, and more
+/// than the device has is as much as it has.
+fn depth(field: u32, levels: u32) -> u8 {
+    let most = levels.saturating_sub(1);
+    let depth = if field == 3 { most } else { field.min(most) };
+    u8::try_from(depth).unwrap_or(0)
 }
 
 #[allow(clippy::cast_possible_truncation)] // the point of it

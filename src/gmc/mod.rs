@@ -2,18 +2,21 @@
 //! The memory controller: VM hubs with their apertures and address spaces, the page-table walker, faults, and access
 //! to memory through them.
 //!
-//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `walk` (page tables) → `memory`.
+//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `tlb` (cached translations) → `walk`
+//! (page tables) → `memory`.
 
 pub mod access;
 pub mod fault;
 pub mod hub;
 pub mod memory;
+pub mod tlb;
 pub mod walk;
 
 pub use access::{Stop, Vm};
 pub use fault::{Cause, Fault};
-pub use hub::{Hub, HubId};
+pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
+pub use tlb::{Pages, Tlb};
 pub use walk::{walk, Context, Translation};
 
 /// What an access wants of a page.

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The page-table walker: a pure function of memory, context, address and access.
+//!
+//! Levels from the root down: PDB3, PDB2, PDB1, PDB0, page table. A directory entry with PDE_PTE maps what it covers
+//! itself. BLOCK_FRAGMENT_SIZE of the entry that points at a page table says how many pages (a power of two) each of
+//! that table's entries maps; such an entry with TF points at one more table, of single pages (translate further).
 
 use super::{Access, Cause, Fault, Memory, Phys, Space};
 use uvm_spec::{pte, PAGE_SHIFT};
 
 /// An address space as its registers describe it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Context {
     /// Its number, for faults.
     pub vmid: u8,
@@ -23,6 +27,10 @@ pub struct Context {
     pub base: u64,
     /// VRAM's place in the entries' address space, bytes.
     pub fb_offset: u64,
+    /// An invalid or denied page may be retried.
+    pub retry_page: bool,
+    /// Other faults may be retried.
+    pub retry_other: bool,
 }
 
 /// A translated address.
@@ -34,62 +42,91 @@ pub struct Translation {
     pub len: u64,
     /// The entry that maps it.
     pub entry: u64,
+    /// log2 of the aligned bytes around the address that a cache may keep as one: page and FRAGMENT.
+    pub bits: u32,
 }
 
+/// An invalid entry that is never worth a retry, whatever the context says.
+const NO_RETRY: u64 = pte::EXECUTABLE | pte::PDE_PTE | pte::TF;
+/// The same for tables that use translate-further, where PDE_PTE is not free for it.
+const NO_RETRY_TF: u64 = pte::VALID | pte::SYSTEM | pte::PRT;
+
 impl Context {
-    fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
+    pub(super) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
         let addr = entry & mask;
         if entry & pte::SYSTEM != 0 {
             return Some(Phys { space: Space::System, addr });
         }
         Some(Phys { space: Space::Vram, addr: addr.checked_sub(self.fb_offset)? })
     }
+    /// The fault of `va`: retryable if the context says so for its cause, and the entry does not deny it.
+    pub(super) fn fault(&self, va: u64, access: Access, cause: Cause, entry: u64) -> Fault {
+        let retry = match cause {
+            Cause::Pde(_) | Cause::Valid | Cause::Permission => self.retry_page && entry & NO_RETRY != NO_RETRY,
+            Cause::NoRetry => false,
+            _ => self.retry_other,
+        };
+        let cause = if cause == Cause::NoRetry { Cause::Valid } else { cause };
+        Fault { vmid: self.vmid, va, access, cause, retry }
+    }
+    fn load(&self, memory: &Memory<'_>, table: u64, slot: u64) -> Result<u64, Cause> {
+        let table = self.phys(table, pte::PDE_ADDR).ok_or(Cause::Nack)?;
+        let at = slot.checked_mul(pte::ENTRY_BYTES).and_then(|o| table.offset(o)).ok_or(Cause::Nack)?;
+        memory.load::<u64>(at).ok_or(Cause::Nack)
+    }
 }
 
 /// Translates `va` for `access`.
 pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Result<Translation, Fault> {
-    let fault = |cause| Fault { vmid: ctx.vmid, va, access, cause };
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
-        return Err(fault(Cause::Range));
+        return Err(ctx.fault(va, access, Cause::Range, 0));
     }
     // Tables index pages from the start of the space.
     let index = page - ctx.start;
-    let mut entry = ctx.base;
-    let mut level = ctx.depth;
-    loop {
-        let table = ctx.phys(entry, pte::PDE_ADDR).ok_or(fault(Cause::Nack))?;
-        let shift = if level == 0 { 0 } else { ctx.block_bits + pte::LEVEL_BITS * (u32::from(level) - 1) };
-        let slot = match level {
-            _ if level == ctx.depth => index >> shift,
-            0 => index & ((1 << ctx.block_bits) - 1),
-            _ => (index >> shift) & ((1 << pte::LEVEL_BITS) - 1),
-        };
-        let at = slot.checked_mul(pte::ENTRY_BYTES).and_then(|o| table.offset(o)).ok_or(fault(Cause::Nack))?;
-        entry = memory.load::<u64>(at).ok_or(fault(Cause::Nack))?;
-        if level == 0 || entry & (pte::PDE_PTE | pte::VALID) == pte::PDE_PTE | pte::VALID {
-            let size = 1u64 << (shift + PAGE_SHIFT);
-            return leaf(ctx, entry, va, (index & ((1 << shift) - 1)) << PAGE_SHIFT, size, access).map_err(fault);
-        }
-        if entry & pte::VALID == 0 {
-            // A partially resident directory entry makes all below it partially resident.
-            if entry & pte::PRT != 0 {
-                return Ok(Translation { at: None, len: (1 << PAGE_SHIFT) - (va & 0xfff), entry });
-            }
-            return Err(fault(Cause::Pde(level - 1)));
-        }
-        level -= 1;
-    }
+    let (entry, shift) = descend(memory, ctx, index).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
+    leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))
 }
 
-/// The end of a walk: `entry` maps `size` bytes, of which the page of `va` starts at `offset`.
-fn leaf(ctx: &Context, entry: u64, va: u64, offset: u64, size: u64, access: Access) -> Result<Translation, Cause> {
-    let offset = offset | va & ((1 << PAGE_SHIFT) - 1);
-    let len = size - offset;
+/// The entry that maps page `index` of the space, and log2 of the pages it maps.
+fn descend(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, u32), (Cause, u64)> {
+    let mut entry = ctx.base;
+    for level in (1..=ctx.depth).rev() {
+        let shift = ctx.block_bits + pte::LEVEL_BITS * (u32::from(level) - 1);
+        // The root takes all the bits that are left.
+        let slot = if level == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
+        entry = ctx.load(memory, entry, slot).map_err(|c| (c, 0))?;
+        if entry & pte::VALID == 0 {
+            // A partially resident directory entry makes all below it partially resident.
+            let prt = entry & pte::PRT != 0;
+            return if prt { Ok((entry, shift)) } else { Err((Cause::Pde(level - 1), entry)) };
+        }
+        if entry & pte::PDE_PTE != 0 {
+            return Ok((entry, shift));
+        }
+    }
+    let block = pte::block_fragment(entry).min(ctx.block_bits);
+    let inside = if ctx.depth == 0 { index } else { index & mask(ctx.block_bits) };
+    entry = ctx.load(memory, entry, inside >> block).map_err(|c| (c, 0))?;
+    if block > 0 && entry & (pte::VALID | pte::TF) == pte::VALID | pte::TF {
+        entry = ctx.load(memory, entry, index & mask(block)).map_err(|c| (c, 0))?;
+        return Ok((entry, 0));
+    }
+    Ok((entry, block))
+}
+
+/// The end of a walk: `entry` maps `1 << shift` pages, `index` among them.
+fn leaf(ctx: &Context, entry: u64, va: u64, index: u64, shift: u32, access: Access) -> Result<Translation, Cause> {
+    let offset = (index & mask(shift)) << PAGE_SHIFT | va & mask(PAGE_SHIFT);
+    let bits = shift + PAGE_SHIFT;
+    let len = (1u64 << bits) - offset;
+    if entry & NO_RETRY_TF == NO_RETRY_TF {
+        return Err(Cause::NoRetry);
+    }
     if entry & pte::VALID == 0 {
         return match entry & pte::PRT {
             0 => Err(Cause::Valid),
-            _ => Ok(Translation { at: None, len, entry }),
+            _ => Ok(Translation { at: None, len, entry, bits }),
         };
     }
     let needed = match access {
@@ -101,5 +138,25 @@ fn leaf(ctx: &Context, entry: u64, va: u64, offset: u64, size: u64, access: Acce
         return Err(Cause::Permission);
     }
     let at = ctx.phys(entry, pte::PTE_ADDR).and_then(|p| p.offset(offset)).ok_or(Cause::Nack)?;
-    Ok(Translation { at: Some(at), len, entry })
+    Ok(Translation { at: Some(at), len, entry, bits: cached_bits(ctx, entry, va, at, bits) })
+}
+
+/// How much around `va` one cache entry may keep: FRAGMENT, as far as address and page agree on that alignment.
+fn cached_bits(ctx: &Context, entry: u64, va: u64, at: Phys, bits: u32) -> u32 {
+    let fragment = pte::fragment(entry) + PAGE_SHIFT;
+    if fragment <= bits || fragment > 40 {
+        return bits;
+    }
+    // A fragment is aligned in both spaces and inside the limits; a table that claims otherwise gets single pages.
+    let misaligned = (va ^ at.addr) & mask(fragment) != 0;
+    let first = va >> fragment << (fragment - PAGE_SHIFT);
+    let inside = first >= ctx.start && first + mask(fragment - PAGE_SHIFT) <= ctx.end;
+    if misaligned || !inside {
+        return bits;
+    }
+    fragment
+}
+
+const fn mask(bits: u32) -> u64 {
+    (1 << bits) - 1
 }

@@ -4,9 +4,15 @@
 //! The line is an edge. With RPTR_REARM it fires once and again only after the driver moved the read pointer: if there
 //! is more by then, at once. A full ring drops the new vector, or with WPTR_OVERFLOW_ENABLE overwrites the oldest and
 //! sets RB_OVERFLOW.
+//!
+//! Retry faults pass the [`cam`], which tells the driver of each page once. A fault whose vector is dropped, overwritten
+//! or finds the CAM full is not lost: its access waits, and tells again when the driver has made room.
 
-use crate::gmc::{Access, Hub, Memory, Phys, Space};
-use crate::regs::{RegFile, Written};
+pub mod cam;
+
+use crate::gmc::{Access, Fault, Hub, Memory, Phys, Space};
+use crate::regs::RegFile;
+use cam::{Cam, Lookup};
 use std::collections::VecDeque;
 use uvm_spec::ih::*;
 use uvm_spec::window::Event;
@@ -57,6 +63,11 @@ pub struct Ih {
     armed: [bool; IH_RINGS],
     /// Line edges that the transport has not taken yet: at most one a ring, the last.
     line: VecDeque<Event>,
+    /// IH_CLIENT_CFG_DATA, by client.
+    clients: [u32; CLIENTS],
+    cam: Cam,
+    /// The driver made room since [`Ih::take_room`]: read vectors or answered.
+    room: bool,
     /// Vectors written since reset.
     pub delivered: u64,
     /// Vectors dropped since reset: ring disabled, full, or nowhere.
@@ -71,6 +82,9 @@ impl Default for Ih {
             regs: RegFile::new(&OSSSYS),
             armed: [true; IH_RINGS],
             line: VecDeque::new(),
+            clients: [0; CLIENTS],
+            cam: Cam::default(),
+            room: false,
             delivered: 0,
             dropped: 0,
             overwritten: 0,
@@ -96,9 +110,43 @@ impl Ih {
         self.line.pop_front()
     }
 
-    /// A guest's write.
-    pub fn write(&mut self, offset: u32, value: u32) -> Option<Written> {
+    /// Whether the driver made room for vectors or CAM entries since the last call.
+    pub fn take_room(&mut self) -> bool {
+        std::mem::take(&mut self.room)
+    }
+    /// Whether the retry CAM filters.
+    pub fn cam_enabled(&self) -> bool {
+        self.regs.field(&IH_RETRY_INT_CAM_CNTL, 0, IH_RETRY_INT_CAM_CNTL::ENABLE) != 0
+    }
+    /// Whether the driver has been told of the fault's page and has not answered.
+    pub fn knows(&self, fault: &Fault) -> bool {
+        self.cam.knows(fault)
+    }
+    /// Retry faults that the driver has been told of and has not answered.
+    pub fn outstanding(&self) -> usize {
+        self.cam.outstanding()
+    }
+
+    /// A guest's read.
+    pub fn read(&self, offset: u32) -> Option<u32> {
+        let (value, reg, _) = self.regs.read(offset)?;
+        if reg.offset == IH_CLIENT_CFG_DATA.offset {
+            let client = self.regs.get(&IH_CLIENT_CFG_INDEX, 0) as usize;
+            return Some(self.clients.get(client).copied().unwrap_or(0));
+        }
+        Some(value)
+    }
+    /// A guest's write. A CAM entry that it answers is told by VMID and page.
+    pub fn write(&mut self, offset: u32, value: u32) -> Option<Option<(u8, u64)>> {
         let written = self.regs.write(offset, value)?;
+        if written.is(&IH_CLIENT_CFG_DATA) {
+            let client = self.regs.get(&IH_CLIENT_CFG_INDEX, 0) as usize;
+            if let Some(slot) = self.clients.get_mut(client) {
+                *slot = value & IH_CLIENT_CFG_DATA.writable();
+            }
+        } else if written.is(&IH_RETRY_CAM_ACK) {
+            return Some(self.answer(IH_RETRY_CAM_ACK::INDEX.get(value)));
+        }
         for ring in 0..IH_RINGS {
             let Some(r) = RINGS.get(ring) else { break };
             if written.is(r.cntl) && IH_RB_CNTL::WPTR_OVERFLOW_CLEAR.is_set(value) {
@@ -107,22 +155,36 @@ impl Ih {
                 self.acknowledge(ring);
             }
         }
-        Some(written)
+        Some(None)
     }
-    /// A doorbell at dword offset `dw` of the aperture. True if it was a ring's.
-    pub fn doorbell(&mut self, dw: u32, value: u32) -> bool {
+    fn answer(&mut self, index: u32) -> Option<(u8, u64)> {
+        self.room = true;
+        let answered = u16::try_from(index).ok().and_then(|i| self.cam.acknowledge(i));
+        if answered.is_none() {
+            log::debug!("answer to retry CAM entry {index}, which waits for none");
+        }
+        answered
+    }
+    /// A doorbell at dword offset `dw` of the aperture. None: nobody's; else the CAM entry that it answers, as in
+    /// [`Ih::write`].
+    pub fn doorbell(&mut self, dw: u32, value: u32) -> Option<Option<(u8, u64)>> {
+        let cam = self.regs.get(&IH_DOORBELL_RETRY_CAM, 0);
+        if IH_DOORBELL_RETRY_CAM::ENABLE.is_set(cam) && IH_DOORBELL_RETRY_CAM::OFFSET.get(cam) == dw {
+            return Some(self.answer(value));
+        }
         let hit = RINGS.iter().position(|r| {
             let reg = self.regs.get(r.doorbell, 0);
             IH_DOORBELL_RPTR::ENABLE.is_set(reg) && IH_DOORBELL_RPTR::OFFSET.get(reg) == dw
         });
-        let Some((ring, r)) = hit.and_then(|i| Some((i, RINGS.get(i)?))) else { return false };
+        let (ring, r) = hit.and_then(|i| Some((i, RINGS.get(i)?)))?;
         self.regs.set(r.rptr, 0, value & IH_RB_RPTR.writable());
         self.acknowledge(ring);
-        true
+        Some(None)
     }
     /// The driver has read up to RPTR.
     fn acknowledge(&mut self, ring: usize) {
         let Some(r) = RINGS.get(ring) else { return };
+        self.room = true;
         if let Some(armed) = self.armed.get_mut(ring) {
             *armed = true;
         }
@@ -145,19 +207,51 @@ impl Ih {
         self.line.push_back(Event { ring: number, wptr });
     }
 
-    /// Writes `vector` to ring 0, stamped with the PASID of its VMID and the time, and fires the line.
+    /// A fault whose access waits: raises `vector` unless the driver knows of the page. Gives back the vector as written.
+    pub fn raise_retry(
+        &mut self,
+        fault: &Fault,
+        mut vector: Vector,
+        now: u64,
+        memory: &Memory<'_>,
+        hub: &Hub,
+    ) -> Option<Vector> {
+        if !self.cam_enabled() {
+            return self.raise(vector, now, memory, hub);
+        }
+        let size = self.regs.field(&IH_RETRY_INT_CAM_CNTL, 0, IH_RETRY_INT_CAM_CNTL::CAM_SIZE);
+        let Lookup::New(index) = self.cam.look_up(fault, size as usize) else { return None };
+        vector.data[2] = u32::from(index);
+        let ring = self.route(&vector);
+        let slot = RINGS.get(ring).map_or(0, |r| IH_RB_WPTR::OFFSET.mask() & self.regs.get(r.wptr, 0));
+        let written = self.raise(vector, now, memory, hub)?;
+        self.cam.told(index, fault, ring, slot);
+        Some(written)
+    }
+    /// The ring that the vector's client is routed to.
+    fn route(&self, vector: &Vector) -> usize {
+        let config = self.clients.get(usize::from(vector.client)).copied().unwrap_or(0);
+        let ring = IH_CLIENT_CFG_DATA::RING_ID.get(config) as usize;
+        if ring < IH_RINGS {
+            ring
+        } else {
+            0
+        }
+    }
+    /// Writes `vector` to its client's ring, stamped with the PASID of its VMID and the time, and fires the line.
     /// Gives back the vector as written, or None if it was dropped.
     pub fn raise(&mut self, mut vector: Vector, now: u64, memory: &Memory<'_>, hub: &Hub) -> Option<Vector> {
+        let ring = self.route(&vector);
         let lut = if vector.mm { &IH_VMID_LUT_MM } else { &IH_VMID_LUT };
         vector.pasid = u16::try_from(self.regs.field(lut, u32::from(vector.vmid), IH_VMID_LUT::PASID)).unwrap_or(0);
         vector.timestamp = now & 0xffff_ffff_ffff;
-        if self.push(0, &vector, memory, hub).is_none() {
+        if self.push(ring, &vector, memory, hub).is_none() {
             self.dropped += 1;
             log::debug!("interrupt vector dropped: {vector:x?}");
             return None;
         }
         self.delivered += 1;
-        self.fire(0);
+        self.fire(ring);
         Some(vector)
     }
     fn push(&mut self, ring: usize, vector: &Vector, memory: &Memory<'_>, hub: &Hub) -> Option<()> {
@@ -180,6 +274,8 @@ impl Ih {
             }
             overflow = IH_RB_WPTR::RB_OVERFLOW.of(1);
             self.overwritten += 1;
+            // The driver resumes one vector further on: the one at the old read pointer is the one it never sees.
+            self.cam.lost(ring, next);
         }
         let base = u64::from(self.regs.get(r.base, 0)) << 8 | u64::from(self.regs.get(r.base_hi, 0)) << 40;
         let at = locate(cntl, base.checked_add(u64::from(wptr))?, memory, hub)?;
@@ -203,7 +299,7 @@ impl Ih {
 fn locate(cntl: u32, addr: u64, memory: &Memory<'_>, hub: &Hub) -> Option<Phys> {
     match IH_RB_CNTL::MC_SPACE.get(cntl) {
         mc_space::BUS => Some(Phys { space: Space::System, addr }),
-        mc_space::GPU_VA => hub.translate(memory, 0, addr, Access::Write).ok()?.at,
+        mc_space::GPU_VA => hub.peek(memory, 0, addr, Access::Write).ok()?.at,
         _ => None,
     }
 }

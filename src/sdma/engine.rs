@@ -4,7 +4,7 @@
 use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
 use super::work::{Outcome, Stream, Work};
 use crate::gmc::access::Reported;
-use crate::gmc::{Hub, Memory, Stop, Vm};
+use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
 use crate::regs::{RegFile, Written};
 use crate::trace::{Event, Tracer};
 use uvm_spec::sdma::*;
@@ -41,8 +41,12 @@ pub struct Io<'a, 'm> {
     pub memory: &'m Memory<'m>,
     /// Where interrupt vectors go.
     pub vectors: &'a mut Vec<ih::Vector>,
+    /// Where faults go whose access waits: one a step at most.
+    pub retries: &'a mut Vec<Fault>,
     /// Reference clock.
     pub now: u64,
+    /// When an access that nobody answers is made again; None waits for an answer.
+    pub retry_due: Option<u64>,
     /// Where events go.
     pub trace: &'a mut Tracer,
 }
@@ -69,6 +73,14 @@ struct Ring {
     ib_next: u32,
     exception: u32,
     reported: Reported,
+    parked: Option<Parked>,
+}
+
+/// A ring that waits for a page.
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    fault: Fault,
+    due: Option<u64>,
 }
 
 /// An instance.
@@ -87,16 +99,24 @@ pub struct Sdma {
     pub bytes: u64,
 }
 
-/// Why a ring stops: an exception code.
-struct Exception(u32);
+/// Why a ring does not go on.
+enum Halt {
+    /// It stops: an exception code.
+    Exception(u32),
+    /// It waits for a page.
+    Park(Fault),
+}
 
-impl From<Stop> for Exception {
-    fn from(_: Stop) -> Self {
-        Self(exception::FAULT)
+impl From<Stop> for Halt {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Error => Self::Exception(exception::FAULT),
+            Stop::Retry(fault) => Self::Park(fault),
+        }
     }
 }
 
-const ILLEGAL: Exception = Exception(exception::ILLEGAL);
+const ILLEGAL: Halt = Halt::Exception(exception::ILLEGAL);
 
 impl Sdma {
     /// Instance `number`, after reset.
@@ -180,8 +200,13 @@ impl Sdma {
         self.regs.set(&RB_RPTR_HI, n, (rptr >> 32) as u32);
     }
 
+    /// Whether ring `n` has something to do and may do it at time `now`.
+    fn runnable(&self, n: u32, now: u64) -> bool {
+        let parked = self.rings.get(n as usize).and_then(|r| r.parked);
+        self.busy(n) && parked.is_none_or(|p| p.due.is_some_and(|due| due <= now))
+    }
     /// Whether ring `n` has something to do.
-    fn runnable(&self, n: u32) -> bool {
+    fn busy(&self, n: u32) -> bool {
         let Some(ring) = self.rings.get(n as usize) else { return false };
         self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) == 0
             && self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0
@@ -189,14 +214,14 @@ impl Sdma {
             && (ring.work.is_some() || ring.ib.is_some() || ring.wptr != self.rptr(n))
     }
     fn status(&self) -> u32 {
-        let empty = (0..RINGS).all(|n| !self.runnable(n));
+        let empty = (0..RINGS).all(|n| !self.busy(n));
         use STATUS_REG as S;
         let bits = [S::IDLE, S::RB_EMPTY, S::RB_CMD_IDLE, S::IB_CMD_IDLE];
         S::REG_IDLE.of(1) | if empty { bits.iter().map(|f| f.mask()).sum() } else { 0 }
     }
     fn context_status(&self, n: u32) -> u32 {
         let exception = self.rings.get(n as usize).map_or(0, |r| r.exception);
-        CONTEXT_STATUS::IDLE.of(u32::from(!self.runnable(n))) | CONTEXT_STATUS::EXCEPTION.of(exception)
+        CONTEXT_STATUS::IDLE.of(u32::from(!self.busy(n))) | CONTEXT_STATUS::EXCEPTION.of(exception)
     }
 
     /// Gives the next ring in turn a step: one packet, or one piece of a long one.
@@ -205,8 +230,14 @@ impl Sdma {
         for i in 1..=self.rings.len() {
             let ring = (self.turn + i) % self.rings.len();
             let Ok(n) = u32::try_from(ring) else { continue };
-            if !self.runnable(n) {
+            if !self.runnable(n, io.now) {
+                if let Some(due) = self.rings.get(ring).and_then(|r| r.parked?.due) {
+                    wait = Some(wait.map_or(due, |w| w.min(due)));
+                }
                 continue;
+            }
+            if let Some(state) = self.rings.get_mut(ring) {
+                state.parked = None;
             }
             match self.step_ring(ring, n, io) {
                 Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
@@ -218,6 +249,27 @@ impl Sdma {
             }
         }
         wait.map_or(Step::Idle, Step::Until)
+    }
+    /// Lets the rings go on whose fault `answered` accepts.
+    pub fn wake(&mut self, answered: impl Fn(&Fault) -> bool) {
+        for ring in &mut self.rings {
+            ring.parked.take_if(|p| answered(&p.fault));
+        }
+    }
+    /// Ring `ring` waits for its page; the others go on.
+    fn park(&mut self, ring: usize, fault: &Fault, io: &mut Io<'_, '_>) {
+        if let Some(state) = self.rings.get_mut(ring) {
+            state.parked = Some(Parked { fault: *fault, due: io.retry_due });
+        }
+        let (low, high) = match fault.access {
+            Access::Write => (&UTCL1_WR_XNACK0, &UTCL1_WR_XNACK1),
+            _ => (&UTCL1_RD_XNACK0, &UTCL1_RD_XNACK1),
+        };
+        #[allow(clippy::cast_possible_truncation)] // two parts of one page number
+        let (page_low, page_high) = ((fault.va >> 12) as u32, (fault.va >> 44) as u32 & 0xf);
+        self.regs.set(low, 0, page_low);
+        self.regs.set(high, 0, page_high | u32::from(fault.vmid) << 4 | 1 << 26);
+        io.retries.push(*fault);
     }
     /// The register that ring `ring`'s poll wanted holds `value`.
     pub fn polled(&mut self, ring: usize, value: u32, io: &mut Io<'_, '_>) {
@@ -239,21 +291,25 @@ impl Sdma {
         };
         match outcome {
             Ok(outcome) => self.settle(ring, n, outcome, io),
-            Err(Exception(code)) => {
+            Err(Halt::Exception(code)) => {
                 self.stop(ring, n, code, io);
+                Step::More
+            }
+            Err(Halt::Park(fault)) => {
+                self.park(ring, &fault, io);
                 Step::More
             }
         }
     }
     /// Advances the packet in execution, if there is one.
-    fn work(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Option<Outcome>, Exception> {
-        let (cid, vmid) = (self.cid(), self.vmid(n));
+    fn work(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Option<Outcome>, Halt> {
+        let (client, vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return Ok(None) };
         let Some(work) = state.work.as_mut() else { return Ok(None) };
         let vmid = state.ib.map_or(vmid, |ib| ib.vmid);
         let mut preop = None;
         let mut found = 0;
-        let mut vm = Vm::new(io.hub, io.memory, cid, io.vectors, &mut state.reported);
+        let mut vm = Vm::new(io.hub, io.memory, client, io.vectors, &mut state.reported);
         let outcome = work.advance(&mut vm, vmid, io.now, &mut found, &mut self.bytes)?;
         if let Work::Atomic { packet: Packet::Atomic { returns: true, .. }, .. } = work {
             preop = Some(found);
@@ -304,20 +360,20 @@ impl Sdma {
             return;
         }
         let addr = self.wide(&RB_RPTR_ADDR_LO, &RB_RPTR_ADDR_HI, n) & !3;
-        let (cid, vmid) = (self.cid(), self.vmid(n));
+        let (client, vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return };
-        let mut vm = Vm::new(io.hub, io.memory, cid, io.vectors, &mut state.reported);
+        let mut vm = Vm::new(io.hub, io.memory, client, io.vectors, &mut state.reported);
         // A write-back that goes nowhere is a fault of its own; the ring goes on.
         let _ = if addr % 8 == 0 { vm.store64(vmid, addr, rptr) } else { vm.write(vmid, addr, &rptr.to_le_bytes()) };
         state.reported = Reported::default();
     }
 
     /// Fetches, decodes and starts the next packet.
-    fn fetch(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Step, Exception> {
+    fn fetch(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Step, Halt> {
         let rptr = self.rptr(n);
         let size = 4u64 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40);
         let base = u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40;
-        let (cid, ring_vmid) = (self.cid(), self.vmid(n));
+        let (client, ring_vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return Ok(Step::Idle) };
         let (vmid, left) = match state.ib {
             Some(ib) => (ib.vmid, ib.dwords - ib.pos.min(ib.dwords)),
@@ -334,7 +390,7 @@ impl Sdma {
             Some(ib) => Stream { vmid, base: ib.base, offset: 4 * u64::from(ib.pos), ring: None },
             None => Stream { vmid, base, offset: rptr, ring: Some(size) },
         };
-        let mut vm = Vm::new(io.hub, io.memory, cid, io.vectors, &mut state.reported);
+        let mut vm = Vm::new(io.hub, io.memory, client, io.vectors, &mut state.reported);
         // The header is read first, the rest once its length is known; each dword once.
         let mut raw = [0u8; 4 * MAX_FIXED];
         let (head, body) = raw.split_at_mut(4);
@@ -377,7 +433,7 @@ impl Sdma {
         let mut step = Step::More;
         match packet {
             Packet::Nop { .. } => {}
-            Packet::Indirect { .. } if state.ib.is_some() => return Err(Exception(exception::NESTED_IB)),
+            Packet::Indirect { .. } if state.ib.is_some() => return Err(Halt::Exception(exception::NESTED_IB)),
             Packet::Indirect { vmid, base, dwords } => {
                 if self.regs.field(&IB_CNTL, n, IB_CNTL::IB_ENABLE) == 0 {
                     return Err(ILLEGAL);
@@ -475,11 +531,7 @@ impl Sdma {
             _ => u8::try_from(self.regs.field(&RB_CNTL, n, RB_CNTL::RB_VMID)).unwrap_or(0),
         }
     }
-    fn cid(&self) -> u32 {
-        if self.number == 0 {
-            cid::SDMA0
-        } else {
-            cid::SDMA1
-        }
+    fn client(&self) -> Client {
+        Client { l1: self.number, cid: if self.number == 0 { cid::SDMA0 } else { cid::SDMA1 } }
     }
 }

@@ -37,7 +37,7 @@ impl Stream {
                 None => (at.offset, u64::MAX),
             };
             let n = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
-            let (part, tail) = rest.split_at_mut_checked(n).ok_or(Stop)?;
+            let (part, tail) = rest.split_at_mut_checked(n).ok_or(Stop::Error)?;
             vm.read(at.vmid, at.base.wrapping_add(place), part)?;
             at = at.skip(n as u64);
             rest = tail;
@@ -114,7 +114,7 @@ impl Work {
                 let until = (*done).saturating_add(WRITE_QUANTUM).min(*dwords);
                 while *done < until {
                     let n = (until - *done).min(1024);
-                    let part = buf.get_mut(..4 * n as usize).ok_or(Stop)?;
+                    let part = buf.get_mut(..4 * n as usize).ok_or(Stop::Error)?;
                     let at = 4 * u64::from(*done);
                     data.skip(at).read(vm, part)?;
                     vm.write(vmid, dst.wrapping_add(at), part)?;
@@ -124,27 +124,25 @@ impl Work {
                 Ok(progress(u64::from(*done), u64::from(*dwords)))
             }
             Self::Copy { src, dst, bytes, done } => {
-                let n = (*bytes - *done).min(QUANTUM);
-                vm.copy(vmid, dst.wrapping_add(*done), src.wrapping_add(*done), usize::try_from(n).map_err(|_| Stop)?)?;
-                *moved += n;
-                *done += n;
-                Ok(progress(*done, *bytes))
+                let (before, until) = (*done, (*done).saturating_add(QUANTUM).min(*bytes));
+                let result = vm.copy(vmid, *dst, *src, until, done);
+                *moved += *done - before;
+                result.map(|()| progress(*done, *bytes))
             }
             Self::Fill { dst, value, unit, bytes, done } => {
-                let n = (*bytes - *done).min(QUANTUM);
-                fill(vm, vmid, dst.wrapping_add(*done), *value, *unit, n)?;
-                *moved += n;
-                *done += n;
-                Ok(progress(*done, *bytes))
+                let (before, until) = (*done, (*done).saturating_add(QUANTUM).min(*bytes));
+                let result = fill(vm, vmid, *dst, *value, *unit, until, done);
+                *moved += *done - before;
+                result.map(|()| progress(*done, *bytes))
             }
             Self::Ptes { dst, flags, value, increment, count, done } => {
                 let n = (*count - *done).min(QUANTUM / 8);
                 for i in *done..*done + n {
                     let entry = *flags | value.wrapping_add(increment.wrapping_mul(i));
                     vm.store64(vmid, dst.wrapping_add(8 * i), entry)?;
+                    *moved += 8;
+                    *done = i + 1;
                 }
-                *moved += 8 * n;
-                *done += n;
                 Ok(progress(*done, *count))
             }
             Self::Poll { packet: Packet::Poll { target, .. }, due, .. } => {
@@ -211,19 +209,18 @@ fn progress(done: u64, all: u64) -> Outcome {
     }
 }
 
-/// Fills `len` bytes; a piece starts on a whole unit, since [`QUANTUM`] is a multiple of it.
-fn fill(vm: &mut Vm<'_, '_>, vmid: u8, dst: u64, value: u32, unit: u8, len: u64) -> Result<(), Stop> {
+/// Fills from byte `done` to byte `until`; a piece starts on a whole unit, since 4096 is a multiple of it.
+fn fill(vm: &mut Vm<'_, '_>, vmid: u8, dst: u64, value: u32, unit: u8, until: u64, done: &mut u64) -> Result<(), Stop> {
     let unit = usize::from(unit);
     let mut pattern = [0u8; 4096];
     for chunk in pattern.chunks_mut(unit) {
-        chunk.copy_from_slice(value.to_le_bytes().get(..unit).ok_or(Stop)?);
+        chunk.copy_from_slice(value.to_le_bytes().get(..unit).ok_or(Stop::Error)?);
     }
-    let mut done = 0;
-    while done < len {
-        let n = (len - done).min(4096);
-        let part = pattern.get(..usize::try_from(n).map_err(|_| Stop)?).ok_or(Stop)?;
-        vm.write(vmid, dst.wrapping_add(done), part)?;
-        done += n;
+    while *done < until {
+        let n = (until - *done).min(4096);
+        let part = pattern.get(..usize::try_from(n).map_err(|_| Stop::Error)?).ok_or(Stop::Error)?;
+        vm.write(vmid, dst.wrapping_add(*done), part)?;
+        *done += n;
     }
     Ok(())
 }

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! A translation cache: an L1 a client, an L2 a hub. What it holds stays in use until an invalidation, as on hardware.
+//!
+//! An entry maps an aligned power of two of bytes. It lives in the set that the low bits of its number select, in the
+//! largest size class that it fills; a look-up probes the classes that hold anything. Invalidating whole address spaces
+//! is a change of their generation; invalidating a range looks at every entry.
+
+use super::{Access, Phys, Translation};
+use uvm_spec::{pte, VMIDS};
+
+/// log2 of the bytes of the size classes: page, 64 KiB, 2 MiB, 1 GiB.
+const CLASSES: [u32; 4] = [12, 16, 21, 30];
+/// Entries of a set.
+const WAYS: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// First byte of the range, virtual.
+    va: u64,
+    /// log2 of its bytes.
+    bits: u32,
+    vmid: u8,
+    class: u8,
+    /// Generation of the address space when it was filled; 0 is none.
+    generation: u64,
+    at: Phys,
+    /// The page table entry.
+    entry: u64,
+}
+
+const EMPTY: Entry = Entry {
+    va: 0,
+    bits: 12,
+    vmid: 0,
+    class: 0,
+    generation: 0,
+    at: Phys { space: super::Space::Vram, addr: 0 },
+    entry: 0,
+};
+
+impl Entry {
+    fn holds(&self, vmid: u8, va: u64, generation: u64) -> bool {
+        self.vmid == vmid && self.generation == generation && (self.va ^ va) >> self.bits == 0
+    }
+    fn translate(&self, va: u64) -> Translation {
+        let offset = va - self.va;
+        Translation { at: self.at.offset(offset), len: (1 << self.bits) - offset, entry: self.entry, bits: self.bits }
+    }
+}
+
+/// Pages to invalidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// All of them.
+    All,
+    /// From byte `first` to byte `last`.
+    Range {
+        /// First byte.
+        first: u64,
+        /// Last byte.
+        last: u64,
+    },
+}
+
+/// A cache of translations.
+#[derive(Debug)]
+pub struct Tlb {
+    entries: Vec<Entry>,
+    /// Sets, a power of two.
+    sets: usize,
+    /// The entry that hit last.
+    last: usize,
+    /// The way that the next fill takes.
+    victim: usize,
+    generations: [u64; VMIDS],
+    /// Which size classes hold entries, by VMID.
+    used: [u8; VMIDS],
+    /// Look-ups that found their page.
+    pub hits: u64,
+    /// Look-ups that did not.
+    pub misses: u64,
+}
+
+impl Tlb {
+    /// A cache of at least `entries` entries (rounded up to a power of two of sets).
+    pub fn new(entries: usize) -> Self {
+        let sets = entries.div_ceil(WAYS).next_power_of_two();
+        Self {
+            entries: vec![EMPTY; sets * WAYS],
+            sets,
+            last: 0,
+            victim: 0,
+            generations: [1; VMIDS],
+            used: [0; VMIDS],
+            hits: 0,
+            misses: 0,
+        }
+    }
+    fn set(&self, vmid: u8, va: u64, class: u32) -> usize {
+        let number = usize::try_from(va >> class & 0xffff_ffff).unwrap_or(0);
+        // Address spaces are spread over the sets, or they would fight for the low ones.
+        (number ^ usize::from(vmid).wrapping_mul(0x9e5)) & (self.sets - 1)
+    }
+    /// The cached translation of `va`, if it allows `access`. One that does not is no hit: the walker decides.
+    #[inline]
+    pub fn look_up(&mut self, vmid: u8, va: u64, access: Access) -> Option<Translation> {
+        let generation = self.generations.get(usize::from(vmid)).copied()?;
+        let needed = match access {
+            Access::Read => pte::READABLE,
+            Access::Write => pte::WRITEABLE,
+            Access::Execute => pte::EXECUTABLE,
+        };
+        if let Some(entry) = self.entries.get(self.last) {
+            if entry.holds(vmid, va, generation) && entry.entry & needed != 0 {
+                self.hits += 1;
+                return Some(entry.translate(va));
+            }
+        }
+        let used = self.used.get(usize::from(vmid)).copied()?;
+        for (i, class) in CLASSES.iter().enumerate() {
+            if used & 1 << i == 0 {
+                continue;
+            }
+            let first = self.set(vmid, va, *class) * WAYS;
+            for way in first..first + WAYS {
+                let Some(entry) = self.entries.get(way) else { break };
+                if usize::from(entry.class) == i && entry.holds(vmid, va, generation) && entry.entry & needed != 0 {
+                    self.last = way;
+                    self.hits += 1;
+                    return Some(entry.translate(va));
+                }
+            }
+        }
+        self.misses += 1;
+        None
+    }
+    /// Keeps a translation of `va`. Partially resident ones are not kept.
+    pub fn fill(&mut self, vmid: u8, va: u64, translation: &Translation) {
+        let (Some(at), Some(&generation)) = (translation.at, self.generations.get(usize::from(vmid))) else { return };
+        let bits = translation.bits;
+        let Some(class) = CLASSES.iter().rposition(|&c| c <= bits) else { return };
+        let offset = va & ((1 << bits) - 1);
+        let Some(start) = at.addr.checked_sub(offset) else { return };
+        let first = self.set(vmid, va, CLASSES.get(class).copied().unwrap_or(12)) * WAYS;
+        let ways = self.entries.get_mut(first..first + WAYS).unwrap_or_default();
+        // A stale or equal entry goes first, then one after the other.
+        let victim = self.victim % WAYS;
+        let reuse = ways.iter().position(|e| e.generation == 0 || e.holds(vmid, va, generation));
+        self.victim = self.victim.wrapping_add(usize::from(reuse.is_none()));
+        let way = reuse.unwrap_or(victim);
+        let Ok(class_number) = u8::try_from(class) else { return };
+        if let Some(slot) = ways.get_mut(way) {
+            *slot = Entry {
+                va: va - offset,
+                bits,
+                vmid,
+                class: class_number,
+                generation,
+                at: Phys { space: at.space, addr: start },
+                entry: translation.entry,
+            };
+            self.last = first + way;
+        }
+        if let Some(used) = self.used.get_mut(usize::from(vmid)) {
+            *used |= 1 << class;
+        }
+    }
+    /// Drops the translations of `pages` in the address spaces of `vmids`, a bit each.
+    pub fn invalidate(&mut self, vmids: u32, pages: Pages) {
+        for vmid in (0..VMIDS).filter(|v| vmids & 1 << v != 0) {
+            if pages == Pages::All {
+                if let (Some(generation), Some(used)) = (self.generations.get_mut(vmid), self.used.get_mut(vmid)) {
+                    *generation += 1;
+                    *used = 0;
+                }
+            }
+        }
+        if let Pages::Range { first, last } = pages {
+            for entry in &mut self.entries {
+                let end = entry.va | ((1 << entry.bits) - 1);
+                if vmids & 1 << entry.vmid != 0 && entry.va <= last && first <= end {
+                    entry.generation = 0;
+                }
+            }
+        }
+    }
+    /// Drops everything and the counts.
+    pub fn reset(&mut self) {
+        self.entries.fill(EMPTY);
+        self.generations = [1; VMIDS];
+        self.used = [0; VMIDS];
+        (self.hits, self.misses) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Space;
+    use super::*;
+
+    fn page(addr: u64, bits: u32, entry: u64) -> Translation {
+        Translation { at: Some(Phys { space: Space::System, addr }), len: 1, entry, bits }
+    }
+
+    #[test]
+    fn a_fragment_serves_every_page_of_it() {
+        let mut tlb = Tlb::new(64);
+        tlb.fill(3, 0x7_2345_6000, &page(0x1_0005_6000, 18, pte::READABLE));
+        let hit = tlb.look_up(3, 0x7_2345_8123, Access::Read).unwrap();
+        assert_eq!(hit.at.map(|p| p.addr), Some(0x1_0005_8123));
+        assert_eq!(hit.len, 0x4_0000 - 0x1_8123);
+        assert!(tlb.look_up(4, 0x7_2345_8123, Access::Read).is_none(), "another address space");
+        assert!(tlb.look_up(3, 0x7_2345_8123, Access::Write).is_none(), "a denied access is the walker's");
+        assert!(tlb.look_up(3, 0x7_2348_0000, Access::Read).is_none(), "past the fragment");
+    }
+
+    #[test]
+    fn an_entry_lives_until_its_invalidation() {
+        let mut tlb = Tlb::new(64);
+        for (vmid, va) in [(1, 0x1000), (1, 0x5000), (2, 0x1000)] {
+            tlb.fill(vmid, va, &page(va, 12, pte::READABLE));
+        }
+        tlb.invalidate(1 << 1, Pages::Range { first: 0x1000, last: 0x1fff });
+        assert!(tlb.look_up(1, 0x1000, Access::Read).is_none());
+        assert!(tlb.look_up(1, 0x5000, Access::Read).is_some());
+        assert!(tlb.look_up(2, 0x1000, Access::Read).is_some());
+        tlb.invalidate(1 << 1, Pages::All);
+        assert!(tlb.look_up(1, 0x5000, Access::Read).is_none());
+        assert!(tlb.look_up(2, 0x1000, Access::Read).is_some());
+    }
+}
