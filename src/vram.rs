@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! VRAM: a memfd that the device maps and a transport can hand to the front end.
 
+use crate::gmc::tmz::Cipher;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use thiserror::Error;
@@ -39,6 +40,7 @@ pub struct Vram {
     file: File,
     map: MmapRegion,
     size: u64,
+    cipher: Cipher,
 }
 
 impl Vram {
@@ -48,12 +50,13 @@ impl Vram {
             return Err(VramError::Size(size));
         }
         let len = usize::try_from(size).map_err(|_| VramError::Size(size))?;
+        let cipher = Cipher::random().map_err(|source| VramError::Memory { size, source })?;
         let file = memfd().and_then(|f| f.set_len(size).map(|()| f));
         let file = file.map_err(|source| VramError::Memory { size, source })?;
         let ours = file.try_clone().map_err(|source| VramError::Memory { size, source })?;
         let map =
             MmapRegion::from_file(FileOffset::new(ours, 0), len).map_err(|source| VramError::Map { size, source })?;
-        Ok(Self { file, map, size })
+        Ok(Self { file, map, size, cipher })
     }
     /// The memfd: what a front end maps as the VRAM BAR.
     pub fn file(&self) -> &File {
@@ -62,6 +65,10 @@ impl Vram {
     /// Bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+    /// What encrypts TMZ pages.
+    pub fn cipher(&self) -> &Cipher {
+        &self.cipher
     }
     /// At most `len` bytes from `offset`; none where VRAM ends before.
     pub fn slice(&self, offset: u64, len: usize) -> Option<VolatileSlice<'_>> {

@@ -2,9 +2,9 @@
 //! An engine's reads, writes, copies and atomics by virtual address. Translation and use happen in one step, so that an
 //! address cannot go stale between them.
 
-use super::{Access, Cause, Client, Fault, Hub, Memory, Phys};
+use super::{Access, Cause, Client, Fault, Hub, Memory, Phys, Space};
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use uvm_spec::{ih, PAGE_SIZE};
+use uvm_spec::{ih, pte, PAGE_SIZE};
 use vm_memory::{Bytes, VolatileSlice};
 
 /// The access did not happen.
@@ -19,6 +19,8 @@ pub enum Stop {
 /// A piece of an address range.
 enum Piece<'m> {
     Memory(VolatileSlice<'m>),
+    /// Encrypted VRAM: offset and bytes, no more than [`BOUNCE`].
+    Secret(u64, usize),
     /// Reads as zero, drops writes: a partially resident page, or a default page that is nowhere.
     Nothing(usize),
 }
@@ -27,7 +29,7 @@ impl Piece<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Memory(s) => s.len(),
-            Self::Nothing(n) => *n,
+            Self::Secret(_, n) | Self::Nothing(n) => *n,
         }
     }
 }
@@ -50,6 +52,8 @@ pub struct Reported {
     write: bool,
 }
 
+/// Most bytes that pass the cipher at once.
+const BOUNCE: usize = 4096;
 /// Zeroes to read from.
 static ZERO: [u8; 4096] = [0; 4096];
 
@@ -78,6 +82,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             let part = rest.get_mut(..n).ok_or(Stop::Error)?;
             match piece {
                 Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop::Error)?,
+                Piece::Secret(addr, _) => self.memory.read_secret(addr, part).ok_or(Stop::Error)?,
                 Piece::Nothing(_) => part.fill(0),
             }
             done += n;
@@ -90,8 +95,11 @@ impl<'a, 'm> Vm<'a, 'm> {
         while let Some(rest) = buf.get(done..).filter(|r| !r.is_empty()) {
             let piece = self.piece(vmid, step(va, done), rest.len(), Access::Write)?;
             let n = piece.len().min(rest.len());
-            if let Piece::Memory(s) = piece {
-                s.write_slice(rest.get(..n).ok_or(Stop::Error)?, 0).map_err(|_| Stop::Error)?;
+            let part = rest.get(..n).ok_or(Stop::Error)?;
+            match piece {
+                Piece::Memory(s) => s.write_slice(part, 0).map_err(|_| Stop::Error)?,
+                Piece::Secret(addr, _) => self.memory.write_secret(addr, part).ok_or(Stop::Error)?,
+                Piece::Nothing(_) => {}
             }
             done += n;
         }
@@ -109,16 +117,37 @@ impl<'a, 'm> Vm<'a, 'm> {
                 (Piece::Memory(from), Piece::Memory(to)) => from.copy_to_volatile_slice(to),
                 (Piece::Nothing(_), Piece::Memory(to)) => zero(&to),
                 (_, Piece::Nothing(_)) => {}
+                (from, to) => self.bounce(&from, &to, n)?,
             }
             *done += n as u64;
         }
         Ok(())
+    }
+    /// Copies `n` bytes where one side is encrypted.
+    fn bounce(&self, from: &Piece<'_>, to: &Piece<'_>, n: usize) -> Result<(), Stop> {
+        let mut buf = [0u8; BOUNCE];
+        let part = buf.get_mut(..n).ok_or(Stop::Error)?;
+        match from {
+            Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop::Error)?,
+            Piece::Secret(addr, _) => self.memory.read_secret(*addr, part).ok_or(Stop::Error)?,
+            Piece::Nothing(_) => {}
+        }
+        match to {
+            Piece::Memory(s) => s.write_slice(part, 0).map_err(|_| Stop::Error),
+            Piece::Secret(addr, _) => self.memory.write_secret(*addr, part).ok_or(Stop::Error),
+            Piece::Nothing(_) => Ok(()),
+        }
     }
     /// Reads the dword at `va`, whose low two bits are ignored.
     pub fn load32(&mut self, vmid: u8, va: u64) -> Result<u32, Stop> {
         let va = va & !3;
         match self.piece(vmid, va, 4, Access::Read)? {
             Piece::Memory(s) => s.load(0, std::sync::atomic::Ordering::Acquire).map_err(|_| Stop::Error),
+            Piece::Secret(addr, _) => {
+                let mut bytes = [0; 4];
+                self.memory.read_secret(addr, &mut bytes).ok_or(Stop::Error)?;
+                Ok(u32::from_le_bytes(bytes))
+            }
             Piece::Nothing(_) => Ok(0),
         }
     }
@@ -126,6 +155,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     pub fn store32(&mut self, vmid: u8, va: u64, value: u32) -> Result<(), Stop> {
         match self.piece(vmid, va & !3, 4, Access::Write)? {
             Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop::Error),
+            Piece::Secret(addr, _) => self.memory.write_secret(addr, &value.to_le_bytes()).ok_or(Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
     }
@@ -133,6 +163,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     pub fn store64(&mut self, vmid: u8, va: u64, value: u64) -> Result<(), Stop> {
         match self.piece(vmid, va & !7, 8, Access::Write)? {
             Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop::Error),
+            Piece::Secret(addr, _) => self.memory.write_secret(addr, &value.to_le_bytes()).ok_or(Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
     }
@@ -142,6 +173,15 @@ impl<'a, 'm> Vm<'a, 'm> {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
                 s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
+            }
+            Piece::Secret(addr, _) => {
+                // Nobody else sees the clear text, so there is nobody to be atomic against.
+                let mut bytes = [0; 4];
+                self.memory.read_secret(addr, &mut bytes).ok_or(Stop::Error)?;
+                let value = AtomicU32::new(u32::from_le_bytes(bytes));
+                let found = op(&value);
+                self.memory.write_secret(addr, &value.into_inner().to_le_bytes()).ok_or(Stop::Error)?;
+                Ok(found)
             }
             Piece::Nothing(_) => Ok(op(&AtomicU32::new(0))),
         }
@@ -153,6 +193,14 @@ impl<'a, 'm> Vm<'a, 'm> {
                 use vm_memory::VolatileMemory;
                 s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
             }
+            Piece::Secret(addr, _) => {
+                let mut bytes = [0; 8];
+                self.memory.read_secret(addr, &mut bytes).ok_or(Stop::Error)?;
+                let value = AtomicU64::new(u64::from_le_bytes(bytes));
+                let found = op(&value);
+                self.memory.write_secret(addr, &value.into_inner().to_le_bytes()).ok_or(Stop::Error)?;
+                Ok(found)
+            }
             Piece::Nothing(_) => Ok(op(&AtomicU64::new(0))),
         }
     }
@@ -163,7 +211,9 @@ impl<'a, 'm> Vm<'a, 'm> {
             Ok(t) => {
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
+                let secret = t.entry & pte::TMZ != 0 && at.space == Space::Vram;
                 match self.memory.slice(at, len) {
+                    Some(slice) if secret => return Ok(Piece::Secret(at.addr, slice.len().min(BOUNCE))),
                     Some(slice) => return Ok(Piece::Memory(slice)),
                     None => Fault { vmid, va, access, cause: Cause::Nack, retry: false },
                 }

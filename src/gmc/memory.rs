@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Physical memory as the GPU sees it: VRAM and system memory, by offset and bus address.
 
+use super::tmz::BLOCK;
 use crate::bus::SystemMemory;
 use crate::vram::Vram;
 use vm_memory::{
@@ -62,6 +63,65 @@ impl<'a> Memory<'a> {
     /// Writes the naturally aligned integer at `at` in one access, after all before it.
     pub fn store<T: AtomicAccess>(&self, at: Phys, value: T) -> Option<()> {
         self.slice(at, size_of::<T>())?.store(value, 0, std::sync::atomic::Ordering::Release).ok()
+    }
+    /// Reads encrypted VRAM at `addr`, in clear. None where no memory is.
+    pub fn read_secret(&self, addr: u64, buf: &mut [u8]) -> Option<()> {
+        self.secret(
+            addr,
+            buf.len(),
+            |block, range, done| {
+                let (Some(from), Some(to)) = (block.get(range.clone()), buf.get_mut(done..done + range.len())) else {
+                    return;
+                };
+                to.copy_from_slice(from);
+            },
+            false,
+        )
+    }
+    /// Writes encrypted VRAM at `addr` with what is given in clear. None where no memory is.
+    pub fn write_secret(&self, addr: u64, buf: &[u8]) -> Option<()> {
+        self.secret(
+            addr,
+            buf.len(),
+            |block, range, done| {
+                let (Some(to), Some(from)) = (block.get_mut(range.clone()), buf.get(done..done + range.len())) else {
+                    return;
+                };
+                to.copy_from_slice(from);
+            },
+            true,
+        )
+    }
+    /// Shows `visit` the clear text of `len` bytes at `addr`, in chunks of whole cipher blocks: the chunk, the part of it
+    /// that is meant, and the bytes before it. Writes the chunks back if `write`.
+    fn secret(
+        &self,
+        addr: u64,
+        len: usize,
+        mut visit: impl FnMut(&mut [u8], std::ops::Range<usize>, usize),
+        write: bool,
+    ) -> Option<()> {
+        const CHUNK: usize = 4096;
+        let mut chunk = [0u8; CHUNK];
+        let mut done = 0;
+        while done < len {
+            let at = addr.checked_add(done as u64)?;
+            let start = at & !(BLOCK as u64 - 1);
+            let skip = usize::try_from(at - start).ok()?;
+            let n = (len - done).min(CHUNK - skip);
+            let whole = (skip + n).next_multiple_of(BLOCK);
+            let part = chunk.get_mut(..whole)?;
+            let slice = self.vram.slice(start, whole).filter(|s| s.len() == whole)?;
+            slice.read_slice(part, 0).ok()?;
+            self.vram.cipher().decrypt(start, part);
+            visit(part, skip..skip + n, done);
+            if write {
+                self.vram.cipher().encrypt(start, part);
+                slice.write_slice(part, 0).ok()?;
+            }
+            done += n;
+        }
+        Some(())
     }
     /// Bytes of VRAM.
     pub fn vram_size(&self) -> u64 {

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod hub;
 pub mod memory;
 pub mod tlb;
+pub mod tmz;
 pub mod walk;
 
 pub use access::{Stop, Vm};
