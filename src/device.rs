@@ -5,7 +5,7 @@
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
-use crate::gmc::{Fault, Hub, HubId, Memory, Phys, Space, TlbSizes};
+use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
@@ -25,11 +25,13 @@ pub struct Config {
     pub levels: u32,
     /// Entries of the translation caches.
     pub tlb: TlbSizes,
+    /// How VMID 0 translates.
+    pub mmu: Mmu,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default() }
+        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default(), mmu: Mmu::default() }
     }
 }
 
@@ -141,6 +143,7 @@ impl Gpu {
     pub fn new(config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Result<Self, GpuError> {
         config.validate()?;
         let vram = Vram::new(config.vram_size)?;
+        let mm_hub = Hub::new(HubId::Mm, config.levels, config.tlb);
         Ok(Self {
             config,
             memory,
@@ -148,7 +151,7 @@ impl Gpu {
             nbio: Nbio::new(vram.size()),
             vram,
             gc_hub: Hub::new(HubId::Gc, config.levels, config.tlb),
-            mm_hub: Hub::new(HubId::Mm, config.levels, config.tlb),
+            mm_hub: if config.mmu == Mmu::Vidmm { mm_hub.with_vidmm() } else { mm_hub },
             ih: Ih::default(),
             sdma: std::array::from_fn(Sdma::new),
             turn: 0,
@@ -396,6 +399,9 @@ impl Gpu {
         if let Some(offset) = self.gc_hub.regs().offset_of(index) {
             return self.gc_hub.read(offset);
         }
+        if let Some((vidmm, offset)) = self.mm_hub.vidmm().and_then(|v| Some((v, v.regs().offset_of(index)?))) {
+            return vidmm.regs().read(offset).map(|r| r.0);
+        }
         if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
             return sdma.read(offset);
         }
@@ -423,6 +429,9 @@ impl Gpu {
         }
         if let Some(offset) = self.gc_hub.regs().offset_of(index) {
             return self.gc_hub.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.mm_hub.vidmm().and_then(|v| v.regs().offset_of(index)) {
+            return self.mm_hub.write_vidmm(offset, value).map(drop);
         }
         if let Some((sdma, offset)) = self.sdma.iter_mut().find_map(|s| s.regs().offset_of(index).map(|o| (s, o))) {
             return sdma.write(offset, value).map(drop);

@@ -18,6 +18,7 @@ pub mod render;
 pub mod sdma;
 #[macro_use]
 pub mod uapi;
+pub mod vidmm;
 pub mod window;
 
 pub use reg::{lookup, Access, Block, Field, Located, Reg, BLOCKS};

@@ -142,6 +142,7 @@ pub const BLOCKS: &[&Block] = &[
     &crate::sdma::SDMA1,
     &crate::hub::GC_HUB,
     &crate::hub::MM_HUB,
+    &crate::vidmm::VIDMM,
 ];
 
 /// A register found by its index; `Display` prints the vendor's name.

@@ -113,8 +113,12 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
     }
     writeln!(out, "\n/* doorbell slots, 64 bits each */")?;
     use crate::nbio::doorbell;
-    for (name, value) in [("SDMA0_GFX", doorbell::SDMA0_GFX), ("SDMA1_GFX", doorbell::SDMA1_GFX), ("IH", doorbell::IH), ("RETRY_CAM", doorbell::RETRY_CAM)]
-    {
+    for (name, value) in [
+        ("SDMA0_GFX", doorbell::SDMA0_GFX),
+        ("SDMA1_GFX", doorbell::SDMA1_GFX),
+        ("IH", doorbell::IH),
+        ("RETRY_CAM", doorbell::RETRY_CAM),
+    ] {
         define(out, format_args!("UVM_DOORBELL_{name}"), format_args!("{value:#x}"))?;
     }
     writeln!(out, "\n/* interrupt vectors */")?;
@@ -208,6 +212,7 @@ pub fn reference(out: &mut dyn Write) -> fmt::Result {
         let title = block.prefix.trim_end_matches(['_', '.']);
         let title = match (title, block.base) {
             ("", 0) => "NBIO",
+            ("", base) if base == crate::vidmm::VIDMM.base => "MMU profile vidmm",
             ("", _) => "OSSSYS (IH)",
             (other, _) => other,
         };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::{walk, Access, Cause, Context, Fault, Memory, Pages, Phys, Space, Tlb, Translation};
+use super::{walk, Access, Cause, Context, Fault, Memory, Pages, Phys, Space, Tlb, Translation, Vidmm};
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
@@ -35,6 +35,8 @@ pub struct Hub {
     role: &'static HubRegs,
     contexts: [Context; VMIDS],
     levels: u32,
+    /// Takes the place of VMID 0's table, if the device has it.
+    vidmm: Option<Vidmm>,
     l1: [Tlb; CLIENTS],
     l2: Tlb,
     /// VMIDs whose translations were invalidated since [`Hub::take_invalidated`].
@@ -94,6 +96,7 @@ impl Hub {
             role,
             contexts: [Context::default(); VMIDS],
             levels,
+            vidmm: None,
             l1: std::array::from_fn(|_| Tlb::new(sizes.l1)),
             l2: Tlb::new(sizes.l2),
             invalidated: 0,
@@ -103,8 +106,24 @@ impl Hub {
         hub.decode_contexts();
         hub
     }
+    /// Gives VMID 0 the three-level table of the `vidmm` profile.
+    pub fn with_vidmm(mut self) -> Self {
+        self.vidmm = Some(Vidmm::default());
+        self
+    }
+    /// The `vidmm` profile's registers, if the device has them.
+    pub fn vidmm(&self) -> Option<&Vidmm> {
+        self.vidmm.as_ref()
+    }
+    /// A guest's write to the `vidmm` profile's registers.
+    pub fn write_vidmm(&mut self, offset: u32, value: u32) -> Option<Written> {
+        self.vidmm.as_mut()?.write(offset, value)
+    }
     /// Brings every register to its reset value.
     pub fn reset(&mut self) {
+        if let Some(vidmm) = self.vidmm.as_mut() {
+            vidmm.reset();
+        }
         self.regs.reset();
         self.decode_contexts();
         self.l1.iter_mut().for_each(Tlb::reset);
@@ -179,10 +198,7 @@ impl Hub {
             Some(hit) => hit,
             None => {
                 self.walks += 1;
-                let walked = match self.contexts.get(usize::from(vmid)) {
-                    Some(context) => walk(memory, context, va, access)?,
-                    None => return Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
-                };
+                let walked = Self::walk(&self.contexts, self.vidmm.as_ref(), memory, vmid, va, access)?;
                 self.l2.fill(vmid, va, &walked);
                 walked
             }
@@ -195,9 +211,21 @@ impl Hub {
         if vmid == 0 && self.bypasses(va) {
             return self.direct(memory, va, access);
         }
-        match self.contexts.get(usize::from(vmid)) {
-            Some(context) => walk(memory, context, va, access),
-            None => Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
+        Self::walk(&self.contexts, self.vidmm.as_ref(), memory, vmid, va, access)
+    }
+    /// Walks the tables of `vmid`.
+    fn walk(
+        contexts: &[Context],
+        vidmm: Option<&Vidmm>,
+        memory: &Memory<'_>,
+        vmid: u8,
+        va: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
+        match (contexts.get(usize::from(vmid)), vidmm) {
+            (Some(context), Some(vidmm)) if vmid == 0 => walk(memory, &vidmm.context(va, context), va, access),
+            (Some(context), _) => walk(memory, context, va, access),
+            (None, _) => Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod hub;
 pub mod memory;
 pub mod tlb;
 pub mod tmz;
+pub mod vidmm;
 pub mod walk;
 
 pub use access::{Stop, Vm};
@@ -18,7 +19,18 @@ pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
 pub use tlb::{Pages, Tlb};
+pub use vidmm::Vidmm;
 pub use walk::{walk, Context, Translation};
+
+/// How VMID 0 translates outside the untranslated apertures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mmu {
+    /// A flat table, as context 0's registers say.
+    #[default]
+    Gart,
+    /// Three levels, the first in registers.
+    Vidmm,
+}
 
 /// What an access wants of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
