@@ -15,6 +15,7 @@ use crate::vram::{Vram, VramError};
 use std::time::Duration;
 use thiserror::Error;
 use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
+use vm_memory::GuestAddressSpace;
 
 /// What a user chooses about the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +28,25 @@ pub struct Config {
     pub tlb: TlbSizes,
     /// How VMID 0 translates.
     pub mmu: Mmu,
+    /// Whether VRAM is part of system memory, and where.
+    pub uma: Uma,
+}
+
+/// What VRAM is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Uma {
+    /// Memory of its own, behind a BAR.
+    #[default]
+    Off,
+    /// The highest part of system memory below 4 GiB.
+    Top,
+    /// System memory from this bus address on, a multiple of 16 MiB.
+    At(u64),
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default(), mmu: Mmu::default() }
+        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default(), mmu: Mmu::default(), uma: Uma::Off }
     }
 }
 
@@ -142,7 +157,11 @@ impl Gpu {
     /// A device after power-on, working on `memory`.
     pub fn new(config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Result<Self, GpuError> {
         config.validate()?;
-        let vram = Vram::new(config.vram_size)?;
+        let vram = match config.uma {
+            Uma::Off => Vram::new(config.vram_size)?,
+            Uma::Top => Vram::carveout(config.vram_size, None)?,
+            Uma::At(base) => Vram::carveout(config.vram_size, Some(base))?,
+        };
         let mm_hub = Hub::new(HubId::Mm, config.levels, config.tlb);
         Ok(Self {
             config,
@@ -172,6 +191,10 @@ impl Gpu {
     /// Video memory.
     pub fn vram(&self) -> &Vram {
         &self.vram
+    }
+    /// Where VRAM lies in system memory, if it does: bus address.
+    pub fn vram_base(&self) -> Option<u64> {
+        self.vram.base(&self.memory.memory())
     }
     /// The system memory it works on.
     pub fn system_memory(&self) -> &SystemMemory {

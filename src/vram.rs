@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! VRAM: a memfd that the device maps and a transport can hand to the front end.
+//! VRAM: a memfd that the device maps and a transport can hand to the front end, or a part of system memory (UMA).
 
 use crate::gmc::tmz::Cipher;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use thiserror::Error;
-use vm_memory::{FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+use vm_memory::{
+    FileOffset, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory, VolatileSlice,
+};
 
 /// Granule of VRAM's size, bytes: the unit of the FB aperture registers.
 pub const GRANULE: u64 = 16 << 20;
@@ -16,6 +18,9 @@ pub enum VramError {
     /// The size is zero or no multiple of the granule.
     #[error("VRAM of {0} bytes: the size must be a multiple of 16 MiB")]
     Size(u64),
+    /// A carve-out does not start on a granule.
+    #[error("VRAM at {0:#x}: it must start at a multiple of 16 MiB")]
+    Base(u64),
     /// The kernel gave no memory.
     #[error("VRAM of {size} bytes: {source}")]
     Memory {
@@ -34,33 +39,64 @@ pub enum VramError {
     },
 }
 
-/// Video memory, zeroed at first. It survives a reset.
+/// What VRAM is made of.
+#[derive(Debug)]
+enum Backing {
+    /// Memory of its own, which a front end can map as the VRAM BAR.
+    Own { file: File, map: MmapRegion },
+    /// Part of system memory (UMA): from this bus address, or from as high below 4 GiB as it fits.
+    Carveout(Option<u64>),
+}
+
+/// Video memory. It survives a reset.
 #[derive(Debug)]
 pub struct Vram {
-    file: File,
-    map: MmapRegion,
+    backing: Backing,
     size: u64,
     cipher: Cipher,
 }
 
 impl Vram {
-    /// VRAM of `size` bytes, a multiple of [`GRANULE`].
+    /// VRAM of its own, of `size` bytes, a multiple of [`GRANULE`]; zeroed at first.
     pub fn new(size: u64) -> Result<Self, VramError> {
-        if size == 0 || size % GRANULE != 0 {
-            return Err(VramError::Size(size));
-        }
         let len = usize::try_from(size).map_err(|_| VramError::Size(size))?;
-        let cipher = Cipher::random().map_err(|source| VramError::Memory { size, source })?;
+        let vram = Self::carveout(size, None)?;
         let file = memfd().and_then(|f| f.set_len(size).map(|()| f));
         let file = file.map_err(|source| VramError::Memory { size, source })?;
         let ours = file.try_clone().map_err(|source| VramError::Memory { size, source })?;
         let map =
             MmapRegion::from_file(FileOffset::new(ours, 0), len).map_err(|source| VramError::Map { size, source })?;
-        Ok(Self { file, map, size, cipher })
+        Ok(Self { backing: Backing::Own { file, map }, ..vram })
     }
-    /// The memfd: what a front end maps as the VRAM BAR.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// VRAM that is `size` bytes of system memory at bus address `base`; without one, the highest granules below 4 GiB.
+    pub fn carveout(size: u64, base: Option<u64>) -> Result<Self, VramError> {
+        if size == 0 || size % GRANULE != 0 {
+            return Err(VramError::Size(size));
+        }
+        if let Some(base) = base.filter(|b| b % GRANULE != 0) {
+            return Err(VramError::Base(base));
+        }
+        let cipher = Cipher::random().map_err(|source| VramError::Memory { size, source })?;
+        Ok(Self { backing: Backing::Carveout(base), size, cipher })
+    }
+    /// The memfd: what a front end maps as the VRAM BAR. None where VRAM is part of system memory.
+    pub fn file(&self) -> Option<&File> {
+        match &self.backing {
+            Backing::Own { file, .. } => Some(file),
+            Backing::Carveout(_) => None,
+        }
+    }
+    /// Where in system memory VRAM lies, if it does: bus address.
+    pub fn base(&self, system: &GuestMemoryMmap) -> Option<u64> {
+        match self.backing {
+            Backing::Own { .. } => None,
+            Backing::Carveout(Some(base)) => Some(base),
+            Backing::Carveout(None) => {
+                let low = system.iter().next()?;
+                let end = low.start_addr().0.checked_add(low.len())?;
+                Some(end.checked_sub(self.size)? & !(GRANULE - 1))
+            }
+        }
     }
     /// Bytes.
     pub fn size(&self) -> u64 {
@@ -70,11 +106,12 @@ impl Vram {
     pub fn cipher(&self) -> &Cipher {
         &self.cipher
     }
-    /// At most `len` bytes from `offset`; none where VRAM ends before.
+    /// At most `len` bytes from `offset` of VRAM of its own; none where it ends before.
     pub fn slice(&self, offset: u64, len: usize) -> Option<VolatileSlice<'_>> {
+        let Backing::Own { map, .. } = &self.backing else { return None };
         let rest = usize::try_from(self.size.checked_sub(offset)?).ok()?;
         let len = len.min(rest);
-        (len > 0).then(|| self.map.get_slice(usize::try_from(offset).ok()?, len).ok())?
+        (len > 0).then(|| map.get_slice(usize::try_from(offset).ok()?, len).ok())?
     }
 }
 

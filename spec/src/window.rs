@@ -36,6 +36,8 @@ pub mod offset {
     pub const SDMA_INSTANCES: usize = 0x30;
     /// Doorbell slots.
     pub const DOORBELLS: usize = 0x34;
+    /// Bus address of VRAM, 64 bits, where it is part of system memory ([`super::cap::UMA`]); else zero.
+    pub const VRAM_BASE: usize = 0x38;
     /// Value to write, or value read.
     pub const DATA: usize = 0x40;
     /// Command word: [`super::command`]. Starts the access.
@@ -46,6 +48,10 @@ pub mod offset {
 pub mod cap {
     /// Page faults can be retried.
     pub const RETRY_FAULTS: u64 = 1 << 0;
+    /// VRAM is part of system memory: there is no BAR.
+    pub const UMA: u64 = 1 << 1;
+    /// VMID 0 translates by the `vidmm` profile's three-level table.
+    pub const VIDMM: u64 = 1 << 2;
 }
 
 /// Bits of STATUS.

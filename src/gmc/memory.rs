@@ -38,23 +38,32 @@ impl Phys {
 pub struct Memory<'a> {
     vram: &'a Vram,
     system: GuestMemoryLoadGuard<GuestMemoryMmap>,
+    /// Where VRAM lies in system memory, if it does.
+    carveout: Option<u64>,
 }
 
 impl<'a> Memory<'a> {
     /// The view of VRAM and of what `system` maps now.
     pub fn new(vram: &'a Vram, system: &SystemMemory) -> Self {
-        Self { vram, system: system.memory() }
+        let system = system.memory();
+        let carveout = vram.base(&system);
+        Self { vram, system, carveout }
     }
     /// The contiguous piece at `at`, at most `len` bytes; None where no memory is.
     pub fn slice(&self, at: Phys, len: usize) -> Option<VolatileSlice<'_>> {
-        match at.space {
-            Space::Vram => self.vram.slice(at.addr, len),
-            Space::System => {
-                let (region, offset) = self.system.to_region_addr(GuestAddress(at.addr))?;
-                let rest = usize::try_from(region.len().checked_sub(offset.0)?).ok()?;
-                region.get_slice(offset, len.min(rest)).ok().filter(|s| !s.is_empty())
+        match (at.space, self.carveout) {
+            (Space::System, _) => self.system_slice(at.addr, len),
+            (Space::Vram, None) => self.vram.slice(at.addr, len),
+            (Space::Vram, Some(base)) => {
+                let rest = usize::try_from(self.vram.size().checked_sub(at.addr)?).ok()?;
+                self.system_slice(base.checked_add(at.addr)?, len.min(rest))
             }
         }
+    }
+    fn system_slice(&self, addr: u64, len: usize) -> Option<VolatileSlice<'_>> {
+        let (region, offset) = self.system.to_region_addr(GuestAddress(addr))?;
+        let rest = usize::try_from(region.len().checked_sub(offset.0)?).ok()?;
+        region.get_slice(offset, len.min(rest)).ok().filter(|s| !s.is_empty())
     }
     /// Reads the naturally aligned integer at `at` in one access; None where no memory is or the address is unaligned.
     pub fn load<T: AtomicAccess>(&self, at: Phys) -> Option<T> {
@@ -111,7 +120,7 @@ impl<'a> Memory<'a> {
             let n = (len - done).min(CHUNK - skip);
             let whole = (skip + n).next_multiple_of(BLOCK);
             let part = chunk.get_mut(..whole)?;
-            let slice = self.vram.slice(start, whole).filter(|s| s.len() == whole)?;
+            let slice = self.slice(Phys { space: Space::Vram, addr: start }, whole).filter(|s| s.len() == whole)?;
             slice.read_slice(part, 0).ok()?;
             self.vram.cipher().decrypt(start, part);
             visit(part, skip..skip + n, done);
