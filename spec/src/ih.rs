@@ -102,6 +102,8 @@ pub mod client {
 pub mod source {
     /// A page fault (clients VMC and UTCL2).
     pub const PAGE_FAULT: u8 = 0;
+    /// SDMA: an indirect buffer was preempted.
+    pub const SDMA_IB_PREEMPT: u8 = 219;
     /// SDMA: the TRAP packet.
     pub const SDMA_TRAP: u8 = 224;
     /// SDMA: a doorbell rang for a ring that cannot take it.

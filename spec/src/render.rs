@@ -134,6 +134,7 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("CLIENT_VMC", u32::from(ih::client::VMC)),
         ("CLIENT_UTCL2", u32::from(ih::client::UTCL2)),
         ("SRC_PAGE_FAULT", u32::from(ih::source::PAGE_FAULT)),
+        ("SRC_SDMA_IB_PREEMPT", u32::from(ih::source::SDMA_IB_PREEMPT)),
         ("SRC_SDMA_TRAP", u32::from(ih::source::SDMA_TRAP)),
         ("SRC_SDMA_DOORBELL_INVALID", u32::from(ih::source::SDMA_DOORBELL_INVALID)),
         ("SRC_SDMA_POLL_TIMEOUT", u32::from(ih::source::SDMA_POLL_TIMEOUT)),

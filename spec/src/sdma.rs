@@ -77,6 +77,8 @@ registers! {
     DOORBELL = "{r}_DOORBELL" @ 0x92 [4; 0x60] Rw { ENABLE 28, CAPTURED 30 }
     /// The ring's doorbell: dword offset in the aperture.
     DOORBELL_OFFSET = "{r}_DOORBELL_OFFSET" @ 0xab [4; 0x60] Rw { OFFSET 27:2 }
+    /// Ends the current indirect buffer before its next packet, or at once where it waits; IB_OFFSET tells how far it got.
+    PREEMPT = "{r}_PREEMPT" @ 0xb0 [4; 0x60] Rw { IB_PREEMPT 0 }
     /// Set to 1 before and 0 after a write pointer of two dwords is written: no start in between.
     MINOR_PTR_UPDATE = "{r}_MINOR_PTR_UPDATE" @ 0xb5 [4; 0x60] Rw { ENABLE 0 }
 }

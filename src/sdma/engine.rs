@@ -203,7 +203,10 @@ impl Sdma {
     /// Whether ring `n` has something to do and may do it at time `now`.
     fn runnable(&self, n: u32, now: u64) -> bool {
         let parked = self.rings.get(n as usize).and_then(|r| r.parked);
-        self.busy(n) && parked.is_none_or(|p| p.due.is_some_and(|due| due <= now))
+        self.busy(n) && (self.preempting(n) || parked.is_none_or(|p| p.due.is_some_and(|due| due <= now)))
+    }
+    fn preempting(&self, n: u32) -> bool {
+        self.regs.field(&PREEMPT, n, PREEMPT::IB_PREEMPT) != 0
     }
     /// Whether ring `n` has something to do.
     fn busy(&self, n: u32) -> bool {
@@ -236,7 +239,8 @@ impl Sdma {
                 }
                 continue;
             }
-            if let Some(state) = self.rings.get_mut(ring) {
+            let preempting = self.preempting(n);
+            if let Some(state) = self.rings.get_mut(ring).filter(|_| !preempting) {
                 state.parked = None;
             }
             match self.step_ring(ring, n, io) {
@@ -281,6 +285,9 @@ impl Sdma {
     }
 
     fn step_ring(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Step {
+        if self.preempting(n) && self.preempt(ring, n, io) {
+            return Step::More;
+        }
         let outcome = match self.work(ring, n, io) {
             Ok(None) => match self.fetch(ring, n, io) {
                 Ok(step) => return step,
@@ -300,6 +307,28 @@ impl Sdma {
                 Step::More
             }
         }
+    }
+    /// Ends the ring's indirect buffer if it is between two packets or waits. True once there is nothing to preempt.
+    fn preempt(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> bool {
+        let Some(state) = self.rings.get_mut(ring) else { return true };
+        let waits = matches!(state.work, None | Some(Work::Poll { .. } | Work::Atomic { .. }));
+        if state.ib.is_some() && !waits && state.parked.is_none() {
+            return false;
+        }
+        self.regs.set_field(&PREEMPT, n, PREEMPT::IB_PREEMPT, 0);
+        if state.ib.is_none() {
+            return true;
+        }
+        let next = state.next;
+        let vmid = state.ib.map_or(0, |ib| ib.vmid);
+        *state = Ring { wptr: state.wptr, next, ..Ring::default() };
+        log::debug!("SDMA{} ring {n}: indirect buffer of VMID {vmid} preempted", self.number);
+        self.set_rptr(n, next);
+        self.write_back_rptr(ring, n, next, io);
+        if self.regs.field(&CNTL, 0, CNTL::IB_PREEMPT_INT_ENABLE) != 0 {
+            self.interrupt(n, ih::source::SDMA_IB_PREEMPT, u32::from(vmid), io);
+        }
+        true
     }
     /// Advances the packet in execution, if there is one.
     fn work(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Option<Outcome>, Halt> {

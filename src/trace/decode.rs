@@ -95,6 +95,7 @@ fn interrupt(dwords: [u32; 8]) -> String {
             return format!("{who} page fault: {way} of {:#x}, vmid {} pasid {}{retry}", f.va, v.vmid, v.pasid);
         }
         (_, source::SDMA_TRAP) => "TRAP".into(),
+        (_, source::SDMA_IB_PREEMPT) => "IB_PREEMPT".into(),
         (_, source::SDMA_POLL_TIMEOUT) => "POLL_TIMEOUT".into(),
         (_, source::SDMA_ILLEGAL_INST) => "ILLEGAL_INST".into(),
         (_, source::SDMA_DOORBELL_INVALID) => "DOORBELL_INVALID".into(),
