@@ -182,7 +182,6 @@ impl Policy {
         if bo.pins != 0 {
             return Err(Error::Busy);
         }
-        self.moves.prepare()?;
 
         let place = self.take_place(to, size, align, options.top_down)?;
         let window = match self.take_window(from.domain, to, size, options.empty) {

@@ -206,6 +206,7 @@ fn bad_numbers_are_einval_and_change_nothing() {
         UvmPolicyRequest { size: 0, ..good },
         UvmPolicyRequest { size: u64::MAX, ..good },
         UvmPolicyRequest { align: 3 * PAGE, ..good },
+        UvmPolicyRequest { align: PAGE + PAGE / 2, ..good },
         UvmPolicyRequest { flags: 2, ..good },
         UvmPolicyRequest { pad: 1, ..good },
     ] {
@@ -285,6 +286,20 @@ fn move_into_vram_ends_there_or_rolls_back() {
     assert_eq!(driver.stats(UVM_POLICY_DOMAIN_GTT).used, 0);
     let (status, plan) = driver.begin(bo, UVM_POLICY_DOMAIN_VRAM, 0);
     assert_eq!((status, plan.token, plan.count), (0, 0, 0));
+}
+
+#[test]
+fn copy_that_finds_no_window_is_enospc_and_holds_nothing() {
+    let mut driver = Driver::new();
+    let bo = driver.bo(MIB);
+    let gart = driver.alloc(UVM_POLICY_DOMAIN_GTT, 8 * MIB).unwrap();
+
+    let (status, plan) = driver.begin(bo, UVM_POLICY_DOMAIN_VRAM, 0);
+
+    assert_eq!((status, plan.token), (ENOSPC, 0));
+    assert_eq!(driver.stats(UVM_POLICY_DOMAIN_VRAM).used, 0);
+    assert_eq!(uvm_policy_free(driver.policy(), gart.id), 0);
+    assert_eq!(driver.begin(bo, UVM_POLICY_DOMAIN_VRAM, 0).0, 0);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use uvm_policy::{Action, BoId, Domain, Location, Outcome};
 
 pub const PAGE: u64 = 4096;
-pub const VRAM_PAGES: u64 = 64;
-pub const GART_PAGES: u64 = 40;
+pub const VRAM_PAGES: u64 = 48;
+pub const GART_PAGES: u64 = 24;
 /// Not zero, so that a confusion of GART offsets with others shows.
 pub const GART_BASE: u64 = 1 << 32;
 
