@@ -37,12 +37,13 @@ pub fn wrong_create_arguments_are_refused(ctx: &Ctx) -> Result<()> {
         ] {
             refused(what, device.create_raw(&mut arg), &[Errno::INVAL])?;
         }
+        // More than there can be; SYSTEM pages come with their first use, so that only an impossible size is wrong there.
         let too_large = [Errno::NOSPC, Errno::NOMEM, Errno::INVAL, Errno::TOOBIG];
-        for domain in Domain::ALL {
-            for size in [1 << 46, u64::MAX - 4096, u64::MAX] {
-                let mut arg = GemCreate { size, domain: domain.number(), ..good };
-                refused(format_args!("{size:#x} bytes in {domain}"), device.create_raw(&mut arg), &too_large)?;
-            }
+        let wrong = Domain::GPU.map(|domain| (domain, 1 << 46)).into_iter();
+        let wrong = wrong.chain(Domain::ALL.map(|domain| (domain, u64::MAX - 4096)));
+        for (domain, size) in wrong.chain(Domain::ALL.map(|domain| (domain, u64::MAX))) {
+            let mut arg = GemCreate { size, domain: domain.number(), ..good };
+            refused(format_args!("{size:#x} bytes in {domain}"), device.create_raw(&mut arg), &too_large)?;
         }
         Ok(())
     })

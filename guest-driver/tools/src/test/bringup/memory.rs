@@ -120,7 +120,10 @@ pub fn unbound_gart_entries_are_the_dummy_page(ctx: &Ctx) -> Result<()> {
     let total = words.len() as u64;
     ctx.note(format_args!("{total} GART entries, {unbound} on the dummy page, {used} in use"));
     ensure!(used > 0 && used < total, "{used} of {total} entries in use");
-    same("entries on the dummy page", unbound, total - used)?;
+    // The driver may keep a part of the window to itself that it binds only now and then.
+    ensure!(unbound + used >= total, "expected {} entries on the dummy page at least, seen {unbound}", total - used);
+    let bound = bystander.size() / PAGE_SIZE;
+    ensure!(unbound + bound < total, "{unbound} of {total} entries on the dummy page, with {bound} pages bound");
     same("page faults", device.param(uapi::PARAM_FAULTS)?, faults)?;
     same_bytes("an object in the GART meanwhile", &content(&bystander, bystander_data.len())?, &bystander_data)
 }
