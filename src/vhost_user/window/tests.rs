@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
