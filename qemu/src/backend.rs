@@ -27,14 +27,18 @@ pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<
     Process::start(&format!("the backend {}", program.display()), command, true)
 }
 
-/// Waits until something listens on `socket`. It looks instead of connecting: the backend serves one connection, QEMU's.
+/// Waits until `socket` is there and listened on. It looks instead of connecting: the backend serves one connection,
+/// QEMU's. A backend that moved its socket there, listening already, is known to the kernel by the earlier name.
 pub(crate) fn wait_until_listening(process: &mut Process, socket: &Path) -> Result<(), String> {
     let start = Instant::now();
     let name = socket.to_string_lossy();
     loop {
-        let table = fs::read_to_string("/proc/net/unix").map_err(|error| format!("/proc/net/unix: {error}"))?;
-        if table.lines().any(|line| line.ends_with(&*name) && line.split_whitespace().nth(3) == Some(LISTENING)) {
-            return Ok(());
+        if socket.exists() {
+            let table = fs::read_to_string("/proc/net/unix").map_err(|error| format!("/proc/net/unix: {error}"))?;
+            let only_bound = |line: &str| line.ends_with(&*name) && line.split_whitespace().nth(3) != Some(LISTENING);
+            if !table.lines().any(only_bound) {
+                return Ok(());
+            }
         }
         if let Some(status) = process.wait(LOOK) {
             return Err(format!("it ended ({status})"));

@@ -107,7 +107,7 @@ impl Lines {
 pub(crate) struct Tail(VecDeque<String>);
 
 impl Tail {
-    const KEPT: usize = 60;
+    const KEPT: usize = 200;
 
     pub(crate) fn add(&mut self, line: String) {
         if self.0.len() == Self::KEPT {
@@ -120,6 +120,17 @@ impl Tail {
     pub(crate) fn last(&self, count: usize) -> String {
         let skipped = self.0.len().saturating_sub(count);
         self.0.iter().skip(skipped).fold(String::new(), |text, line| text + "  " + line + "\n")
+    }
+
+    /// From the first line with one of these words on, at most `count` lines; the last `count` where none has.
+    pub(crate) fn from_first(&self, words: &[&str], count: usize) -> String {
+        let first = self.0.iter().position(|line| words.iter().any(|word| line.contains(word)));
+        match first {
+            Some(first) => {
+                self.0.iter().skip(first).take(count).fold(String::new(), |text, line| text + "  " + line + "\n")
+            }
+            None => self.last(count),
+        }
     }
 
     pub(crate) fn any(&self, what: &str) -> bool {
@@ -138,5 +149,13 @@ mod tests {
         assert_eq!(lines.add(b"it 3\r\nnext\nha"), ["exit 3", "next"]);
         assert_eq!(lines.rest().as_deref(), Some("ha"));
         assert_eq!(lines.rest(), None);
+    }
+
+    #[test]
+    fn a_tail_can_begin_where_it_matters() {
+        let mut tail = Tail::default();
+        ["a", "BUG: x", "b", "c"].map(|line| tail.add(line.into()));
+        assert_eq!(tail.from_first(&["BUG"], 2), "  BUG: x\n  b\n");
+        assert_eq!(tail.from_first(&["Oops"], 1), "  c\n");
     }
 }

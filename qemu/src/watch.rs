@@ -30,6 +30,9 @@ const SHOWN: usize = 30;
 /// What the kernel says when it is at its end.
 const PANIC: &str = "Kernel panic - not syncing";
 
+/// Where the story of a panic begins.
+const PANIC_BEGINS: [&str; 4] = ["BUG:", "Oops", "kernel BUG at", PANIC];
+
 /// What a guest is to do.
 #[derive(Clone, Debug, Default)]
 pub struct Job {
@@ -199,7 +202,7 @@ fn finish(
     let panicked = watch.console_tail.any(PANIC);
     let backend_log = watch.backend_tail.last(SHOWN);
     match end {
-        _ if panicked => Err(Failure::GuestPanicked { console: watch.console_tail.last(SHOWN) }),
+        _ if panicked => Err(Failure::GuestPanicked { console: watch.console_tail.from_first(&PANIC_BEGINS, SHOWN) }),
         End::Signal(signal) => Err(Failure::Interrupted(signal)),
         End::TimedOut(after) => Err(Failure::TimedOut { after, console: watch.said_last() }),
         // QEMU aborts when the backend dies, so the backend is the one to name, whichever was seen first.
