@@ -41,6 +41,23 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=5))]
     pub levels: u32,
 
+    /// Take VRAM out of guest RAM (UMA) instead of giving it a BAR: SIZE bytes at bus address BASE, or without BASE as
+    /// high below 4 GiB as they fit. The guest must be kept off them
+    #[arg(long, value_name = "SIZE[@BASE]", conflicts_with = "vram", value_parser = carveout)]
+    pub uma: Option<(u64, Option<u64>)>,
+
+    /// How VMID 0 translates: a flat GART in VRAM, or the three-level table of the vidmm profile
+    #[arg(long, value_name = "PROFILE", default_value = "gart", value_parser = ["gart", "vidmm"])]
+    pub mmu: String,
+
+    /// Entries of each SDMA instance's translation cache
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub tlb_l1: usize,
+
+    /// Entries of the shared translation cache
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub tlb_l2: usize,
+
     /// Record register accesses, ring packets and interrupts in FILE
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -69,6 +86,16 @@ pub enum TraceCommand {
 /// Whether the command line asks for the capabilities. The conventions want all else ignored then, even what is wrong.
 pub fn wants_capabilities() -> bool {
     std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--print-capabilities")
+}
+
+/// A carve-out such as `64M` or `64M@0x30000000`.
+fn carveout(text: &str) -> Result<(u64, Option<u64>), String> {
+    let Some((bytes, base)) = text.split_once('@') else { return Ok((size(text)?, None)) };
+    let base = match base.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| "not a hexadecimal address".to_string())?,
+        None => size(base)?,
+    };
+    Ok((size(bytes)?, Some(base)))
 }
 
 /// A size such as `256M`.

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
 use vhost_device_uvm::trace::{self, FileSink, Sink};
 use vhost_device_uvm::vhost_user::{Server, Socket};
+use vhost_device_uvm::device::Uma;
+use vhost_device_uvm::gmc::{Mmu, TlbSizes};
 use vhost_device_uvm::{Config, Gpu};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
@@ -52,7 +54,18 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
     let signals = block_signals().context("cannot watch for signals")?;
     check_memory(args.vram)?;
-    let config = Config { vram_size: args.vram, levels: args.levels };
+    let (vram_size, uma) = match args.uma {
+        None => (args.vram, Uma::Off),
+        Some((size, None)) => (size, Uma::Top),
+        Some((size, Some(base))) => (size, Uma::At(base)),
+    };
+    let config = Config {
+        vram_size,
+        levels: args.levels,
+        tlb: TlbSizes { l1: args.tlb_l1, l2: args.tlb_l2 },
+        mmu: if args.mmu == "vidmm" { Mmu::Vidmm } else { Mmu::Gart },
+        uma,
+    };
     config.validate()?;
     let trace = match &args.trace {
         Some(path) => Some(Box::new(FileSink::create(path).context("cannot trace")?) as Box<dyn Sink>),
@@ -70,8 +83,8 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     };
     let server = Server::start(gpu, &config, memory, socket)?;
     match &args.socket_path {
-        Some(path) => log::info!("{} MiB of VRAM; waiting for QEMU on {}", args.vram >> 20, path.display()),
-        None => log::info!("{} MiB of VRAM; serving an inherited socket", args.vram >> 20),
+        Some(path) => log::info!("{} MiB of VRAM; waiting for QEMU on {}", vram_size >> 20, path.display()),
+        None => log::info!("{} MiB of VRAM; serving an inherited socket", vram_size >> 20),
     }
 
     let over = Arc::new(AtomicBool::new(false));

@@ -394,8 +394,8 @@ int uvm_policy_move_begin(struct uvm_policy *policy, u64 bo, u32 domain, u32 fla
  * uvm_policy_move_complete() - end a move
  * @policy: the policy
  * @token: of uvm_policy_move_begin()
- * @error: 0 when all actions were performed; else one failed, those before it are undone, nothing
- *         reaches the new range, and the old one is bound as it was
+ * @error: 0 when all actions were performed; else one failed, those before it are undone: nothing
+ *         reaches the new range, the old one is bound as it was, pages populated are given back
  *
  * With 0 the buffer is at its new place and the old range is free; else it is where it was and the
  * new range is free. Never allocates.

@@ -36,7 +36,9 @@ pub(crate) fn check_rust_object(path: &Path) -> Result<()> {
                     _ => "?",
                 };
                 let section = section.name().unwrap_or("?");
-                return Err(problem(format!("{section}+{offset:#x} reaches {target} through a GOT (relocation {r_type})")));
+                return Err(problem(format!(
+                    "{section}+{offset:#x} reaches {target} through a GOT (relocation {r_type})"
+                )));
             }
         }
     }
@@ -46,13 +48,21 @@ pub(crate) fn check_rust_object(path: &Path) -> Result<()> {
         .filter_map(|symbol| symbol.name().ok())
         .filter(|name| !name.is_empty() && !may_be_undefined(name))
         .collect();
-    if strangers.is_empty() { Ok(()) } else { Err(problem(format!("needs what no kernel has: {}", strangers.join(", ")))) }
+    if strangers.is_empty() {
+        Ok(())
+    } else {
+        Err(problem(format!("needs what no kernel has: {}", strangers.join(", "))))
+    }
 }
 
 /// Fails on any warning: a missing mitigation flag, for one, only warns, and the module still loads.
 pub(crate) fn check_kbuild_log(log: &str) -> Result<()> {
     let warnings: Vec<&str> = log.lines().filter(|line| line.to_ascii_lowercase().contains("warning:")).collect();
-    if warnings.is_empty() { Ok(()) } else { Err(Error::Guard(format!("Kbuild warns:\n{}", warnings.join("\n")))) }
+    if warnings.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Guard(format!("Kbuild warns:\n{}", warnings.join("\n"))))
+    }
 }
 
 #[cfg(test)]

@@ -166,19 +166,19 @@ impl Archive {
     fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), data: &[u8]) -> Result<()> {
         let size = u32::try_from(data.len())
             .map_err(|_| Error::Overlay { path: name.into(), reason: "larger than 4 GiB".into() })?;
-        let builder = newc::Builder::new(name)
-            .ino(self.next_inode)
-            .mode(mode)
-            .nlink(1)
-            .rdev_major(device.0)
-            .rdev_minor(device.1);
+        let builder =
+            newc::Builder::new(name).ino(self.next_inode).mode(mode).nlink(1).rdev_major(device.0).rdev_minor(device.1);
         self.next_inode = self.next_inode.wrapping_add(1);
         let mut writer = builder.write(&mut self.out, size);
         writer.write_all(data).and_then(|()| writer.finish().map(drop)).map_err(Error::io(&self.path))
     }
 
     fn folder(&mut self, name: &str) -> Result<()> {
-        if self.folders.insert(name.to_owned()) { self.entry(name, FOLDER, (0, 0), &[]) } else { Ok(()) }
+        if self.folders.insert(name.to_owned()) {
+            self.entry(name, FOLDER, (0, 0), &[])
+        } else {
+            Ok(())
+        }
     }
 
     /// The folders on the way to `name`.
@@ -218,7 +218,8 @@ impl Archive {
     fn tree(&mut self, folder: &Path) -> Result<()> {
         for path in crate::key::files_below(folder)? {
             let problem = |reason: &str| Error::Overlay { path: path.clone(), reason: reason.to_owned() };
-            let inside = path.strip_prefix(folder).unwrap_or(&path).to_str().ok_or_else(|| problem("name is not UTF-8"))?;
+            let inside =
+                path.strip_prefix(folder).unwrap_or(&path).to_str().ok_or_else(|| problem("name is not UTF-8"))?;
             let meta = fs::symlink_metadata(&path).map_err(Error::io(&path))?;
             self.parents(inside)?;
             if meta.is_symlink() {
@@ -272,8 +273,7 @@ mod tests {
         fs::write(files.join("opt/a/tool"), "t").unwrap();
         fs::set_permissions(files.join("opt/a/tool"), fs::Permissions::from_mode(0o755)).unwrap();
         let target = folder.path().join("out");
-        let overlay =
-            Overlay { args: vec!["a".into(), "b c".into()], folders: vec![files], ..Overlay::default() };
+        let overlay = Overlay { args: vec!["a".into(), "b c".into()], folders: vec![files], ..Overlay::default() };
         overlay.write(&base, &target).unwrap();
         let found = list(&target);
         let names: Vec<&str> = found.iter().map(|(name, ..)| name.as_str()).collect();

@@ -100,7 +100,11 @@ pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
         for entry in fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let entry = entry.map_err(Error::io(&folder))?;
             let kind = entry.file_type().map_err(Error::io(entry.path()))?;
-            if kind.is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+            if kind.is_dir() {
+                folders.push(entry.path())
+            } else {
+                files.push(entry.path())
+            }
         }
     }
     files.sort();

@@ -51,11 +51,27 @@ pub fn closure(modules: &Path, wanted: &[PathBuf]) -> Result<Vec<KernelModule>> 
             if let Some(found) = own.get(need).copied().or_else(|| index.paths.get(need)) {
                 stack.push((found.clone(), false));
             } else if !index.is_built_in(need) {
-                return Err(bad(&path, &format!("needs the module {need}, which the kernel in {} lacks", modules.display())));
+                return Err(bad(
+                    &path,
+                    &format!("needs the module {need}, which the kernel in {} lacks", modules.display()),
+                ));
             }
         }
     }
     Ok(ordered)
+}
+
+/// Modules in the order given, for a kernel whose own modules are not at hand.
+///
+/// # Errors
+/// [`Error::BadModule`] when a file is no module.
+pub fn as_given(paths: &[PathBuf]) -> Result<Vec<KernelModule>> {
+    let one = |path: &PathBuf| {
+        let data = unpack(path)?;
+        dependencies(path, &data)?;
+        Ok(KernelModule { name: name_of(path), data })
+    };
+    paths.iter().map(one).collect()
 }
 
 struct Index {

@@ -115,15 +115,25 @@ impl Module {
         let entry = cache.entry("module", &key, Check::Content, waiting, |folder| {
             let core = rust_core(cache, root)?;
             let stage = Stage::start("kernel module", "compiling the Rust crates");
-            let build = Build { cache, root, folder };
+            let scratch = folder.join("scratch");
+            fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
+            let build = Build { cache, root, folder: &scratch };
             build.rust_object(source, &core)?;
             stage.say("building with Kbuild");
             build.kbuild(source)?;
+            // Only results are kept: what the tools leave beside them would be listed and compared each time.
+            copy(&scratch.join("kbuild").join(file_name()), &folder.join(file_name()))?;
+            copy(&scratch.join(BUILT_OBJECT), &folder.join(BUILT_OBJECT))?;
+            fs::remove_dir_all(&scratch).map_err(Error::io(&scratch))?;
             stage.done();
             Ok::<(), Error>(())
         })?;
-        Ok(Self { path: entry.join(format!("{MODULE}.ko")), key })
+        Ok(Self { path: entry.join(file_name()), key })
     }
+}
+
+fn file_name() -> String {
+    format!("{MODULE}.ko")
 }
 
 /// The C sources, headers and the Kbuild file: every file of the folder itself.
@@ -148,7 +158,8 @@ fn rust_core(cache: &Cache, root: &Root) -> Result<PathBuf> {
         .finish();
     let waiting = || eprintln!("Rust core: another process is building it, waiting");
     cache.entry("core", &key, Check::Content, waiting, |folder| {
-        let stage = Stage::start("Rust core", "compiling Rust's core and alloc for the kernel, half a minute this once");
+        let stage =
+            Stage::start("Rust core", "compiling Rust's core and alloc for the kernel, half a minute this once");
         let build = Build { cache, root, folder };
         write(&folder.join("target.json"), TARGET)?;
         write(&folder.join("compiler_builtins.rs"), COMPILER_BUILTINS)?;
@@ -213,10 +224,14 @@ impl Build<'_> {
     fn take_member(&self, archive: &str) -> Result<()> {
         let log = self.cache.folder().join("ar.log");
         let mut command = self.root.command(self.folder, "ar")?;
-        let listed = run_logged("listing the Rust archive", command.args(["t", &format!("/mnt/{archive}")]), &log, |_| ())?;
+        let listed =
+            run_logged("listing the Rust archive", command.args(["t", &format!("/mnt/{archive}")]), &log, |_| ())?;
         let own: Vec<&str> = listed.lines().filter(|name| name.starts_with(FFI.name) && name.ends_with(".o")).collect();
         let [member] = own[..] else {
-            return Err(Error::Guard(format!("the Rust archive should have one object of {}, it has: {listed}", FFI.name)));
+            return Err(Error::Guard(format!(
+                "the Rust archive should have one object of {}, it has: {listed}",
+                FFI.name
+            )));
         };
         let script = format!("ar p /mnt/{archive} {member} >/mnt/{BUILT_OBJECT}");
         let mut command = self.root.command(self.folder, "sh")?;
@@ -235,15 +250,7 @@ impl Build<'_> {
         let mut command = self.root.command(self.folder, "make")?;
         command.args(["-C", &headers, "M=/mnt/kbuild", "-j2", "modules"]);
         let said = run_logged("building the kernel module", &mut command, &log, |_| ())?;
-        guards::check_kbuild_log(&said)?;
-        let module = self.folder.join(format!("{MODULE}.ko"));
-        copy(&folder.join(format!("{MODULE}.ko")), &module)?;
-        // Only the result is kept: what Kbuild leaves beside it would be listed and compared each time.
-        for spent in ["kbuild", "src"] {
-            let spent = self.folder.join(spent);
-            fs::remove_dir_all(&spent).map_err(Error::io(&spent))?;
-        }
-        Ok(())
+        guards::check_kbuild_log(&said)
     }
 }
 
@@ -279,7 +286,8 @@ mod tests {
 
     #[test]
     fn only_normal_dependencies_count() {
-        let manifest = "[dependencies]\nuvm-policy = { path = \"..\" }\n\n[dev-dependencies]\nuvm-spec = { path = \"..\" }\n";
+        let manifest =
+            "[dependencies]\nuvm-policy = { path = \"..\" }\n\n[dev-dependencies]\nuvm-spec = { path = \"..\" }\n";
         assert!(depends_on(manifest, "uvm-policy"));
         assert!(!depends_on(manifest, "uvm-spec"));
     }

@@ -110,7 +110,11 @@ impl Root {
 }
 
 fn require_root(what: &'static str) -> Result<()> {
-    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(Error::NotRoot { what }) }
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Error::NotRoot { what })
+    }
 }
 
 fn make(cache: &Cache, folder: &Path) -> Result<()> {
@@ -173,7 +177,8 @@ fn mirror() -> Result<String> {
     if let Some(mirror) = std::env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(mirror);
     }
-    let listed = output_of("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]);
+    let listed =
+        output_of("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]);
     let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let field = |name: &str| {
         system.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().trim_matches('"')

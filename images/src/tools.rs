@@ -22,7 +22,8 @@ impl Workspace {
     /// The checkout this program was compiled from, with the target folder Cargo would use there.
     pub fn locate() -> Self {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_owned();
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source.join("target"), |name| source.join(name));
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source.join("target"), |name| source.join(name));
         Self { source, target }
     }
 

@@ -42,6 +42,18 @@ pub mod offset {
     pub const DATA: usize = 0x40;
     /// Command word: [`super::command`]. Starts the access.
     pub const CMD: usize = 0x44;
+    /// Live, 64 bits: SDMA packets executed since reset.
+    pub const PACKETS: usize = 0x80;
+    /// Live, 64 bits: bytes that SDMA copied, filled or wrote since reset.
+    pub const BYTES: usize = 0x88;
+    /// Live, 64 bits: interrupt vectors delivered since reset.
+    pub const INTERRUPTS: usize = 0x90;
+    /// Live, 64 bits: page faults since reset.
+    pub const FAULTS: usize = 0x98;
+    /// Live, 64 bits: page-table walks since reset.
+    pub const WALKS: usize = 0xa0;
+    /// Live, 64 bits: translations that a cache held since reset.
+    pub const TLB_HITS: usize = 0xa8;
 }
 
 /// Feature bits.

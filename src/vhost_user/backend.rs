@@ -30,13 +30,14 @@ pub(super) const AGAIN: u64 = QUEUES as u64 + 1;
 pub(super) struct Backend {
     device: Arc<SharedGpu>,
     doorbells: Doorbells,
-    vram_size: u64,
+    /// Bytes of the VRAM BAR, if there is one.
+    vram_size: Option<u64>,
     /// Doorbells were left for another round.
     pub(super) again: EventFd,
 }
 
 impl Backend {
-    pub(super) fn new(device: Arc<SharedGpu>, vram_size: u64) -> io::Result<Self> {
+    pub(super) fn new(device: Arc<SharedGpu>, vram_size: Option<u64>) -> io::Result<Self> {
         let again = EventFd::new(EFD_NONBLOCK)?;
         Ok(Self { device, doorbells: Doorbells::default(), vram_size, again })
     }
@@ -86,9 +87,12 @@ impl VhostUserBackend for Backend {
     /// Neither CONFIGURE_MEM_SLOTS, with which QEMU crashes at the driver's second start, nor STATUS, which the crate
     /// refuses and QEMU insists on.
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        VhostUserProtocolFeatures::MQ
-            | VhostUserProtocolFeatures::CONFIG
-            | VhostUserProtocolFeatures::REPLY_ACK
+        let always =
+            VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::REPLY_ACK;
+        if self.vram_size.is_none() {
+            return always;
+        }
+        always
             | VhostUserProtocolFeatures::BACKEND_REQ
             | VhostUserProtocolFeatures::BACKEND_SEND_FD
             | VhostUserProtocolFeatures::SHMEM
@@ -125,7 +129,7 @@ impl VhostUserBackend for Backend {
 
     fn get_shmem_config(&self) -> io::Result<VhostUserShMemConfig> {
         let mut sizes = [0; REGION as usize + 1];
-        sizes[REGION as usize] = self.vram_size;
+        sizes[REGION as usize] = self.vram_size.unwrap_or(0);
         Ok(VhostUserShMemConfig::new(1, &sizes))
     }
 

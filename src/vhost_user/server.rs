@@ -9,11 +9,13 @@ use super::socket::{Socket, SocketError};
 use super::window::Identity;
 use crate::bus::SystemMemory;
 use crate::device::{Config, Gpu};
+use crate::gmc::Mmu;
 use parking_lot::Mutex;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use thiserror::Error;
+use uvm_spec::window::cap;
 use vhost::vhost_user::{Error as ProtocolError, Listener};
 use vhost_user_backend::{Error as DaemonError, VhostUserDaemon};
 use vmm_sys_util::epoll::EventSet;
@@ -60,11 +62,23 @@ pub struct Server {
 impl Server {
     /// Serves `gpu` on `socket`. `memory` is the map that `gpu` was made with.
     pub fn start(gpu: Gpu, config: &Config, memory: SystemMemory, socket: Socket) -> Result<Self, ServeError> {
-        let identity = Identity { caps: 0, vram_size: config.vram_size, levels: config.levels };
-        let vram = gpu.vram().file().try_clone().map_err(ServeError::system("VRAM's descriptor"))?;
-        let mapper = Mapper::new(vram, config.vram_size).map_err(ServeError::system("a thread"))?;
+        let uma = gpu.vram().file().is_none();
+        let caps = [
+            (cap::RETRY_FAULTS, true),
+            (cap::UMA, uma),
+            (cap::VIDMM, config.mmu == Mmu::Vidmm),
+        ];
+        let caps = caps.iter().filter(|(_, has)| *has).map(|(bit, _)| bit).sum();
+        let identity = Identity { caps, vram_size: config.vram_size, levels: config.levels };
+        let mapper = match gpu.vram().file() {
+            Some(vram) => {
+                let vram = vram.try_clone().map_err(ServeError::system("VRAM's descriptor"))?;
+                Mapper::new(vram, config.vram_size).map_err(ServeError::system("a thread"))?
+            }
+            None => Mapper::idle(),
+        };
         let device = Arc::new(SharedGpu::new(gpu, identity, memory.clone(), mapper));
-        let backend = Backend::new(Arc::clone(&device), config.vram_size).map_err(ServeError::system("an event"))?;
+        let backend = Backend::new(Arc::clone(&device), if uma { None } else { Some(config.vram_size) }).map_err(ServeError::system("an event"))?;
         let backend = Arc::new(backend);
         let daemon =
             VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory).map_err(ServeError::daemon)?;

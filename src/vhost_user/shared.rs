@@ -93,7 +93,9 @@ impl SharedGpu {
         self.note_config_access(&mut machine);
         let ih_wptr = std::array::from_fn(|ring| machine.gpu.ih_wptr(ring));
         let vram_ready = self.mapper.is_ready();
-        machine.window.get(Live { vram_ready, ih_wptr })
+        let vram_base = machine.gpu.vram_base().unwrap_or(0);
+        let counters = machine.gpu.counters();
+        machine.window.get(Live { vram_ready, ih_wptr, vram_base, counters })
     }
 
     /// A write to the config space, and with it perhaps a register access.
@@ -170,16 +172,12 @@ impl SharedGpu {
     /// The driver has acknowledged its features: DRIVER_OK follows at once, or the end of a pause.
     pub(super) fn start(&self) {
         let mut machine = self.machine.lock();
-        let resumed = match machine.life {
-            // Features set twice without a stop: nothing was torn down.
-            Life::On => true,
-            Life::Paused => true,
-            Life::Off => {
-                machine.gpu.reset();
-                self.interrupts.clear();
-                false
-            }
-        };
+        // Without a queue there was nothing whose stop could have been told: it may be a new driver.
+        let resumed = machine.life == Life::Paused || machine.life == Life::On && machine.queues != 0;
+        if !resumed {
+            machine.gpu.reset();
+            self.interrupts.clear();
+        }
         machine.life = Life::On;
         drop(machine);
         log::info!("{}", if resumed { "device resumed" } else { "device started by a driver" });

@@ -23,6 +23,8 @@ struct State {
     /// Counts starts and stops, so that an answer to an older start is known as one.
     epoch: u64,
     ready: bool,
+    /// There is no thread and nothing to map.
+    idle: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -46,6 +48,13 @@ impl Mapper {
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new().name("shmem".into()).spawn(move || theirs.run(&vram, size))?;
         Ok(Self(shared))
+    }
+
+    /// A mapper that has nothing to map: VRAM is guest RAM, which the guest reaches anyway.
+    pub(super) fn idle() -> Self {
+        let mapper = Self(Arc::default());
+        mapper.0.state.lock().idle = true;
+        mapper
     }
 
     /// The channel on which to ask.
@@ -72,7 +81,8 @@ impl Mapper {
 
     /// Whether the guest can reach VRAM.
     pub(super) fn is_ready(&self) -> bool {
-        self.0.state.lock().ready
+        let state = self.0.state.lock();
+        state.ready || state.idle
     }
 }
 

@@ -77,9 +77,16 @@ impl Socket {
     pub fn bind(path: &Path) -> Result<(Self, SocketName), SocketError> {
         make_room(path)?;
         let bind = |source| SocketError::Bind { path: path.into(), source };
-        let listener = UnixListener::bind(path).map_err(bind)?;
-        let inode = inode(path).map_err(bind)?;
-        Ok((Self::Listening(listener), SocketName { path: path.into(), inode }))
+        // The name appears when the socket listens already: who waits for it to exist can connect at once.
+        let mut early = path.as_os_str().to_owned();
+        early.push("~");
+        let early = PathBuf::from(early);
+        make_room(&early)?;
+        let listener = UnixListener::bind(&early).map_err(bind)?;
+        let mut name = SocketName { inode: inode(&early).map_err(bind)?, path: early };
+        std::fs::rename(&name.path, path).map_err(bind)?;
+        name.path = path.into();
+        Ok((Self::Listening(listener), name))
     }
 
     /// Takes over descriptor `fd`, a listening or a connected Unix stream socket.

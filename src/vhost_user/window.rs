@@ -6,6 +6,7 @@
 //! finds what changed. The only things a guest can change are DATA and CMD; a CMD that differs from the one before starts
 //! an access, which the sequence number in it makes sure of.
 
+use crate::device::Counters;
 use uvm_spec::nbio::DOORBELLS;
 use uvm_spec::window::{offset, status, CMD_INDEX, CMD_WRITE, MAGIC, SIZE, VERSION};
 use uvm_spec::{lookup, IH_RINGS, MMIO_DWORDS, SDMA_INSTANCES};
@@ -28,6 +29,10 @@ pub struct Live {
     pub vram_ready: bool,
     /// IH_RB_WPTR of each ring.
     pub ih_wptr: [u32; IH_RINGS],
+    /// Where VRAM lies in system memory, if it does; else 0.
+    pub vram_base: u64,
+    /// What the device counted.
+    pub counters: Counters,
 }
 
 /// A register access that a guest asked for.
@@ -79,6 +84,18 @@ impl Window {
         put(&mut block, offset::STATUS, &(ready | undefined).to_le_bytes());
         for (ring, wptr) in live.ih_wptr.iter().enumerate() {
             put(&mut block, offset::IH_WPTR + 4 * ring, &wptr.to_le_bytes());
+        }
+        let counters = &live.counters;
+        for (at, value) in [
+            (offset::VRAM_BASE, live.vram_base),
+            (offset::PACKETS, counters.packets),
+            (offset::BYTES, counters.bytes),
+            (offset::INTERRUPTS, counters.interrupts),
+            (offset::FAULTS, counters.faults),
+            (offset::WALKS, counters.walks),
+            (offset::TLB_HITS, counters.tlb_hits),
+        ] {
+            put(&mut block, at, &value.to_le_bytes());
         }
         put(&mut block, offset::DATA, &self.data.to_le_bytes());
         put(&mut block, offset::CMD, &self.cmd.to_le_bytes());

@@ -16,6 +16,29 @@
 //! - **Bounded work.** No recursion; every walk is bounded by the height of a balanced tree, except the one
 //!   documented at [`Policy::alloc`].
 //!
+//! A buffer goes to VRAM:
+//!
+//! ```
+//! use uvm_policy::*;
+//!
+//! # fn main() -> Result<(), Error> {
+//! let mut policy = Policy::new(4096)?;
+//! policy.add_segment(&SegmentConfig { domain: Domain::Vram, base: 0, size: 256 << 20 })?;
+//! policy.add_segment(&SegmentConfig { domain: Domain::Gtt, base: 0, size: 64 << 20 })?;
+//! let bo = policy.bo_create(&BoConfig { size: 3 << 20, align: 0, allowed: DomainMask::ALL })?;
+//!
+//! let Begin::Started(plan) = policy.begin_move(bo, Domain::Vram, &MoveOptions::default())? else { unreachable!() };
+//! for action in plan.actions.as_slice() {
+//!     println!("{action:x?}"); // Populate, Copy through a window of 2 MiB of the GART, ReleasePages
+//! }
+//! # assert_eq!(plan.actions.as_slice().len(), 3);
+//! // Had a step failed, `Outcome::Failed` would leave the buffer where it was.
+//! let now = policy.complete(plan.token, Outcome::Done)?;
+//! assert_eq!(now, Location { domain: Domain::Vram, offset: 0 });
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Map: `heap` places ranges inside one segment, [`Policy`] owns segments, buffer objects and moves,
 //! `placement` orders domains for a request, `moves` turns a change of domain into actions.
 #![no_std]

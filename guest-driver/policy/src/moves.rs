@@ -149,8 +149,8 @@ pub enum Begin {
 pub enum Outcome {
     /// All were performed.
     Done,
-    /// One failed, and the caller has undone those before it: nothing reaches the new range any more, and the
-    /// old range is bound as it was.
+    /// One failed, and the caller has undone those before it: nothing reaches the new range any more, the old
+    /// range is bound as it was, and pages that the move populated are given back.
     Failed,
 }
 
@@ -182,7 +182,6 @@ impl Policy {
         if bo.pins != 0 {
             return Err(Error::Busy);
         }
-        self.moves.prepare()?;
 
         let place = self.take_place(to, size, align, options.top_down)?;
         let window = match self.take_window(from.domain, to, size, options.empty) {

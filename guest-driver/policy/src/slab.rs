@@ -30,18 +30,7 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Makes sure that the next `insert` cannot fail.
-    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
-        if self.vacant.is_some() {
-            return Ok(());
-        }
-        u32::try_from(self.entries.len()).map_err(|_| Error::NoMemory)?;
-        self.entries.try_reserve(1)?;
-        Ok(())
-    }
-
     pub(crate) fn insert(&mut self, value: T) -> Result<Key, Error> {
-        self.prepare()?;
         let slot = match self.vacant {
             Some(slot) => slot,
             None => {

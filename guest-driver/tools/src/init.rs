@@ -3,6 +3,8 @@
 //!
 //! What to do comes from files that the launcher put into the initramfs:
 //!
+//! The command's terminal is the virtio console where there is one, else the kernel's console.
+//!
 //! | file           | content                                                                        |
 //! |----------------|--------------------------------------------------------------------------------|
 //! | `/uvm/modules` | paths of kernel modules in load order, one a line; the last is the driver       |
@@ -31,6 +33,8 @@ const MODULES: &str = "/uvm/modules";
 const ARGS: &str = "/uvm/args";
 const ENV: &str = "/uvm/env";
 const STATUS_PORT: &str = "/dev/ttyS1";
+/// The command's terminal, apart from the kernel's console: no kernel message ever falls into one of its lines.
+const TERMINAL: &str = "/dev/hvc0";
 
 /// The command could not be started: the shells' own number for it.
 const STATUS_NOT_STARTED: i32 = 127;
@@ -125,7 +129,7 @@ fn run_command(status: &mut Status) -> Result<i32> {
         println!("The device's node is in /dev/dri, its counters in /sys/kernel/debug/dri. Ctrl-D ends the guest.");
         words = vec!["/bin/sh".into(), "-l".into()];
     }
-    // The command leads a session of its own with the console as its terminal, so that job control and Ctrl-C work.
+    // The command leads a session of its own with a controlling terminal, so that job control and Ctrl-C work.
     let mut command = Command::new("/bin/setsid");
     command.arg("-c").args(&words).current_dir("/root").env_clear();
     command.envs([("PATH", "/usr/bin:/bin:/sbin"), ("HOME", "/root"), ("TERM", "linux")]);
@@ -133,6 +137,10 @@ fn run_command(status: &mut Status) -> Result<i32> {
         if let Some((name, value)) = pair.split_once('=') {
             command.env(name, value);
         }
+    }
+    if let Ok(terminal) = OpenOptions::new().read(true).write(true).open(TERMINAL) {
+        let clone = || terminal.try_clone().context(TERMINAL);
+        command.stdin(clone()?).stdout(clone()?).stderr(clone()?);
     }
     status.line("run");
     let child = match command.spawn() {
@@ -148,7 +156,8 @@ fn run_command(status: &mut Status) -> Result<i32> {
 /// Waits for `child`, reaping whatever else was handed to process 1 meanwhile.
 fn reap_until(child: u32) -> Result<ExitStatus> {
     loop {
-        let Some((pid, status)) = rustix::process::wait(rustix::process::WaitOptions::empty()).context("waiting")? else {
+        let Some((pid, status)) = rustix::process::wait(rustix::process::WaitOptions::empty()).context("waiting")?
+        else {
             continue;
         };
         if u32::try_from(pid.as_raw_nonzero().get()) == Ok(child) {

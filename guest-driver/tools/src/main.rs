@@ -3,12 +3,20 @@
 
 use std::process::ExitCode;
 
+mod bench;
+mod demo;
+mod drm;
+mod ib;
 mod init;
+mod model;
+mod rng;
+mod test;
 
 /// A tool: its name and its entry point, which gets the arguments after the name.
 type Tool = (&'static str, fn(&[String]) -> anyhow::Result<ExitCode>);
 
-const TOOLS: &[Tool] = &[("init", init::main)];
+const TOOLS: &[Tool] =
+    &[("init", init::main), ("uvm-test", test::main), ("uvm-demo", demo::main), ("uvm-bench", bench::main)];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();

@@ -364,8 +364,8 @@ pub extern "C" fn uvm_policy_move_begin(
 /// uvm_policy_move_complete() - end a move
 /// @policy: the policy
 /// @token: of uvm_policy_move_begin()
-/// @error: 0 when all actions were performed; else one failed, those before it are undone, nothing
-///         reaches the new range, and the old one is bound as it was
+/// @error: 0 when all actions were performed; else one failed, those before it are undone: nothing
+///         reaches the new range, the old one is bound as it was, pages populated are given back
 ///
 /// With 0 the buffer is at its new place and the old range is free; else it is where it was and the
 /// new range is free. Never allocates.

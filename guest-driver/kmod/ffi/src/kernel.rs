@@ -5,8 +5,9 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ffi::c_char;
-use core::fmt::{self, Write};
 use core::panic::PanicInfo;
+
+use crate::message::Message;
 
 extern "C" {
     fn uvm_rust_alloc(size: usize, align: usize) -> *mut u8;
@@ -33,27 +34,10 @@ unsafe impl GlobalAlloc for Kvmalloc {
 #[global_allocator]
 static ALLOCATOR: Kvmalloc = Kvmalloc;
 
-/// A message as long as fits; the rest is dropped, because nothing may be allocated any more.
-struct Message {
-    text: [u8; 256],
-    len: usize,
-}
-
-impl Write for Message {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        let room = self.text.get_mut(self.len..).unwrap_or_default();
-        for (place, byte) in room.iter_mut().zip(s.bytes()) {
-            *place = byte;
-            self.len = self.len.saturating_add(1);
-        }
-        Ok(())
-    }
-}
-
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    let mut message = Message { text: [0; 256], len: 0 };
-    let _ = write!(message, "{info}");
-    // SAFETY: the buffer is valid for `len` bytes, and the function does not return.
-    unsafe { uvm_rust_panic(message.text.as_ptr().cast(), message.len) }
+    let message = Message::of(info);
+    let text = message.bytes();
+    // SAFETY: the buffer is valid for its length, and the function does not return.
+    unsafe { uvm_rust_panic(text.as_ptr().cast(), text.len()) }
 }

@@ -19,6 +19,8 @@ mod api;
 mod errno;
 #[cfg(uvm_kernel)]
 mod kernel;
+#[cfg(any(uvm_kernel, test))]
+mod message;
 mod types;
 
 pub use api::*;

@@ -21,7 +21,7 @@ use crate::table::Few;
 use tree::{Extent, Tree, MAX_HEIGHT, NIL};
 
 /// Free extents that are tried one by one for an aligned fit before a longer one that surely fits is taken.
-const ALIGNED_TRIES: u32 = 32;
+const ALIGNED_TRIES: u32 = 8;
 
 /// What an extent is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,11 +205,14 @@ impl Heap {
             }
             (0, _) => {
                 self.tree.edit(slot, |e| (e.start, e.len) = (end, back));
-                self.tree.insert_before(slot, start, len, kind)
+                let block = self.tree.insert_before(slot, start, len, kind);
+                self.tree.retrace(slot);
+                block
             }
             (_, _) => {
                 self.tree.edit(slot, |e| e.len = front);
                 let block = self.tree.insert_after(slot, start, len, kind);
+                self.tree.retrace(slot);
                 if back != 0 {
                     self.tree.insert_after(block, end, back, BlockKind::Free);
                     self.stats.holes = self.stats.holes.saturating_add(1);

@@ -21,14 +21,18 @@ enum Op {
 const SIZE: u64 = 192;
 
 fn op() -> impl Strategy<Value = Op> {
-    let request =
-        (1u64..40, 0u32..7, any::<bool>(), prop_oneof![3 => Just(None), 1 => (0..SIZE, 0..2 * SIZE).prop_map(Some)])
-            .prop_map(|(len, order, top, within)| Request {
-                len,
-                align: 1 << order,
-                from: if top { From::Top } else { From::Bottom },
-                within: within.map_or(0..u64::MAX, |(low, len)| low..low + len),
-            });
+    let request = (
+        prop_oneof![1u64..4, 1u64..40],
+        0u32..7,
+        any::<bool>(),
+        prop_oneof![1 => Just(None), 1 => (0..SIZE, 0..2 * SIZE).prop_map(Some)],
+    )
+        .prop_map(|(len, order, top, within)| Request {
+            len,
+            align: 1 << order,
+            from: if top { From::Top } else { From::Bottom },
+            within: within.map_or(0..u64::MAX, |(low, len)| low..low + len),
+        });
     prop_oneof![
         6 => (request, prop_oneof![Just(BlockKind::Caller), Just(BlockKind::Buffer)]).prop_map(|(r, k)| Op::Alloc(r, k)),
         1 => (0..SIZE + 8, 1u64..24).prop_map(|(start, len)| Op::Reserve { start, len }),
@@ -78,7 +82,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn heap_gives_what_the_page_model_gives(ops in prop::collection::vec(op(), 1..160)) {

@@ -170,7 +170,7 @@ impl Tree {
 
     /// Takes an extent out; its pages must have been given to a neighbour, which the caller then retraces.
     pub(super) fn remove(&mut self, slot: u32) {
-        let Extent { left, right, parent, prev, next, .. } = *self.get(slot);
+        let Extent { left, right, parent, prev, next, height, .. } = *self.get(slot);
         let lowest_changed = if left == NIL || right == NIL {
             self.replace_child(parent, slot, if left == NIL { right } else { left });
             parent
@@ -186,7 +186,8 @@ impl Tree {
                 self.edit(right, |e| e.parent = next);
                 next_parent
             };
-            self.edit(next, |e| e.left = left);
+            // With its height too, or a walk from below could stop short of it.
+            self.edit(next, |e| (e.left, e.height) = (left, height));
             self.edit(left, |e| e.parent = next);
             self.replace_child(parent, slot, next);
             lowest
@@ -198,6 +199,9 @@ impl Tree {
         self.vacant = slot;
         self.vacant_count = self.vacant_count.saturating_add(1);
         self.retrace(lowest_changed);
+        if left != NIL && right != NIL {
+            self.retrace(next);
+        }
     }
 
     fn replace_child(&mut self, parent: u32, old: u32, new: u32) {
@@ -215,10 +219,11 @@ impl Tree {
         self.edit(new, |e| e.parent = parent);
     }
 
-    /// Recomputes heights and longest lengths from `slot` to the root and rebalances on the way.
+    /// Recomputes heights and longest lengths from `slot` up, as far as they change, and rebalances on the way.
+    /// Due for each node whose extent or children were edited.
     pub(super) fn retrace(&mut self, mut slot: u32) {
         while slot != NIL {
-            self.recompute(slot);
+            let changed = self.recompute(slot);
             let top = match self.lean(slot) {
                 2.. => {
                     let right = self.get(slot).right;
@@ -234,21 +239,22 @@ impl Tree {
                     }
                     self.rotate_right(slot)
                 }
+                _ if !changed => return,
                 _ => slot,
             };
             slot = self.get(top).parent;
         }
     }
 
-    fn recompute(&mut self, slot: u32) {
-        let Extent { left, right, .. } = *self.get(slot);
-        let (left, right) = (self.get(left), self.get(right));
+    /// Whether anything changed.
+    fn recompute(&mut self, slot: u32) -> bool {
+        let old = self.get(slot);
+        let (left, right) = (self.get(old.left), self.get(old.right));
         let height = left.height.max(right.height).saturating_add(1);
-        let longest = left.longest.max(right.longest);
-        self.edit(slot, |e| {
-            e.height = height;
-            e.longest = longest.max(e.free_len());
-        });
+        let longest = left.longest.max(right.longest).max(old.free_len());
+        let changed = (old.height, old.longest) != (height, longest);
+        self.edit(slot, |e| (e.height, e.longest) = (height, longest));
+        changed
     }
 
     /// Height of the right side less that of the left.

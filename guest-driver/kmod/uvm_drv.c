@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Driver of the uvm device: a GPU's memory system without the GPU, reached as
+ * a virtio device. This file binds it, brings its blocks up and down in order,
+ * and registers it with DRM.
+ */
+
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/module.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/virtio_config.h>
+
+#include <drm/drm_ioctl.h>
+#include <drm/drm_managed.h>
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+#define UVM_DRIVER_MAJOR	1
+#define UVM_DRIVER_MINOR	0
+
+#define UVM_VRAM_TIMEOUT_MS	5000
+/* Submissions of the largest size that can be queued at once: 32. */
+#define UVM_IB_POOL_BYTES	SZ_2M
+#define UVM_IB_POOL_ALIGN	32
+
+uint uvm_gart_mb = 256;
+module_param_named(gart_mb, uvm_gart_mb, uint, 0444);
+MODULE_PARM_DESC(gart_mb, "Size of the GART window in MiB (16 to 16384, default 256)");
+
+uint uvm_timeout_ms = 3000;
+module_param_named(timeout_ms, uvm_timeout_ms, uint, 0444);
+MODULE_PARM_DESC(timeout_ms, "Milliseconds after which a job counts as hung (default 3000)");
+
+static u64 uvm_policy_value(struct uvm_device *uvm, u32 domain, bool used)
+{
+	struct uvm_policy_stats stats = {};
+	unsigned int flags;
+
+	flags = uvm_policy_begin(uvm);
+	uvm_policy_stats(uvm->policy, domain, &stats);
+	uvm_policy_end(uvm, flags);
+	return used ? stats.used : stats.size;
+}
+
+static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
+			       struct drm_file *file)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	struct drm_uvm_get_param *args = data;
+	u64 sum = 0;
+	u32 i;
+
+	if (args->pad)
+		return -EINVAL;
+	switch (args->param) {
+	case UVM_PARAM_DEVICE_VERSION:
+		args->value = uvm->version;
+		break;
+	case UVM_PARAM_VRAM_SIZE:
+		args->value = uvm->vram.size;
+		break;
+	case UVM_PARAM_VRAM_USED:
+		args->value = uvm_policy_value(uvm, UVM_DOMAIN_VRAM, true);
+		break;
+	case UVM_PARAM_GTT_SIZE:
+		args->value = uvm->gart.size;
+		break;
+	case UVM_PARAM_GTT_USED:
+		args->value = uvm_policy_value(uvm, UVM_DOMAIN_GTT, true);
+		break;
+	case UVM_PARAM_RINGS:
+		args->value = uvm->nr_rings;
+		break;
+	case UVM_PARAM_LEVELS:
+		args->value = uvm->levels;
+		break;
+	case UVM_PARAM_INTERRUPTS:
+		args->value = atomic64_read(&uvm->ih.vectors);
+		break;
+	case UVM_PARAM_FENCES:
+		for (i = 0; i < uvm->nr_rings; i++)
+			sum += atomic64_read(&uvm->rings[i].signalled);
+		args->value = sum;
+		break;
+	case UVM_PARAM_FAULTS:
+		args->value = atomic64_read(&uvm->ih.faults);
+		break;
+	case UVM_PARAM_GART_START:
+		args->value = UVM_GART_START;
+		break;
+	case UVM_PARAM_FB_START:
+		args->value = UVM_FB_START;
+		break;
+	case UVM_PARAM_TIMEOUTS:
+		for (i = 0; i < uvm->nr_rings; i++)
+			sum += atomic64_read(&uvm->rings[i].timeouts);
+		args->value = sum;
+		break;
+	case UVM_PARAM_BYTES_MOVED:
+		args->value = atomic64_read(&uvm->bytes_moved);
+		break;
+	default:
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int uvm_ioctl_reg(struct drm_device *drm, void *data,
+			 struct drm_file *file)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	struct drm_uvm_reg *args = data;
+	int idx;
+
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+	if (args->pad || args->write > 1 || args->index >= UVM_MMIO_DWORDS)
+		return -EINVAL;
+	if (!drm_dev_enter(drm, &idx))
+		return -ENODEV;
+	if (args->write)
+		uvm_wreg(uvm, args->index, args->value);
+	else
+		args->value = uvm_rreg(uvm, args->index);
+	drm_dev_exit(idx);
+	return 0;
+}
+
+static const struct drm_ioctl_desc uvm_ioctls[] = {
+	DRM_IOCTL_DEF_DRV(UVM_GET_PARAM, uvm_ioctl_get_param, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_CREATE, uvm_ioctl_gem_create,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_MMAP, uvm_ioctl_gem_mmap, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_INFO, uvm_ioctl_gem_info, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_MOVE, uvm_ioctl_gem_move, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_WAIT, uvm_ioctl_gem_wait, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SUBMIT, uvm_ioctl_submit, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_REG, uvm_ioctl_reg, DRM_RENDER_ALLOW),
+};
+
+static int uvm_open(struct drm_device *drm, struct drm_file *file)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	struct drm_gpu_scheduler *sched;
+	struct uvm_file *ufile;
+	u32 i;
+	int ret;
+
+	ufile = kzalloc(sizeof(*ufile), GFP_KERNEL);
+	if (!ufile)
+		return -ENOMEM;
+	mutex_init(&ufile->submit_lock);
+	for (i = 0; i < uvm->nr_rings; i++) {
+		sched = &uvm->rings[i].sched;
+		ret = drm_sched_entity_init(&ufile->entities[i],
+					    DRM_SCHED_PRIORITY_NORMAL, &sched,
+					    1, NULL);
+		if (ret)
+			goto destroy;
+	}
+	file->driver_priv = ufile;
+	return 0;
+
+destroy:
+	while (i--)
+		drm_sched_entity_destroy(&ufile->entities[i]);
+	mutex_destroy(&ufile->submit_lock);
+	kfree(ufile);
+	return ret;
+}
+
+static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	struct uvm_file *ufile = file->driver_priv;
+	u32 i;
+
+	for (i = 0; i < uvm->nr_rings; i++)
+		drm_sched_entity_destroy(&ufile->entities[i]);
+	mutex_destroy(&ufile->submit_lock);
+	kfree(ufile);
+}
+
+static const struct file_operations uvm_fops = {
+	.owner = THIS_MODULE,
+	DRM_GEM_FOPS,
+	.show_fdinfo = drm_show_fdinfo,
+};
+
+static const struct drm_driver uvm_drm_driver = {
+	.driver_features = DRIVER_GEM | DRIVER_RENDER | DRIVER_SYNCOBJ,
+	.open = uvm_open,
+	.postclose = uvm_postclose,
+	.show_fdinfo = uvm_show_fdinfo,
+	.ioctls = uvm_ioctls,
+	.num_ioctls = ARRAY_SIZE(uvm_ioctls),
+	.fops = &uvm_fops,
+	.name = "uvm",
+	.desc = "GPU memory system without the GPU",
+	.major = UVM_DRIVER_MAJOR,
+	.minor = UVM_DRIVER_MINOR,
+};
+
+/* The last user of the device is gone, which may be long after the device. */
+static void uvm_release(struct drm_device *drm, void *unused)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	u32 i;
+
+	for (i = 0; i < UVM_MAX_RINGS; i++)
+		uvm_sched_fini(&uvm->rings[i]);
+	/* Nobody looks at the write-back pages through a fence any more. */
+	synchronize_rcu();
+	drm_suballoc_manager_fini(&uvm->ib_pool);
+	uvm_kbuf_free(uvm, &uvm->ib_buf);
+	for (i = 0; i < UVM_MAX_RINGS; i++)
+		uvm_ring_fini(&uvm->rings[i]);
+	uvm_policy_fini(uvm);
+	mutex_destroy(&uvm->policy_lock);
+	mutex_destroy(&uvm->gart.lock);
+	mutex_destroy(&uvm->mmio.lock);
+}
+
+static void uvm_init_locks(struct uvm_device *uvm)
+{
+	struct uvm_ring *ring;
+	u32 i;
+
+	mutex_init(&uvm->mmio.lock);
+	spin_lock_init(&uvm->mmio.doorbell_lock);
+	mutex_init(&uvm->gart.lock);
+	mutex_init(&uvm->policy_lock);
+	for (i = 0; i < UVM_MAX_RINGS; i++) {
+		ring = &uvm->rings[i];
+		ring->uvm = uvm;
+		ring->index = i;
+		snprintf(ring->name, sizeof(ring->name), "sdma%u", i);
+		mutex_init(&ring->lock);
+		mutex_init(&ring->move_lock);
+		spin_lock_init(&ring->fence_lock);
+		INIT_LIST_HEAD(&ring->fences);
+	}
+}
+
+/* Is this our device, or another experiment under the same virtio id? */
+static int uvm_identify(struct virtio_device *vdev)
+{
+	u32 magic, version;
+
+	if (!virtio_has_feature(vdev, VIRTIO_F_VERSION_1)) {
+		dev_err(&vdev->dev, "not a virtio 1.0 device\n");
+		return -ENODEV;
+	}
+	magic = uvm_win_get32(vdev, UVM_WIN_OFF_MAGIC);
+	if (magic != UVM_WIN_MAGIC) {
+		dev_err(&vdev->dev, "not a uvm device: magic %#x, expected %#x\n",
+			magic, UVM_WIN_MAGIC);
+		return -ENODEV;
+	}
+	version = uvm_win_get32(vdev, UVM_WIN_OFF_VERSION);
+	if (version != UVM_WIN_VERSION) {
+		dev_err(&vdev->dev, "window version %u, this driver knows %u\n",
+			version, UVM_WIN_VERSION);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+/* The device maps its memory into the BAR some time after it was started. */
+static int uvm_vram_init(struct uvm_device *uvm)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(UVM_VRAM_TIMEOUT_MS);
+	struct virtio_device *vdev = uvm->vdev;
+	struct virtio_shm_region region;
+
+	if (!virtio_get_shm_region(vdev, &region, 0)) {
+		dev_err(&vdev->dev, "no VRAM: no shared memory region 0\n");
+		return -ENODEV;
+	}
+	uvm->vram.base = region.addr;
+	uvm->vram.size = uvm_win_get64(vdev, UVM_WIN_OFF_VRAM_SIZE);
+	if (!uvm->vram.size || uvm->vram.size > region.len ||
+	    !IS_ALIGNED(uvm->vram.size, SZ_16M)) {
+		dev_err(&vdev->dev, "VRAM of %#llx bytes in a region of %#llx\n",
+			uvm->vram.size, region.len);
+		return -ENODEV;
+	}
+	while (!(uvm_win_get32(vdev, UVM_WIN_OFF_STATUS) &
+		 UVM_WIN_STATUS_VRAM_READY)) {
+		if (time_after(jiffies, end)) {
+			dev_err(&vdev->dev, "VRAM does not appear\n");
+			return -ETIMEDOUT;
+		}
+		usleep_range(100, 500);
+	}
+	if (!devm_request_mem_region(&vdev->dev, region.addr, uvm->vram.size,
+				     "uvm VRAM"))
+		return -EBUSY;
+	uvm->vram.cpu = devm_ioremap_wc(&vdev->dev, region.addr,
+					uvm->vram.size);
+	return uvm->vram.cpu ? 0 : -ENOMEM;
+}
+
+/* Doorbells, memory for indirect buffers, and the rings. */
+static int uvm_engines_init(struct uvm_device *uvm)
+{
+	int ret;
+	u32 i;
+
+	uvm_wreg(uvm, mmRCC_DOORBELL_APER_EN,
+		 RCC_DOORBELL_APER_EN__BIF_DOORBELL_APER_EN);
+	ret = uvm_kbuf_alloc(uvm, &uvm->ib_buf, UVM_IB_POOL_BYTES);
+	if (ret)
+		return ret;
+	drm_suballoc_manager_init(&uvm->ib_pool, UVM_IB_POOL_BYTES,
+				  UVM_IB_POOL_ALIGN);
+	for (i = 0; i < uvm->nr_rings; i++) {
+		ret = uvm_ring_init(uvm, i);
+		if (ret)
+			return ret;
+	}
+	for (i = 0; i < uvm->nr_rings; i++) {
+		ret = uvm_ring_start(&uvm->rings[i]);
+		if (!ret)
+			ret = uvm_ring_test(&uvm->rings[i]);
+		if (!ret)
+			ret = uvm_ib_test(&uvm->rings[i]);
+		if (!ret)
+			ret = uvm_sched_init(&uvm->rings[i]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Stops what runs; what has users stays until uvm_release(). */
+static void uvm_stop(struct uvm_device *uvm)
+{
+	u32 i;
+
+	for (i = 0; i < uvm->nr_rings; i++)
+		if (uvm->rings[i].buf.cpu)
+			uvm_ring_stop(&uvm->rings[i]);
+	uvm_ih_stop(uvm);
+	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0), 0);
+	uvm_wreg(uvm, mmRCC_DOORBELL_APER_EN, 0);
+	/* From here on the device touches no memory and sends no event. */
+	virtio_reset_device(uvm->vdev);
+	cancel_work_sync(&uvm->ih.work);
+	destroy_workqueue(uvm->ih.wq);
+	uvm_ih_fini(uvm);
+	uvm_gmc_fini(uvm);
+	uvm_mmio_fini(uvm);
+}
+
+static int uvm_bring_up(struct uvm_device *uvm)
+{
+	int ret;
+
+	ret = uvm_vram_init(uvm);
+	if (ret)
+		return ret;
+	uvm->gart.size = (u64)clamp(uvm_gart_mb, 16u, 16384u) * SZ_1M;
+	ret = uvm_policy_init(uvm);
+	if (ret)
+		return ret;
+	ret = uvm_gmc_init(uvm);
+	if (ret)
+		return ret;
+	ret = uvm_mmio_start_events(uvm);
+	if (ret)
+		return ret;
+	ret = uvm_ih_init(uvm);
+	if (ret)
+		return ret;
+	return uvm_engines_init(uvm);
+}
+
+static int uvm_probe(struct virtio_device *vdev)
+{
+	struct uvm_device *uvm;
+	int ret;
+
+	ret = uvm_identify(vdev);
+	if (ret)
+		return ret;
+	uvm = devm_drm_dev_alloc(&vdev->dev, &uvm_drm_driver,
+				 struct uvm_device, drm);
+	if (IS_ERR(uvm))
+		return PTR_ERR(uvm);
+	uvm->vdev = vdev;
+	vdev->priv = uvm;
+	uvm->version = uvm_win_get32(vdev, UVM_WIN_OFF_VERSION);
+	uvm->caps = uvm_win_get64(vdev, UVM_WIN_OFF_CAPS);
+	uvm->levels = uvm_win_get32(vdev, UVM_WIN_OFF_LEVELS);
+	uvm->nr_rings = min(uvm_win_get32(vdev, UVM_WIN_OFF_SDMA_INSTANCES),
+			    UVM_MAX_RINGS);
+	uvm_init_locks(uvm);
+	ret = drmm_add_action_or_reset(&uvm->drm, uvm_release, NULL);
+	if (ret)
+		return ret;
+
+	INIT_WORK(&uvm->ih.work, uvm_ih_work);
+	uvm->ih.wq = alloc_ordered_workqueue("uvm-ih", WQ_HIGHPRI |
+					     WQ_MEM_RECLAIM);
+	if (!uvm->ih.wq)
+		return -ENOMEM;
+	ret = uvm_mmio_init(uvm);
+	if (ret) {
+		destroy_workqueue(uvm->ih.wq);
+		return ret;
+	}
+	virtio_device_ready(vdev);
+	ret = uvm_bring_up(uvm);
+	if (ret)
+		goto stop;
+	uvm_debugfs_init(uvm);
+	ret = drm_dev_register(&uvm->drm, 0);
+	if (ret)
+		goto stop;
+
+	dev_info(&vdev->dev, "MMIO base: config space window of %u bytes (%u KiB of registers), VRAM base %pa size %llu MiB, GART %llu MiB, %u levels, %u SDMA\n",
+		 256, UVM_MMIO_DWORDS / 256, &uvm->vram.base,
+		 uvm->vram.size >> 20, uvm->gart.size >> 20, uvm->levels,
+		 uvm->nr_rings);
+	return 0;
+
+stop:
+	dev_err(&vdev->dev, "bring-up failed: %d\n", ret);
+	uvm_stop(uvm);
+	return ret;
+}
+
+static void uvm_remove(struct virtio_device *vdev)
+{
+	struct uvm_device *uvm = vdev->priv;
+
+	/* No ioctl, fault or job is on its way in when this returns. */
+	drm_dev_unplug(&uvm->drm);
+	uvm_stop(uvm);
+}
+
+static const struct virtio_device_id uvm_id_table[] = {
+	{ UVM_WIN_VIRTIO_ID, VIRTIO_DEV_ANY_ID },
+	{ }
+};
+MODULE_DEVICE_TABLE(virtio, uvm_id_table);
+
+static struct virtio_driver uvm_virtio_driver = {
+	.driver.name = "uvm",
+	.id_table = uvm_id_table,
+	.probe = uvm_probe,
+	.remove = uvm_remove,
+};
+module_virtio_driver(uvm_virtio_driver);
+
+MODULE_DESCRIPTION("Driver of a GPU memory system without the GPU");
+MODULE_LICENSE("GPL");

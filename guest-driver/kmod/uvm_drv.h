@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of the driver share: one structure for each block of the
+ * device, and the functions by which they reach one another.
+ *
+ * Locks, outermost first:
+ *
+ *   dma_resv of a buffer   its place, pages and GART range
+ *   uvm_ring.move_lock     the ring's own indirect buffer
+ *   uvm_device.policy_lock the Rust policy
+ *   uvm_ring.lock          what is emitted to a ring, and its recovery
+ *   uvm_gart.lock          invalidation engine
+ *   uvm_mmio.lock          the indirect register pair
+ *   uvm_fence_list.lock, uvm_mmio.doorbell_lock   spinlocks, leaves
+ *
+ * From uvm_ring.lock on, nobody allocates memory under them: they are taken
+ * on the way to signalling a fence.
+ */
+#ifndef UVM_DRV_H
+#define UVM_DRV_H
+
+#include <linux/bitfield.h>
+#include <linux/dma-fence.h>
+#include <linux/io.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <linux/workqueue.h>
+
+#include <drm/drm_device.h>
+#include <drm/drm_drv.h>
+#include <drm/drm_file.h>
+#include <drm/drm_gem.h>
+#include <drm/drm_suballoc.h>
+#include <drm/gpu_scheduler.h>
+
+#include "uvm_drm.h"
+#include "uvm_policy.h"
+#include "uvm_regs.h"
+
+#define UVM_MAX_RINGS		2
+
+/* Where the apertures lie in the MM hub's address space. */
+#define UVM_FB_START		0x8000000000ULL
+#define UVM_GART_START		0x7f00000000ULL
+
+struct uvm_device;
+
+/**
+ * struct uvm_doorbell_msg - a doorbell as the device takes it
+ * @slot: doorbell slot
+ * @zero: must be 0
+ * @value: what is written to it
+ */
+struct uvm_doorbell_msg {
+	__le32 slot;
+	__le32 zero;
+	__le64 value;
+};
+
+/**
+ * struct uvm_event_msg - an interrupt as the device gives it
+ * @ring: interrupt ring that moved
+ * @wptr: its write pointer
+ * @zero: 0
+ */
+struct uvm_event_msg {
+	__le32 ring;
+	__le32 wptr;
+	__le64 zero;
+};
+
+/**
+ * struct uvm_mmio - the register window and the two queues
+ * @lock: makes the DATA and CMD accesses of the indirect pair one step. A
+ *	mutex, because config accessors may sleep, an access takes tens of
+ *	microseconds, and nobody needs a register in atomic context.
+ * @seq: sequence number of the last CMD
+ * @doorbell_vq: driver to device
+ * @event_vq: device to driver
+ * @doorbell_lock: the doorbell queue, its messages and the free list
+ * @msgs: messages, one for each place in the queue
+ * @free: numbers of the messages the device is done with
+ * @nr_free: how many of @free are valid
+ * @nr_msgs: how many messages there are
+ * @events: buffers of the event queue
+ * @nr_events: how many there are
+ * @doorbells: doorbells sent
+ * @doorbells_full: doorbells that found no free message
+ */
+struct uvm_mmio {
+	struct mutex lock;
+	u8 seq;
+	struct virtqueue *doorbell_vq;
+	struct virtqueue *event_vq;
+	spinlock_t doorbell_lock;
+	struct uvm_doorbell_msg *msgs;
+	u16 *free;
+	unsigned int nr_free;
+	unsigned int nr_msgs;
+	struct uvm_event_msg *events;
+	unsigned int nr_events;
+	u64 doorbells;
+	u64 doorbells_full;
+};
+
+/**
+ * struct uvm_vram - the device's own memory
+ * @base: physical address of the BAR
+ * @size: bytes
+ * @cpu: the kernel's mapping of all of it
+ */
+struct uvm_vram {
+	phys_addr_t base;
+	u64 size;
+	void __iomem *cpu;
+};
+
+/**
+ * struct uvm_gart - VMID 0: apertures and the flat table
+ * @lock: the invalidation engine and @stale
+ * @size: bytes of the window at UVM_GART_START
+ * @table_offset: where the table lies in VRAM
+ * @table: the table
+ * @scratch_offset: page of VRAM that wrong accesses in the system aperture get
+ * @dummy: page that every unbound entry points at
+ * @stale: entries were changed that the device may have cached
+ * @invalidations: how many the device was asked for
+ */
+struct uvm_gart {
+	struct mutex lock;
+	u64 size;
+	u64 table_offset;
+	__le64 __iomem *table;
+	u64 scratch_offset;
+	struct page *dummy;
+	bool stale;
+	u64 invalidations;
+};
+
+/**
+ * struct uvm_ih - interrupt ring 0
+ * @wq: runs @work alone
+ * @work: empties the ring
+ * @ring: vectors; the last page takes the write pointer
+ * @wptr_cpu: where the device writes its write pointer back
+ * @rptr: bytes, masked
+ * @enabled: the ring is set up
+ * @vectors: vectors seen
+ * @faults: page faults seen
+ * @overflows: times that vectors were lost
+ * @unknown: vectors from nobody we know
+ */
+struct uvm_ih {
+	struct workqueue_struct *wq;
+	struct work_struct work;
+	__le32 *ring;
+	__le32 *wptr_cpu;
+	u32 rptr;
+	bool enabled;
+	atomic64_t vectors;
+	atomic64_t faults;
+	atomic64_t overflows;
+	atomic64_t unknown;
+};
+
+/**
+ * struct uvm_kbuf - the driver's own memory in the GART window
+ * @cpu: kernel address
+ * @gpu: VMID-0 address
+ * @size: bytes
+ * @range: the policy's name of the GART range; 0: not allocated
+ */
+struct uvm_kbuf {
+	void *cpu;
+	u64 gpu;
+	u64 size;
+	u64 range;
+};
+
+/**
+ * struct uvm_fence - what a ring has still to reach
+ * @base: the fence; first, so that freeing it frees all
+ * @ring: the ring; valid until the fence has signalled
+ * @node: place in the ring's list, oldest first
+ * @seq: what the ring writes to memory when it gets there
+ * @end: write pointer behind the packets, dwords
+ */
+struct uvm_fence {
+	struct dma_fence base;
+	struct uvm_ring *ring;
+	struct list_head node;
+	u32 seq;
+	u64 end;
+};
+
+/**
+ * struct uvm_ring - an SDMA instance and its GFX ring
+ * @uvm: the device
+ * @index: number of the instance
+ * @doorbell: slot
+ * @name: for people
+ * @lock: emission and recovery
+ * @buf: the ring
+ * @mask: dwords - 1
+ * @wptr: dwords emitted, never wrapping
+ * @wb: page the device writes to: read pointer, fence, and a place for tests
+ * @dead: the device is gone; nothing may be emitted
+ * @hung: the device reported that it stopped on a packet
+ * @fence_lock: @fences
+ * @fences: emitted and not yet signalled, oldest first
+ * @fence_context: of the hardware fences
+ * @emitted: sequence number of the last fence emitted
+ * @sched: feeds the ring
+ * @kernel_entity: for the driver's own jobs
+ * @move_lock: @move_ib
+ * @move_ib: packets of the driver's own copies
+ * @signalled: fences signalled
+ * @timeouts: jobs given up
+ */
+struct uvm_ring {
+	struct uvm_device *uvm;
+	u32 index;
+	u32 doorbell;
+	char name[8];
+	struct mutex lock;
+	struct uvm_kbuf buf;
+	u32 mask;
+	u64 wptr;
+	struct uvm_kbuf wb;
+	bool dead;
+	bool hung;
+	spinlock_t fence_lock;
+	struct list_head fences;
+	u64 fence_context;
+	u32 emitted;
+	struct drm_gpu_scheduler sched;
+	struct drm_sched_entity kernel_entity;
+	struct mutex move_lock;
+	struct uvm_kbuf move_ib;
+	atomic64_t signalled;
+	atomic64_t timeouts;
+};
+
+/**
+ * struct uvm_device - a device
+ * @drm: what user space sees
+ * @vdev: what the bus sees; valid within drm_dev_enter()
+ * @version: of the device's window
+ * @caps: UVM_WIN_CAP_*
+ * @levels: of its GPUVM page tables
+ * @nr_rings: SDMA instances in use
+ * @mmio: registers and queues
+ * @vram: VRAM
+ * @gart: VMID 0
+ * @ih: interrupts
+ * @rings: SDMA
+ * @policy_lock: one caller at a time for @policy
+ * @policy: decides where buffers lie
+ * @ib_buf: memory of indirect buffers
+ * @ib_pool: parts of @ib_buf
+ * @bytes_moved: bytes that moves copied
+ */
+struct uvm_device {
+	struct drm_device drm;
+	struct virtio_device *vdev;
+	u32 version;
+	u64 caps;
+	u32 levels;
+	u32 nr_rings;
+	struct uvm_mmio mmio;
+	struct uvm_vram vram;
+	struct uvm_gart gart;
+	struct uvm_ih ih;
+	struct uvm_ring rings[UVM_MAX_RINGS];
+	struct mutex policy_lock;
+	struct uvm_policy *policy;
+	struct uvm_kbuf ib_buf;
+	struct drm_suballoc_manager ib_pool;
+	atomic64_t bytes_moved;
+};
+
+/**
+ * struct uvm_file - an open file
+ * @submit_lock: keeps fences in the order of their jobs
+ * @entities: its queue to each ring
+ */
+struct uvm_file {
+	struct mutex submit_lock;
+	struct drm_sched_entity entities[UVM_MAX_RINGS];
+};
+
+/**
+ * struct uvm_bo - a buffer object
+ * @base: the GEM object
+ * @policy_id: the policy's name of it
+ * @domain: UVM_DOMAIN_* where its bytes are
+ * @offset: where in that domain
+ * @pages: its system pages while they are needed, else NULL
+ *
+ * All but @base and @policy_id change only under the reservation lock.
+ */
+struct uvm_bo {
+	struct drm_gem_object base;
+	u64 policy_id;
+	u32 domain;
+	u64 offset;
+	struct page **pages;
+};
+
+/**
+ * struct uvm_job - one use of a ring
+ * @base: the scheduler's part
+ * @ring: where it runs
+ * @fence: what the ring signals
+ * @ib: its packets if they are in the pool, else NULL
+ * @ib_gpu: VMID-0 address of the packets
+ * @ib_dwords: how many
+ * @bos: buffers it uses
+ * @nr_bos: how many
+ */
+struct uvm_job {
+	struct drm_sched_job base;
+	struct uvm_ring *ring;
+	struct uvm_fence *fence;
+	struct drm_suballoc *ib;
+	u64 ib_gpu;
+	u32 ib_dwords;
+	struct drm_gem_object **bos;
+	u32 nr_bos;
+};
+
+static inline struct uvm_device *to_uvm(struct drm_device *drm)
+{
+	return container_of(drm, struct uvm_device, drm);
+}
+
+static inline struct uvm_bo *to_uvm_bo(struct drm_gem_object *obj)
+{
+	return container_of(obj, struct uvm_bo, base);
+}
+
+static inline struct uvm_job *to_uvm_job(struct drm_sched_job *job)
+{
+	return container_of(job, struct uvm_job, base);
+}
+
+/* uvm_drv.c */
+extern uint uvm_gart_mb;
+extern uint uvm_timeout_ms;
+
+/* uvm_mmio.c */
+u32 uvm_win_get32(struct virtio_device *vdev, u32 offset);
+u64 uvm_win_get64(struct virtio_device *vdev, u32 offset);
+u32 uvm_rreg(struct uvm_device *uvm, u32 index);
+void uvm_wreg(struct uvm_device *uvm, u32 index, u32 value);
+bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value);
+int uvm_mmio_init(struct uvm_device *uvm);
+int uvm_mmio_start_events(struct uvm_device *uvm);
+void uvm_mmio_repost_events(struct uvm_device *uvm);
+void uvm_mmio_fini(struct uvm_device *uvm);
+
+/* uvm_gmc.c */
+int uvm_gmc_init(struct uvm_device *uvm);
+void uvm_gmc_fini(struct uvm_device *uvm);
+void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
+		   u64 nr_pages);
+int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
+int uvm_gart_flush(struct uvm_device *uvm);
+int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
+void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf);
+u64 uvm_gpu_addr(u32 domain, u64 offset);
+
+/* uvm_ih.c */
+int uvm_ih_init(struct uvm_device *uvm);
+void uvm_ih_work(struct work_struct *work);
+void uvm_ih_stop(struct uvm_device *uvm);
+void uvm_ih_fini(struct uvm_device *uvm);
+void uvm_ih_kick(struct uvm_device *uvm);
+
+/* uvm_fence.c */
+struct uvm_fence *uvm_fence_alloc(void);
+void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence);
+void uvm_fence_process(struct uvm_ring *ring);
+struct uvm_fence *uvm_fence_oldest(struct uvm_ring *ring);
+void uvm_fence_fail(struct uvm_ring *ring, struct uvm_fence *fence, int error);
+void uvm_fence_fail_all(struct uvm_ring *ring, int error);
+
+/* uvm_ring.c */
+int uvm_ring_init(struct uvm_device *uvm, u32 index);
+int uvm_ring_start(struct uvm_ring *ring);
+void uvm_ring_stop(struct uvm_ring *ring);
+void uvm_ring_fini(struct uvm_ring *ring);
+int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
+		    struct uvm_fence *fence);
+int uvm_ring_recover(struct uvm_ring *ring);
+void uvm_ring_dump(struct uvm_ring *ring);
+int uvm_ring_test(struct uvm_ring *ring);
+int uvm_ib_test(struct uvm_ring *ring);
+u32 uvm_ring_reg(struct uvm_ring *ring, u32 index);
+__le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
+
+/* Places in a ring's write-back page, bytes. */
+#define UVM_WB_RPTR		0x00
+#define UVM_WB_FENCE		0x40
+#define UVM_WB_TEST		0x80
+
+/* uvm_sdma.c */
+u32 uvm_emit_write(__le32 *p, u64 dst, u32 value);
+u32 uvm_emit_indirect(__le32 *p, u32 vmid, u64 ib, u32 dwords);
+u32 uvm_emit_fence(__le32 *p, u64 addr, u32 value);
+u32 uvm_emit_trap(__le32 *p, u32 context);
+u32 uvm_emit_copy(__le32 *p, u64 dst, u64 src, u32 bytes);
+u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes);
+int uvm_sdma_copy(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes);
+int uvm_sdma_clear(struct uvm_ring *ring, u64 dst, u64 bytes);
+
+/* uvm_sched.c */
+int uvm_sched_init(struct uvm_ring *ring);
+void uvm_sched_fini(struct uvm_ring *ring);
+struct uvm_job *uvm_job_alloc(struct uvm_ring *ring,
+			      struct drm_sched_entity *entity, void *owner,
+			      u64 client);
+void uvm_job_free(struct uvm_job *job);
+int uvm_job_run_sync(struct uvm_job *job);
+
+/* uvm_gem.c */
+int uvm_bo_populate(struct uvm_bo *bo);
+void uvm_bo_release_pages(struct uvm_bo *bo);
+int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
+			 struct drm_file *file);
+int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
+		       struct drm_file *file);
+int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
+		       struct drm_file *file);
+int uvm_ioctl_gem_wait(struct drm_device *drm, void *data,
+		       struct drm_file *file);
+
+/* uvm_move.c */
+int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
+		u32 flags);
+int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
+		       struct drm_file *file);
+
+/* uvm_submit.c */
+int uvm_ioctl_submit(struct drm_device *drm, void *data,
+		     struct drm_file *file);
+
+/* uvm_debugfs.c */
+void uvm_debugfs_init(struct uvm_device *uvm);
+void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file);
+
+/* uvm_policy_glue.c */
+int uvm_policy_init(struct uvm_device *uvm);
+void uvm_policy_fini(struct uvm_device *uvm);
+unsigned int uvm_policy_begin(struct uvm_device *uvm);
+void uvm_policy_end(struct uvm_device *uvm, unsigned int flags);
+
+#endif /* UVM_DRV_H */

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Buffer objects: their life, their system pages, and the CPU's view of them.
+ */
+
+#include <linux/mm.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+
+#include <drm/drm_print.h>
+#include <drm/drm_utils.h>
+
+#include "uvm_drv.h"
+
+/* Pages mapped by one CPU fault. */
+#define UVM_FAULT_AROUND	16
+
+/* A mask with every domain. */
+#define UVM_ALL_DOMAINS		GENMASK(UVM_POLICY_DOMAINS - 1, 0)
+
+/**
+ * uvm_bo_populate() - make sure that the system pages exist
+ * @bo: the buffer, locked
+ *
+ * New pages are zeroed. They stay until uvm_bo_release_pages().
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_bo_populate(struct uvm_bo *bo)
+{
+	struct page **pages;
+
+	dma_resv_assert_held(bo->base.resv);
+	if (bo->pages)
+		return 0;
+	pages = drm_gem_get_pages(&bo->base);
+	if (IS_ERR(pages))
+		return PTR_ERR(pages);
+	bo->pages = pages;
+	return 0;
+}
+
+/**
+ * uvm_bo_release_pages() - throw the system pages away
+ * @bo: the buffer; nobody maps them
+ */
+void uvm_bo_release_pages(struct uvm_bo *bo)
+{
+	if (!bo->pages)
+		return;
+	drm_gem_put_pages(&bo->base, bo->pages, false, false);
+	bo->pages = NULL;
+	/* Their content is worthless: do not keep it, nor swap it out. */
+	shmem_truncate_range(file_inode(bo->base.filp), 0, (loff_t)-1);
+}
+
+static void uvm_bo_free(struct drm_gem_object *obj)
+{
+	struct uvm_device *uvm = to_uvm(obj->dev);
+	struct uvm_bo *bo = to_uvm_bo(obj);
+	unsigned int flags;
+	int idx;
+
+	/* Jobs hold references: nothing on a ring uses it any more. */
+	if (bo->domain == UVM_DOMAIN_GTT && drm_dev_enter(&uvm->drm, &idx)) {
+		uvm_gart_unbind(uvm, bo->offset, obj->size >> PAGE_SHIFT);
+		drm_dev_exit(idx);
+	}
+	if (bo->policy_id) {
+		flags = uvm_policy_begin(uvm);
+		uvm_policy_bo_destroy(uvm->policy, bo->policy_id);
+		uvm_policy_end(uvm, flags);
+	}
+	if (bo->pages)
+		drm_gem_put_pages(obj, bo->pages, false, false);
+	drm_gem_object_release(obj);
+	kfree(bo);
+}
+
+/* Maps pages from @vmf's on, as many as the mapping and the buffer have. */
+static vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf)
+{
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	struct vm_area_struct *vma = vmf->vma;
+	pgoff_t at = vmf->pgoff - drm_vma_node_start(&bo->base.vma_node);
+	pgoff_t i, nr = min_t(pgoff_t, bo->base.size >> PAGE_SHIFT,
+			      at + UVM_FAULT_AROUND);
+	unsigned long addr = vmf->address;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+	unsigned long pfn;
+	pgprot_t prot;
+
+	prot = vm_get_page_prot(vma->vm_flags);
+	if (bo->domain == UVM_DOMAIN_VRAM)
+		prot = pgprot_writecombine(prot);
+
+	for (i = at; i < nr && addr < vma->vm_end; i++, addr += PAGE_SIZE) {
+		if (bo->domain == UVM_DOMAIN_VRAM)
+			pfn = PHYS_PFN(uvm->vram.base + bo->offset) + i;
+		else
+			pfn = page_to_pfn(bo->pages[i]);
+		ret = vmf_insert_pfn_prot(vma, addr, pfn, prot);
+		if (ret & VM_FAULT_ERROR)
+			/* Only the first page was asked for. */
+			return i == at ? ret : VM_FAULT_NOPAGE;
+	}
+	return ret;
+}
+
+static vm_fault_t uvm_bo_fault(struct vm_fault *vmf)
+{
+	struct drm_gem_object *obj = vmf->vma->vm_private_data;
+	struct uvm_bo *bo = to_uvm_bo(obj);
+	vm_fault_t ret;
+	int idx, err;
+
+	if (!drm_dev_enter(obj->dev, &idx))
+		return VM_FAULT_SIGBUS;
+
+	/* A move may take long: do not make others wait for our mmap_lock. */
+	if (!dma_resv_trylock(obj->resv)) {
+		if (fault_flag_allow_retry_first(vmf->flags)) {
+			ret = VM_FAULT_RETRY;
+			if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+				goto exit;
+			drm_gem_object_get(obj);
+			mmap_read_unlock(vmf->vma->vm_mm);
+			if (!dma_resv_lock_interruptible(obj->resv, NULL))
+				dma_resv_unlock(obj->resv);
+			drm_gem_object_put(obj);
+			goto exit;
+		}
+		ret = VM_FAULT_NOPAGE;
+		if (dma_resv_lock_interruptible(obj->resv, NULL))
+			goto exit;
+	}
+	err = 0;
+	if (bo->domain != UVM_DOMAIN_VRAM)
+		err = uvm_bo_populate(bo);
+	ret = err ? vmf_error(err) : uvm_bo_map(bo, vmf);
+	dma_resv_unlock(obj->resv);
+exit:
+	drm_dev_exit(idx);
+	return ret;
+}
+
+static const struct vm_operations_struct uvm_bo_vm_ops = {
+	.fault = uvm_bo_fault,
+	.open = drm_gem_vm_open,
+	.close = drm_gem_vm_close,
+};
+
+static int uvm_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
+{
+	/* A private copy would come apart from the buffer at a move. */
+	if (is_cow_mapping(vma->vm_flags))
+		return -EINVAL;
+	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_page_prot = vm_get_page_prot(vma->vm_flags);
+	return 0;
+}
+
+static const struct drm_gem_object_funcs uvm_bo_funcs = {
+	.free = uvm_bo_free,
+	.mmap = uvm_bo_mmap,
+	.vm_ops = &uvm_bo_vm_ops,
+};
+
+static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size)
+{
+	const struct uvm_policy_bo_config config = {
+		.size = size,
+		.allowed = UVM_ALL_DOMAINS,
+	};
+	struct uvm_bo *bo;
+	unsigned int flags;
+	int ret;
+
+	bo = kzalloc(sizeof(*bo), GFP_KERNEL);
+	if (!bo)
+		return ERR_PTR(-ENOMEM);
+	bo->base.funcs = &uvm_bo_funcs;
+	bo->domain = UVM_DOMAIN_SYSTEM;
+	ret = drm_gem_object_init(&uvm->drm, &bo->base, size);
+	if (ret) {
+		kfree(bo);
+		return ERR_PTR(ret);
+	}
+	/* Any page will do, but none that the kernel could not free again. */
+	mapping_set_gfp_mask(bo->base.filp->f_mapping,
+			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+
+	flags = uvm_policy_begin(uvm);
+	ret = uvm_policy_bo_create(uvm->policy, &config, &bo->policy_id);
+	uvm_policy_end(uvm, flags);
+	if (ret) {
+		drm_gem_object_put(&bo->base);
+		return ERR_PTR(ret);
+	}
+	return bo;
+}
+
+/**
+ * uvm_ioctl_gem_create() - DRM_UVM_GEM_CREATE
+ * @drm: the device
+ * @data: struct drm_uvm_gem_create
+ * @file: the caller
+ *
+ * The buffer reads as zeros, in whichever domain.
+ *
+ * Return: 0, -EINVAL, -ENOMEM, -ENOSPC when the domain is full.
+ */
+int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
+			 struct drm_file *file)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	struct drm_uvm_gem_create *args = data;
+	struct uvm_bo *bo;
+	int idx, ret = 0;
+	u64 size;
+
+	if (!args->size || args->flags || args->pad ||
+	    args->domain > UVM_DOMAIN_VRAM || args->size > MAX_LFS_FILESIZE)
+		return -EINVAL;
+	size = PAGE_ALIGN(args->size);
+	if (!drm_dev_enter(drm, &idx))
+		return -ENODEV;
+
+	bo = uvm_bo_create(uvm, size);
+	if (IS_ERR(bo)) {
+		ret = PTR_ERR(bo);
+		goto exit;
+	}
+	if (args->domain != UVM_DOMAIN_SYSTEM) {
+		dma_resv_lock(bo->base.resv, NULL);
+		ret = uvm_bo_move(bo, args->domain, &uvm->rings[0],
+				  UVM_POLICY_MOVE_EMPTY);
+		dma_resv_unlock(bo->base.resv);
+	}
+	if (!ret)
+		ret = drm_gem_handle_create(file, &bo->base, &args->handle);
+	if (!ret)
+		args->size = size;
+	/* The handle has its own reference. */
+	drm_gem_object_put(&bo->base);
+exit:
+	drm_dev_exit(idx);
+	return ret;
+}
+
+/**
+ * uvm_ioctl_gem_mmap() - DRM_UVM_GEM_MMAP
+ * @drm: the device
+ * @data: struct drm_uvm_gem_mmap
+ * @file: the caller
+ *
+ * Return: 0, -EINVAL, -ENOENT.
+ */
+int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
+		       struct drm_file *file)
+{
+	struct drm_uvm_gem_mmap *args = data;
+	struct drm_gem_object *obj;
+	int ret;
+
+	if (args->pad)
+		return -EINVAL;
+	obj = drm_gem_object_lookup(file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	ret = drm_gem_create_mmap_offset(obj);
+	if (!ret)
+		args->offset = drm_vma_node_offset_addr(&obj->vma_node);
+	drm_gem_object_put(obj);
+	return ret;
+}
+
+/**
+ * uvm_ioctl_gem_info() - DRM_UVM_GEM_INFO
+ * @drm: the device
+ * @data: struct drm_uvm_gem_info
+ * @file: the caller
+ *
+ * Return: 0, -ENOENT, -ERESTARTSYS.
+ */
+int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
+		       struct drm_file *file)
+{
+	struct drm_uvm_gem_info *args = data;
+	struct drm_gem_object *obj;
+	struct uvm_bo *bo;
+	int ret;
+
+	obj = drm_gem_object_lookup(file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	bo = to_uvm_bo(obj);
+	ret = dma_resv_lock_interruptible(obj->resv, NULL);
+	if (!ret) {
+		args->domain = bo->domain;
+		args->size = obj->size;
+		args->gpu_addr = uvm_gpu_addr(bo->domain, bo->offset);
+		dma_resv_unlock(obj->resv);
+	}
+	drm_gem_object_put(obj);
+	return ret;
+}
+
+/**
+ * uvm_ioctl_gem_wait() - DRM_UVM_GEM_WAIT
+ * @drm: the device
+ * @data: struct drm_uvm_gem_wait
+ * @file: the caller
+ *
+ * Return: 0, -ETIME when it is still busy, -EINVAL, -ERESTARTSYS.
+ */
+int uvm_ioctl_gem_wait(struct drm_device *drm, void *data,
+		       struct drm_file *file)
+{
+	struct drm_uvm_gem_wait *args = data;
+	unsigned long timeout = MAX_SCHEDULE_TIMEOUT;
+	struct drm_gem_object *obj;
+	long ret;
+
+	if (args->flags)
+		return -EINVAL;
+	if (args->timeout_ns >= 0)
+		timeout = min_t(u64, nsecs_to_jiffies64(args->timeout_ns +
+				(args->timeout_ns ? TICK_NSEC : 0)),
+				MAX_SCHEDULE_TIMEOUT - 1);
+	obj = drm_gem_object_lookup(file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	ret = dma_resv_wait_timeout(obj->resv, DMA_RESV_USAGE_BOOKKEEP, true,
+				    timeout);
+	drm_gem_object_put(obj);
+	if (ret < 0)
+		return ret;
+	return ret ? 0 : -ETIME;
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VMID 0 of the MM hub, through which the SDMA engines reach memory:
+ *
+ *   UVM_FB_START ..    the FB aperture: VRAM, untranslated
+ *   UVM_GART_START ..  the GART window: system pages by a flat table in VRAM
+ *
+ * Entries that map nothing point at a dummy page, so that a stray access in
+ * the window harms nobody. An access elsewhere raises a fault and gets the
+ * dummy page as well.
+ *
+ * The device is on a virtio bus without an IOMMU of its own (no
+ * VIRTIO_F_ACCESS_PLATFORM): its bus addresses are guest-physical addresses.
+ */
+
+#include <linux/delay.h>
+#include <linux/iopoll.h>
+#include <linux/sizes.h>
+#include <linux/vmalloc.h>
+
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+/* The engine that the kernel's own invalidations use, by convention. */
+#define UVM_INV_ENGINE		17
+#define UVM_INV_TIMEOUT_US	1000000
+
+/* SYSTEM_ACCESS_MODE: untranslated inside the system aperture, else VMID 0. */
+#define UVM_ACCESS_BY_APERTURE	3
+#define UVM_MTYPE_UC		3
+
+#define UVM_CONTEXT0_FAULTS \
+	(VM_CONTEXT_CNTL__RANGE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__RANGE_PROTECTION_FAULT_ENABLE_DEFAULT | \
+	 VM_CONTEXT_CNTL__DUMMY_PAGE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__DUMMY_PAGE_PROTECTION_FAULT_ENABLE_DEFAULT | \
+	 VM_CONTEXT_CNTL__PDE0_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__PDE0_PROTECTION_FAULT_ENABLE_DEFAULT | \
+	 VM_CONTEXT_CNTL__VALID_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__VALID_PROTECTION_FAULT_ENABLE_DEFAULT | \
+	 VM_CONTEXT_CNTL__READ_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__READ_PROTECTION_FAULT_ENABLE_DEFAULT | \
+	 VM_CONTEXT_CNTL__WRITE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__WRITE_PROTECTION_FAULT_ENABLE_DEFAULT | \
+	 VM_CONTEXT_CNTL__EXECUTE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__EXECUTE_PROTECTION_FAULT_ENABLE_DEFAULT)
+
+/* Registers whose low dword comes first and high dword next. */
+static void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value)
+{
+	uvm_wreg(uvm, low, lower_32_bits(value));
+	uvm_wreg(uvm, high, upper_32_bits(value));
+}
+
+/**
+ * uvm_gpu_addr() - VMID-0 address of a place
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_GTT
+ * @offset: bytes from its start
+ *
+ * Return: the address; 0 for UVM_DOMAIN_SYSTEM, which has none.
+ */
+u64 uvm_gpu_addr(u32 domain, u64 offset)
+{
+	switch (domain) {
+	case UVM_DOMAIN_VRAM:
+		return UVM_FB_START + offset;
+	case UVM_DOMAIN_GTT:
+		return UVM_GART_START + offset;
+	default:
+		return 0;
+	}
+}
+
+static u64 uvm_gart_pte(struct page *page)
+{
+	return (page_to_phys(page) & UVM_PTE_ADDR) |
+	       UVM_PTE_VALID | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
+	       UVM_PTE_READABLE | UVM_PTE_WRITEABLE |
+	       (u64)UVM_MTYPE_UC << UVM_PTE_MTYPE_SHIFT;
+}
+
+static void uvm_gart_set(struct uvm_gart *gart, u64 index, u64 pte)
+{
+	writeq(pte, (void __iomem *)(gart->table + index));
+}
+
+/* Drops what the hub has cached of VMID 0. */
+static int uvm_gart_invalidate(struct uvm_device *uvm)
+{
+	u32 ack, engine = UVM_INV_ENGINE;
+	int ret;
+
+	lockdep_assert_held(&uvm->gart.lock);
+	/* The entries first; they went through a write-combining mapping. */
+	wmb();
+	uvm_wreg(uvm, mmMM_VM_INVALIDATE_ENG_REQ(engine),
+		 FIELD_PREP(VM_INVALIDATE_ENG_REQ__PER_VMID_INVALIDATE_REQ, 1) |
+		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PTES |
+		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE0 |
+		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE1 |
+		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE2 |
+		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L1_PTES);
+	ret = read_poll_timeout(uvm_rreg, ack, ack & 1, 20, UVM_INV_TIMEOUT_US,
+				false, uvm, mmMM_VM_INVALIDATE_ENG_ACK(engine));
+	if (ret)
+		drm_err(&uvm->drm, "VMID 0 invalidation: no acknowledge\n");
+	uvm->gart.invalidations++;
+	return ret;
+}
+
+/**
+ * uvm_gart_flush() - make bindings visible to the engines
+ * @uvm: the device
+ *
+ * Bindings are invalidated in one go, before the next packet that may use
+ * them runs. Context: within drm_dev_enter(); allocates nothing.
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_gart_flush(struct uvm_device *uvm)
+{
+	int ret = 0;
+
+	mutex_lock(&uvm->gart.lock);
+	if (uvm->gart.stale) {
+		ret = uvm_gart_invalidate(uvm);
+		uvm->gart.stale = ret != 0;
+	}
+	mutex_unlock(&uvm->gart.lock);
+	return ret;
+}
+
+/**
+ * uvm_gart_bind() - map system pages in the GART window
+ * @uvm: the device
+ * @offset: bytes from the window's start; the caller owns the range
+ * @pages: the pages
+ * @nr_pages: how many
+ *
+ * Takes effect with uvm_gart_flush(). Context: within drm_dev_enter().
+ */
+void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
+		   u64 nr_pages)
+{
+	u64 i, first = offset >> PAGE_SHIFT;
+
+	for (i = 0; i < nr_pages; i++)
+		uvm_gart_set(&uvm->gart, first + i, uvm_gart_pte(pages[i]));
+
+	mutex_lock(&uvm->gart.lock);
+	uvm->gart.stale = true;
+	mutex_unlock(&uvm->gart.lock);
+}
+
+/**
+ * uvm_gart_unbind() - point entries at the dummy page
+ * @uvm: the device
+ * @offset: bytes from the window's start; the caller owns the range
+ * @nr_pages: how many
+ *
+ * When this returns 0, the device reaches the pages no more and they may be
+ * freed. Context: within drm_dev_enter().
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages)
+{
+	u64 pte = uvm_gart_pte(uvm->gart.dummy);
+	u64 i, first = offset >> PAGE_SHIFT;
+	int ret;
+
+	for (i = 0; i < nr_pages; i++)
+		uvm_gart_set(&uvm->gart, first + i, pte);
+
+	mutex_lock(&uvm->gart.lock);
+	ret = uvm_gart_invalidate(uvm);
+	uvm->gart.stale = ret != 0;
+	mutex_unlock(&uvm->gart.lock);
+	return ret;
+}
+
+/**
+ * uvm_kbuf_alloc() - memory of the driver that the device reaches as well
+ * @uvm: the device
+ * @buf: out
+ * @size: bytes
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size)
+{
+	const struct uvm_policy_request request = { .size = PAGE_ALIGN(size) };
+	struct uvm_policy_range range;
+	unsigned int flags;
+	struct page *page;
+	u64 at;
+	int ret;
+
+	buf->size = request.size;
+	buf->cpu = vzalloc(buf->size);
+	if (!buf->cpu)
+		return -ENOMEM;
+
+	flags = uvm_policy_begin(uvm);
+	ret = uvm_policy_alloc(uvm->policy, UVM_POLICY_DOMAIN_GTT, &request,
+			       &range);
+	uvm_policy_end(uvm, flags);
+	if (ret) {
+		vfree(buf->cpu);
+		buf->cpu = NULL;
+		return ret;
+	}
+	for (at = 0; at < buf->size; at += PAGE_SIZE) {
+		page = vmalloc_to_page(buf->cpu + at);
+		uvm_gart_bind(uvm, range.offset + at, &page, 1);
+	}
+	buf->range = range.id;
+	buf->gpu = UVM_GART_START + range.offset;
+	return 0;
+}
+
+/**
+ * uvm_kbuf_free() - give it back
+ * @uvm: the device; if it is not gone, nothing runs that uses the memory
+ * @buf: of uvm_kbuf_alloc(), or zeroed
+ */
+void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf)
+{
+	unsigned int flags;
+	int idx;
+
+	if (!buf->cpu)
+		return;
+	/* Without a dummy page the device was stopped before it was ready. */
+	if (uvm->gart.dummy && drm_dev_enter(&uvm->drm, &idx)) {
+		uvm_gart_unbind(uvm, buf->gpu - UVM_GART_START,
+				buf->size >> PAGE_SHIFT);
+		drm_dev_exit(idx);
+	}
+	flags = uvm_policy_begin(uvm);
+	uvm_policy_free(uvm->policy, buf->range);
+	uvm_policy_end(uvm, flags);
+	vfree(buf->cpu);
+	memset(buf, 0, sizeof(*buf));
+}
+
+static void uvm_gmc_apertures(struct uvm_device *uvm)
+{
+	u64 last = UVM_FB_START + uvm->vram.size - 1;
+	u64 scratch = uvm->gart.scratch_offset >> PAGE_SHIFT;
+
+	uvm_wreg(uvm, mmMM_MC_VM_FB_LOCATION_BASE, UVM_FB_START >> 24);
+	uvm_wreg(uvm, mmMM_MC_VM_FB_LOCATION_TOP, last >> 24);
+	uvm_wreg(uvm, mmMM_MC_VM_FB_OFFSET, 0);
+
+	/* None: bottom above top. */
+	uvm_wreg(uvm, mmMM_MC_VM_AGP_BASE, 0);
+	uvm_wreg(uvm, mmMM_MC_VM_AGP_TOP, 0);
+	uvm_wreg(uvm, mmMM_MC_VM_AGP_BOT, MC_VM_AGP_BOT__AGP_BOT);
+
+	uvm_wreg(uvm, mmMM_MC_VM_SYSTEM_APERTURE_LOW_ADDR, UVM_FB_START >> 18);
+	uvm_wreg(uvm, mmMM_MC_VM_SYSTEM_APERTURE_HIGH_ADDR, last >> 18);
+	uvm_wreg64(uvm, mmMM_MC_VM_SYSTEM_APERTURE_DEFAULT_ADDR(0),
+		   mmMM_MC_VM_SYSTEM_APERTURE_DEFAULT_ADDR(1), scratch);
+
+	uvm_wreg(uvm, mmMM_MC_VM_MX_L1_TLB_CNTL,
+		 MC_VM_MX_L1_TLB_CNTL__ENABLE_L1_TLB |
+		 MC_VM_MX_L1_TLB_CNTL__ENABLE_ADVANCED_DRIVER_MODEL |
+		 FIELD_PREP(MC_VM_MX_L1_TLB_CNTL__SYSTEM_ACCESS_MODE,
+			    UVM_ACCESS_BY_APERTURE) |
+		 FIELD_PREP(MC_VM_MX_L1_TLB_CNTL__MTYPE, UVM_MTYPE_UC));
+}
+
+static void uvm_gmc_context0(struct uvm_device *uvm)
+{
+	struct uvm_gart *gart = &uvm->gart;
+	u64 first = UVM_GART_START >> PAGE_SHIFT;
+	u64 last = first + (gart->size >> PAGE_SHIFT) - 1;
+
+	uvm_wreg64(uvm, mmMM_VM_L2_PROTECTION_FAULT_DEFAULT_ADDR(0),
+		   mmMM_VM_L2_PROTECTION_FAULT_DEFAULT_ADDR(1),
+		   page_to_phys(gart->dummy) >> PAGE_SHIFT);
+	uvm_wreg(uvm, mmMM_VM_L2_CNTL,
+		 uvm_rreg(uvm, mmMM_VM_L2_CNTL) |
+		 VM_L2_CNTL__ENABLE_L2_CACHE |
+		 VM_L2_CNTL__ENABLE_L2_FRAGMENT_PROCESSING |
+		 VM_L2_CNTL__ENABLE_DEFAULT_PAGE_OUT_TO_SYSTEM_MEMORY);
+
+	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(0),
+		   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(1),
+		   gart->table_offset | UVM_PTE_VALID);
+	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(0),
+		   mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(1), first);
+	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(0),
+		   mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(1), last);
+	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0),
+		 VM_CONTEXT_CNTL__ENABLE_CONTEXT | UVM_CONTEXT0_FAULTS);
+
+	/* Each later fault shows in the status, not only the first. */
+	uvm_wreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL,
+		 uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL) |
+		 VM_L2_PROTECTION_FAULT_CNTL__ALLOW_SUBSEQUENT_PROTECTION_FAULT_STATUS_ADDR_UPDATES |
+		 VM_L2_PROTECTION_FAULT_CNTL__CLEAR_PROTECTION_FAULT_STATUS_ADDR);
+}
+
+/* The table and the scratch page lie at VRAM's end, out of the way. */
+static int uvm_gmc_reserve(struct uvm_device *uvm)
+{
+	struct uvm_gart *gart = &uvm->gart;
+	u64 table = gart->size / PAGE_SIZE * sizeof(u64);
+	u64 size = PAGE_ALIGN(table) + PAGE_SIZE;
+	struct uvm_policy_range range;
+	unsigned int flags;
+	int ret;
+
+	if (size >= uvm->vram.size)
+		return -ENOSPC;
+	gart->table_offset = uvm->vram.size - size;
+	gart->scratch_offset = uvm->vram.size - PAGE_SIZE;
+	gart->table = uvm->vram.cpu + gart->table_offset;
+
+	flags = uvm_policy_begin(uvm);
+	ret = uvm_policy_reserve(uvm->policy, UVM_POLICY_DOMAIN_VRAM,
+				 gart->table_offset, size, &range);
+	uvm_policy_end(uvm, flags);
+	return ret;
+}
+
+/**
+ * uvm_gmc_init() - bring up VMID 0
+ * @uvm: the device, with its VRAM and its policy
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_gmc_init(struct uvm_device *uvm)
+{
+	struct uvm_gart *gart = &uvm->gart;
+	u64 i, pte;
+	int ret;
+
+	ret = uvm_gmc_reserve(uvm);
+	if (ret) {
+		drm_err(&uvm->drm, "no VRAM for the table of a %llu MiB GART\n",
+			gart->size >> 20);
+		return ret;
+	}
+	gart->dummy = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!gart->dummy)
+		return -ENOMEM;
+
+	pte = uvm_gart_pte(gart->dummy);
+	for (i = 0; i < gart->size >> PAGE_SHIFT; i++)
+		uvm_gart_set(gart, i, pte);
+	memset_io(uvm->vram.cpu + gart->scratch_offset, 0, PAGE_SIZE);
+
+	uvm_gmc_apertures(uvm);
+	uvm_gmc_context0(uvm);
+
+	mutex_lock(&gart->lock);
+	ret = uvm_gart_invalidate(uvm);
+	mutex_unlock(&gart->lock);
+	if (ret) {
+		uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0), 0);
+		__free_page(gart->dummy);
+		gart->dummy = NULL;
+	}
+	return ret;
+}
+
+/**
+ * uvm_gmc_fini() - give up VMID 0
+ * @uvm: the device, reset: nothing reaches memory through it any more
+ */
+void uvm_gmc_fini(struct uvm_device *uvm)
+{
+	if (uvm->gart.dummy)
+		__free_page(uvm->gart.dummy);
+	uvm->gart.dummy = NULL;
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The policy's lock, and what its Rust needs of a kernel.
+ */
+
+#include <linux/bug.h>
+#include <linux/err.h>
+#include <linux/export.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+/**
+ * uvm_rust_alloc() - memory for the policy's tables
+ * @size: bytes
+ * @align: alignment, at most that of u64
+ *
+ * Return: the memory or NULL; kvmalloc() aligns to more than a u64.
+ */
+void *uvm_rust_alloc(size_t size, size_t align)
+{
+	if (WARN_ON_ONCE(align > ARCH_KMALLOC_MINALIGN))
+		return NULL;
+	return kvmalloc(size, GFP_KERNEL | __GFP_NOWARN);
+}
+
+/**
+ * uvm_rust_free() - give back what uvm_rust_alloc() gave
+ * @ptr: the memory
+ */
+void uvm_rust_free(void *ptr)
+{
+	kvfree(ptr);
+}
+
+/**
+ * uvm_rust_panic() - the policy found itself broken
+ * @msg: file, line and reason, not terminated
+ * @len: bytes of @msg
+ */
+void __noreturn uvm_rust_panic(const char *msg, size_t len)
+{
+	pr_emerg("uvm: policy: %.*s\n", (int)len, msg);
+	BUG();
+}
+
+/**
+ * uvm_policy_begin() - enter the policy
+ * @uvm: the device
+ *
+ * Its tables may grow meanwhile; that must not come back to us by way of
+ * file systems writing out what is mapped here.
+ *
+ * Return: what uvm_policy_end() wants.
+ */
+unsigned int uvm_policy_begin(struct uvm_device *uvm)
+{
+	mutex_lock(&uvm->policy_lock);
+	return memalloc_nofs_save();
+}
+
+/**
+ * uvm_policy_end() - leave the policy
+ * @uvm: the device
+ * @flags: of uvm_policy_begin()
+ */
+void uvm_policy_end(struct uvm_device *uvm, unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+	mutex_unlock(&uvm->policy_lock);
+}
+
+/**
+ * uvm_policy_init() - make the policy for what the device has
+ * @uvm: the device, with its VRAM and the size of its GART window known
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_policy_init(struct uvm_device *uvm)
+{
+	const struct uvm_policy_config config = {
+		.page_size = PAGE_SIZE,
+		.vram_size = uvm->vram.size,
+		.gart_size = uvm->gart.size,
+	};
+	struct uvm_policy *policy = uvm_policy_new(&config);
+
+	if (IS_ERR(policy))
+		return PTR_ERR(policy);
+	uvm->policy = policy;
+	return 0;
+}
+
+/**
+ * uvm_policy_fini() - end the policy
+ * @uvm: the device; all its buffers are gone
+ */
+void uvm_policy_fini(struct uvm_device *uvm)
+{
+	u32 bos = 0, moves = 0;
+
+	if (!uvm->policy)
+		return;
+	uvm_policy_in_use(uvm->policy, &bos, &moves);
+	if (bos || moves)
+		drm_warn(&uvm->drm, "%u buffers and %u moves left behind\n",
+			 bos, moves);
+	uvm_policy_destroy(uvm->policy);
+	uvm->policy = NULL;
+}

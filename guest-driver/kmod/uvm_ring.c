@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * An SDMA instance and its GFX ring: bring-up, emission, recovery, tests.
+ *
+ * The ring's pointers are byte offsets that never wrap; its size masks them.
+ */
+
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+#include <linux/log2.h>
+#include <linux/sizes.h>
+
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+/* Room for UVM_RING_JOBS jobs of at most 32 dwords each, several times. */
+#define UVM_RING_BYTES		SZ_64K
+/* Packets that the driver's own moves are made of. */
+#define UVM_MOVE_IB_BYTES	SZ_16K
+/* Packets shown of a ring that hangs, dwords. */
+#define UVM_DUMP_DWORDS		16
+#define UVM_TEST_TIMEOUT_MS	2000
+#define UVM_TEST_BEFORE		0xcafedead
+#define UVM_TEST_AFTER		0xdeadbeef
+
+/**
+ * uvm_ring_reg() - a register of the ring's instance
+ * @ring: the ring
+ * @index: the register in instance 0
+ *
+ * Return: dword index.
+ */
+u32 uvm_ring_reg(struct uvm_ring *ring, u32 index)
+{
+	return index + ring->index * SDMA_INSTANCE_STRIDE;
+}
+
+/**
+ * uvm_ring_wb() - a place in the ring's write-back page
+ * @ring: the ring
+ * @offset: UVM_WB_*
+ *
+ * Return: the dword.
+ */
+__le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset)
+{
+	return ring->wb.cpu + offset;
+}
+
+static u32 uvm_ring_rreg(struct uvm_ring *ring, u32 index)
+{
+	return uvm_rreg(ring->uvm, uvm_ring_reg(ring, index));
+}
+
+static void uvm_ring_wreg(struct uvm_ring *ring, u32 index, u32 value)
+{
+	uvm_wreg(ring->uvm, uvm_ring_reg(ring, index), value);
+}
+
+/* Where the next packet goes; packets do not straddle the ring's end. */
+static __le32 *uvm_ring_at(struct uvm_ring *ring, u64 dword)
+{
+	return (__le32 *)ring->buf.cpu + (dword & ring->mask);
+}
+
+static void uvm_ring_write(struct uvm_ring *ring, const __le32 *packet, u32 n)
+{
+	u32 i;
+
+	for (i = 0; i < n; i++)
+		*uvm_ring_at(ring, ring->wptr++) = packet[i];
+}
+
+/* Advances to the next dword that is @rest modulo 8. */
+static void uvm_ring_pad(struct uvm_ring *ring, u32 rest)
+{
+	const __le32 nop = cpu_to_le32(SDMA_PKT_NOP);
+
+	while ((ring->wptr & 7) != rest)
+		uvm_ring_write(ring, &nop, 1);
+}
+
+static u32 uvm_ring_room(struct uvm_ring *ring)
+{
+	u32 rptr = le32_to_cpu(READ_ONCE(*uvm_ring_wb(ring, UVM_WB_RPTR)));
+	u32 used = (u32)(ring->wptr << 2) - rptr;
+
+	return (ring->mask + 1) - (used >> 2);
+}
+
+/* Hands everything up to the write pointer to the engine. */
+static void uvm_ring_commit(struct uvm_ring *ring)
+{
+	u64 wptr = ring->wptr << 2;
+
+	/* The queue orders memory by itself; the register does not. */
+	wmb();
+	if (uvm_doorbell(ring->uvm, ring->doorbell, wptr))
+		return;
+	uvm_ring_wreg(ring, mmSDMA_MINOR_PTR_UPDATE(0), 1);
+	uvm_ring_wreg(ring, mmSDMA_RB_WPTR_HI(0), upper_32_bits(wptr));
+	uvm_ring_wreg(ring, mmSDMA_RB_WPTR(0), lower_32_bits(wptr));
+	uvm_ring_wreg(ring, mmSDMA_MINOR_PTR_UPDATE(0), 0);
+}
+
+/**
+ * uvm_ring_submit() - run an indirect buffer
+ * @ring: the ring
+ * @ib: VMID-0 address of the packets, a multiple of 32
+ * @ib_dwords: how many, a multiple of 8
+ * @fence: signals when they are done; emitted here
+ *
+ * Context: within drm_dev_enter(). Allocates nothing.
+ *
+ * Return: 0, -ENODEV when the ring is gone, -EBUSY when it is full; the fence
+ * was not emitted then.
+ */
+int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
+		    struct uvm_fence *fence)
+{
+	__le32 packet[8];
+	int ret;
+
+	ret = uvm_gart_flush(ring->uvm);
+	if (ret)
+		return ret;
+
+	mutex_lock(&ring->lock);
+	if (ring->dead) {
+		ret = -ENODEV;
+		goto unlock;
+	}
+	if (uvm_ring_room(ring) < 32) {
+		ret = -EBUSY;
+		goto unlock;
+	}
+	uvm_fence_emit(ring, fence);
+
+	/* An INDIRECT packet ends on a multiple of eight dwords. */
+	uvm_ring_pad(ring, 8 - SDMA_PKT_INDIRECT_DWORDS);
+	uvm_ring_write(ring, packet,
+		       uvm_emit_indirect(packet, 0, ib, ib_dwords));
+	uvm_ring_write(ring, packet,
+		       uvm_emit_fence(packet, ring->wb.gpu + UVM_WB_FENCE,
+				      fence->seq));
+	uvm_ring_write(ring, packet, uvm_emit_trap(packet, 0));
+	uvm_ring_pad(ring, 0);
+	fence->end = ring->wptr;
+	uvm_ring_commit(ring);
+unlock:
+	mutex_unlock(&ring->lock);
+	return ret;
+}
+
+/* Starts the engine at @rptr (dwords) of a halted ring. */
+static void uvm_ring_run(struct uvm_ring *ring, u64 rptr)
+{
+	u32 size = ilog2(ring->mask + 1);
+
+	WRITE_ONCE(*uvm_ring_wb(ring, UVM_WB_RPTR),
+		   cpu_to_le32(lower_32_bits(rptr << 2)));
+	uvm_ring_wreg(ring, mmSDMA_RB_RPTR(0), lower_32_bits(rptr << 2));
+	uvm_ring_wreg(ring, mmSDMA_RB_RPTR_HI(0), upper_32_bits(rptr << 2));
+	uvm_ring_wreg(ring, mmSDMA_MINOR_PTR_UPDATE(0), 1);
+	uvm_ring_wreg(ring, mmSDMA_RB_WPTR_HI(0),
+		      upper_32_bits(ring->wptr << 2));
+	uvm_ring_wreg(ring, mmSDMA_RB_WPTR(0), lower_32_bits(ring->wptr << 2));
+	uvm_ring_wreg(ring, mmSDMA_MINOR_PTR_UPDATE(0), 0);
+	uvm_ring_wreg(ring, mmSDMA_RB_CNTL(0),
+		      FIELD_PREP(SDMA_RB_CNTL__RB_SIZE, size) |
+		      SDMA_RB_CNTL__RPTR_WRITEBACK_ENABLE |
+		      SDMA_RB_CNTL__RB_PRIV | SDMA_RB_CNTL__RB_ENABLE);
+	uvm_ring_wreg(ring, mmSDMA_F32_CNTL, 0);
+}
+
+static void uvm_ring_halt(struct uvm_ring *ring)
+{
+	uvm_ring_wreg(ring, mmSDMA_F32_CNTL, SDMA_F32_CNTL__HALT);
+	uvm_ring_wreg(ring, mmSDMA_RB_CNTL(0), 0);
+}
+
+/**
+ * uvm_ring_start() - bring the instance up
+ * @ring: of uvm_ring_init()
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_ring_start(struct uvm_ring *ring)
+{
+	u32 range = FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__OFFSET,
+			       ring->doorbell * 2) |
+		    FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__SIZE, 4);
+	u64 wb = ring->wb.gpu + UVM_WB_RPTR;
+	int ret;
+
+	/* The engine fetches the ring itself through the GART. */
+	ret = uvm_gart_flush(ring->uvm);
+	if (ret)
+		return ret;
+
+	mutex_lock(&ring->lock);
+	uvm_ring_halt(ring);
+	uvm_ring_wreg(ring, mmSDMA_RB_BASE(0), ring->buf.gpu >> 8);
+	uvm_ring_wreg(ring, mmSDMA_RB_BASE_HI(0), ring->buf.gpu >> 40);
+	uvm_ring_wreg(ring, mmSDMA_RB_RPTR_ADDR_HI(0), upper_32_bits(wb));
+	uvm_ring_wreg(ring, mmSDMA_RB_RPTR_ADDR_LO(0),
+		      lower_32_bits(wb) & SDMA_RB_RPTR_ADDR_LO__ADDR);
+	uvm_ring_wreg(ring, mmSDMA_IB_CNTL(0), SDMA_IB_CNTL__IB_ENABLE);
+
+	uvm_wreg(ring->uvm, mmBIF_SDMA_DOORBELL_RANGE(ring->index), range);
+	uvm_ring_wreg(ring, mmSDMA_DOORBELL_OFFSET(0),
+		      FIELD_PREP(SDMA_DOORBELL_OFFSET__OFFSET,
+				 ring->doorbell * 2));
+	uvm_ring_wreg(ring, mmSDMA_DOORBELL(0), SDMA_DOORBELL__ENABLE);
+	uvm_ring_wreg(ring, mmSDMA_CNTL,
+		      uvm_ring_rreg(ring, mmSDMA_CNTL) |
+		      SDMA_CNTL__TRAP_ENABLE);
+	ring->wptr = 0;
+	uvm_ring_run(ring, 0);
+	mutex_unlock(&ring->lock);
+	return 0;
+}
+
+/**
+ * uvm_ring_stop() - stop for good
+ * @ring: the ring
+ *
+ * What was emitted and is not done fails with -ENODEV, and so does whatever
+ * is submitted from now on. Context: the device still answers.
+ */
+void uvm_ring_stop(struct uvm_ring *ring)
+{
+	mutex_lock(&ring->lock);
+	ring->dead = true;
+	uvm_ring_halt(ring);
+	uvm_ring_wreg(ring, mmSDMA_DOORBELL(0), 0);
+	uvm_ring_wreg(ring, mmSDMA_CNTL, 0);
+	uvm_wreg(ring->uvm, mmBIF_SDMA_DOORBELL_RANGE(ring->index), 0);
+	uvm_fence_fail_all(ring, -ENODEV);
+	mutex_unlock(&ring->lock);
+}
+
+/**
+ * uvm_ring_dump() - say in the log where a ring stands
+ * @ring: the ring, locked
+ */
+void uvm_ring_dump(struct uvm_ring *ring)
+{
+	struct drm_device *drm = &ring->uvm->drm;
+	u32 rptr = uvm_ring_rreg(ring, mmSDMA_RB_RPTR(0));
+	u32 wptr = uvm_ring_rreg(ring, mmSDMA_RB_WPTR(0));
+	u32 status = uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0));
+	u64 ib = uvm_ring_rreg(ring, mmSDMA_IB_BASE_LO(0)) |
+		 (u64)uvm_ring_rreg(ring, mmSDMA_IB_BASE_HI(0)) << 32;
+	u32 i, packets[UVM_DUMP_DWORDS];
+
+	lockdep_assert_held(&ring->lock);
+	drm_err(drm, "%s: RPTR %#x WPTR %#x (driver %#llx) STATUS %#x CONTEXT_STATUS %#x (exception %lu)\n",
+		ring->name, rptr, wptr, ring->wptr << 2,
+		uvm_ring_rreg(ring, mmSDMA_STATUS_REG), status,
+		FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, status));
+	drm_err(drm, "%s: IB at %#llx, %u dwords, IB_RPTR %#x; fence reached %u, emitted %u\n",
+		ring->name, ib, uvm_ring_rreg(ring, mmSDMA_IB_SIZE(0)),
+		uvm_ring_rreg(ring, mmSDMA_IB_RPTR(0)),
+		le32_to_cpu(*uvm_ring_wb(ring, UVM_WB_FENCE)), ring->emitted);
+	for (i = 0; i < UVM_DUMP_DWORDS; i++)
+		packets[i] = le32_to_cpu(*uvm_ring_at(ring, (rptr >> 2) + i));
+	drm_err(drm, "%s: at RPTR: %*ph\n", ring->name, (int)sizeof(packets),
+		packets);
+}
+
+/**
+ * uvm_ring_recover() - take the oldest job from a ring that hangs
+ * @ring: the ring
+ *
+ * The job's fence fails with -ETIME, or with -ECANCELED if the engine itself
+ * refused a packet; the jobs behind it run on. If all is done by the time
+ * that the ring is halted, nobody fails. Context: within drm_dev_enter().
+ *
+ * Return: 0 or -ENODEV.
+ */
+int uvm_ring_recover(struct uvm_ring *ring)
+{
+	struct uvm_fence *fence;
+	u64 rptr;
+
+	mutex_lock(&ring->lock);
+	if (ring->dead) {
+		mutex_unlock(&ring->lock);
+		return -ENODEV;
+	}
+	drm_err(&ring->uvm->drm, "%s: %s, resetting the ring\n", ring->name,
+		ring->hung ? "the engine refused a packet" : "a job timed out");
+	uvm_ring_dump(ring);
+	uvm_ring_halt(ring);
+	uvm_fence_process(ring);
+	rptr = ring->wptr;
+	fence = uvm_fence_oldest(ring);
+	if (fence) {
+		rptr = fence->end;
+		atomic64_inc(&ring->timeouts);
+		uvm_fence_fail(ring, fence, ring->hung ? -ECANCELED : -ETIME);
+		dma_fence_put(&fence->base);
+	}
+	ring->hung = false;
+	uvm_ring_run(ring, rptr);
+	mutex_unlock(&ring->lock);
+	return 0;
+}
+
+/**
+ * uvm_ring_test() - see that the engine executes packets
+ * @ring: the ring, started, with nothing on it
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_ring_test(struct uvm_ring *ring)
+{
+	__le32 *place = uvm_ring_wb(ring, UVM_WB_TEST);
+	unsigned long end;
+	__le32 packet[8];
+
+	WRITE_ONCE(*place, cpu_to_le32(UVM_TEST_BEFORE));
+	mutex_lock(&ring->lock);
+	uvm_ring_write(ring, packet,
+		       uvm_emit_write(packet, ring->wb.gpu + UVM_WB_TEST,
+				      UVM_TEST_AFTER));
+	uvm_ring_pad(ring, 0);
+	uvm_ring_commit(ring);
+	mutex_unlock(&ring->lock);
+
+	end = jiffies + msecs_to_jiffies(UVM_TEST_TIMEOUT_MS);
+	while (READ_ONCE(*place) != cpu_to_le32(UVM_TEST_AFTER)) {
+		if (time_after(jiffies, end)) {
+			mutex_lock(&ring->lock);
+			drm_err(&ring->uvm->drm,
+				"%s: ring test failed: memory holds %#x\n",
+				ring->name, le32_to_cpu(READ_ONCE(*place)));
+			uvm_ring_dump(ring);
+			mutex_unlock(&ring->lock);
+			return -ETIMEDOUT;
+		}
+		usleep_range(20, 100);
+	}
+	return 0;
+}
+
+/* Waits for the interrupt: the fence alone can be seen without one. */
+static bool uvm_ring_interrupted(struct uvm_ring *ring, u64 before)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(UVM_TEST_TIMEOUT_MS);
+
+	while (atomic64_read(&ring->signalled) == before) {
+		if (time_after(jiffies, end))
+			return false;
+		usleep_range(20, 100);
+	}
+	return true;
+}
+
+/**
+ * uvm_ib_test() - see that indirect buffers, fences and interrupts work
+ * @ring: the ring, started, with nothing on it
+ *
+ * Return: 0, -ENOMEM, -ETIMEDOUT, -EIO.
+ */
+int uvm_ib_test(struct uvm_ring *ring)
+{
+	__le32 *place = uvm_ring_wb(ring, UVM_WB_TEST);
+	__le32 *ib = ring->move_ib.cpu;
+	u64 before = atomic64_read(&ring->signalled);
+	struct uvm_fence *fence;
+	u32 n;
+	int ret;
+
+	fence = uvm_fence_alloc();
+	if (!fence)
+		return -ENOMEM;
+
+	WRITE_ONCE(*place, cpu_to_le32(UVM_TEST_BEFORE));
+	n = uvm_emit_write(ib, ring->wb.gpu + UVM_WB_TEST, UVM_TEST_AFTER);
+	while (n & 7)
+		ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
+	ret = uvm_ring_submit(ring, ring->move_ib.gpu, n, fence);
+	if (ret) {
+		kfree(fence);
+		return ret;
+	}
+	if (!uvm_ring_interrupted(ring, before)) {
+		mutex_lock(&ring->lock);
+		drm_err(&ring->uvm->drm, "%s: IB test failed: %s\n", ring->name,
+			dma_fence_is_signaled(&fence->base) ?
+			"the fence came, its interrupt did not" : "no fence");
+		uvm_ring_dump(ring);
+		mutex_unlock(&ring->lock);
+		ret = -ETIMEDOUT;
+	} else if (READ_ONCE(*place) != cpu_to_le32(UVM_TEST_AFTER)) {
+		drm_err(&ring->uvm->drm, "%s: IB test failed: memory holds %#x\n",
+			ring->name, le32_to_cpu(READ_ONCE(*place)));
+		ret = -EIO;
+	}
+	dma_fence_put(&fence->base);
+	return ret;
+}
+
+/**
+ * uvm_ring_init() - memory of a ring
+ * @uvm: the device, with VMID 0
+ * @index: SDMA instance
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_ring_init(struct uvm_device *uvm, u32 index)
+{
+	struct uvm_ring *ring = &uvm->rings[index];
+	int ret;
+
+	ring->doorbell = index ? UVM_DOORBELL_SDMA1_GFX :
+				 UVM_DOORBELL_SDMA0_GFX;
+	ring->mask = UVM_RING_BYTES / sizeof(u32) - 1;
+	ring->fence_context = dma_fence_context_alloc(1);
+
+	ret = uvm_kbuf_alloc(uvm, &ring->buf, UVM_RING_BYTES);
+	if (ret)
+		return ret;
+	ret = uvm_kbuf_alloc(uvm, &ring->wb, PAGE_SIZE);
+	if (ret)
+		goto free_buf;
+	ret = uvm_kbuf_alloc(uvm, &ring->move_ib, UVM_MOVE_IB_BYTES);
+	if (ret)
+		goto free_wb;
+	return 0;
+
+free_wb:
+	uvm_kbuf_free(uvm, &ring->wb);
+free_buf:
+	uvm_kbuf_free(uvm, &ring->buf);
+	return ret;
+}
+
+/**
+ * uvm_ring_fini() - give the memory back
+ * @ring: the ring, stopped, or never initialised
+ */
+void uvm_ring_fini(struct uvm_ring *ring)
+{
+	uvm_kbuf_free(ring->uvm, &ring->move_ib);
+	uvm_kbuf_free(ring->uvm, &ring->wb);
+	uvm_kbuf_free(ring->uvm, &ring->buf);
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * SDMA packets, and the copies that the driver itself makes with them.
+ */
+
+#include <linux/slab.h>
+
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+static void uvm_put64(__le32 *p, u64 value)
+{
+	p[0] = cpu_to_le32(lower_32_bits(value));
+	p[1] = cpu_to_le32(upper_32_bits(value));
+}
+
+/* Each of these writes one packet and returns its dwords. */
+
+u32 uvm_emit_write(__le32 *p, u64 dst, u32 value)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_WRITE_LINEAR);
+	uvm_put64(p + 1, dst);
+	p[3] = cpu_to_le32(0);	/* dwords - 1 */
+	p[4] = cpu_to_le32(value);
+	return SDMA_PKT_WRITE_LINEAR_DWORDS + 1;
+}
+
+u32 uvm_emit_indirect(__le32 *p, u32 vmid, u64 ib, u32 dwords)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_INDIRECT |
+			   FIELD_PREP(SDMA_PKT_INDIRECT__VMID, vmid));
+	uvm_put64(p + 1, ib);
+	p[3] = cpu_to_le32(dwords);
+	uvm_put64(p + 4, 0);	/* no context save area */
+	return SDMA_PKT_INDIRECT_DWORDS;
+}
+
+u32 uvm_emit_fence(__le32 *p, u64 addr, u32 value)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_FENCE);
+	uvm_put64(p + 1, addr);
+	p[3] = cpu_to_le32(value);
+	return SDMA_PKT_FENCE_DWORDS;
+}
+
+u32 uvm_emit_trap(__le32 *p, u32 context)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_TRAP);
+	p[1] = cpu_to_le32(context);
+	return SDMA_PKT_TRAP_DWORDS;
+}
+
+u32 uvm_emit_copy(__le32 *p, u64 dst, u64 src, u32 bytes)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_COPY_LINEAR);
+	p[1] = cpu_to_le32(bytes - 1);
+	p[2] = 0;
+	uvm_put64(p + 3, src);
+	uvm_put64(p + 5, dst);
+	return SDMA_PKT_COPY_LINEAR_DWORDS;
+}
+
+u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes)
+{
+	/* FILLSIZE 2: dwords. */
+	p[0] = cpu_to_le32(SDMA_PKT_CONST_FILL |
+			   FIELD_PREP(SDMA_PKT_CONST_FILL__FILLSIZE, 2));
+	uvm_put64(p + 1, dst);
+	p[3] = cpu_to_le32(value);
+	p[4] = cpu_to_le32(bytes - 1);
+	return SDMA_PKT_CONST_FILL_DWORDS;
+}
+
+/*
+ * Runs what fill() puts into the ring's own indirect buffer, as often as the
+ * buffer must be filled anew, and waits. @src is 0 for a clear.
+ */
+static int uvm_sdma_run(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes)
+{
+	__le32 *ib = ring->move_ib.cpu;
+	u32 room = ring->move_ib.size / sizeof(*ib) - 16;
+	struct uvm_job *job;
+	int ret = 0;
+	u32 n, part;
+
+	mutex_lock(&ring->move_lock);
+	while (bytes && !ret) {
+		for (n = 0; bytes && n < room; bytes -= part) {
+			part = min_t(u64, bytes, SDMA_PKT_MAX_BYTES);
+			if (src) {
+				n += uvm_emit_copy(ib + n, dst, src, part);
+				src += part;
+			} else {
+				n += uvm_emit_fill(ib + n, dst, 0, part);
+			}
+			dst += part;
+		}
+		while (n & 7)
+			ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
+
+		job = uvm_job_alloc(ring, &ring->kernel_entity, ring, 0);
+		if (IS_ERR(job)) {
+			ret = PTR_ERR(job);
+			break;
+		}
+		job->ib_gpu = ring->move_ib.gpu;
+		job->ib_dwords = n;
+		ret = uvm_job_run_sync(job);
+	}
+	mutex_unlock(&ring->move_lock);
+	return ret;
+}
+
+/**
+ * uvm_sdma_copy() - copy and wait
+ * @ring: which engine
+ * @dst: VMID-0 address
+ * @src: VMID-0 address
+ * @bytes: how many
+ *
+ * Return: 0, -ENOMEM, or why the job failed; part may have been copied then.
+ */
+int uvm_sdma_copy(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes)
+{
+	int ret = uvm_sdma_run(ring, dst, src, bytes);
+
+	if (!ret)
+		atomic64_add(bytes, &ring->uvm->bytes_moved);
+	return ret;
+}
+
+/**
+ * uvm_sdma_clear() - fill with zeros and wait
+ * @ring: which engine
+ * @dst: VMID-0 address, a multiple of 4
+ * @bytes: how many, a multiple of 4
+ *
+ * Return: 0, -ENOMEM, or why the job failed.
+ */
+int uvm_sdma_clear(struct uvm_ring *ring, u64 dst, u64 bytes)
+{
+	return uvm_sdma_run(ring, dst, 0, bytes);
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Submission of packets from user space.
+ *
+ * Everything is copied from user memory once, before the first lock, and
+ * checked there. Buffers are locked together, those in SYSTEM are bound in
+ * the GART, and the addresses of all are written into the packets; they hold
+ * until the job's fence, because a move waits for it.
+ *
+ * Limit: there are no address spaces of their own for processes yet. Packets
+ * run in VMID 0 and reach every buffer that is in GTT or VRAM, whoever owns
+ * it, and registers by SRBM_WRITE. Do not let those in who must be kept apart.
+ */
+
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include <drm/drm_exec.h>
+#include <drm/drm_print.h>
+#include <drm/drm_syncobj.h>
+
+#include "uvm_drv.h"
+
+/* What an engine fetches of an indirect buffer at a time, dwords. */
+#define UVM_IB_ALIGN_DWORDS	8
+#define UVM_IB_ALIGN_BYTES	32
+
+/**
+ * struct uvm_submit - a submission on its way to a job
+ * @uvm: the device
+ * @file: the caller
+ * @args: what was asked for
+ * @bos: copy of the buffer list
+ * @relocs: copy of the relocations
+ * @in_syncs: copy of the handles to wait for
+ * @out_syncs: copy of the handles to signal
+ * @out: the syncobjs of @out_syncs
+ * @nr_out: how many of @out are valid
+ * @ib: packets, in the pool
+ * @job: what becomes of it
+ */
+struct uvm_submit {
+	struct uvm_device *uvm;
+	struct drm_file *file;
+	const struct drm_uvm_submit *args;
+	struct drm_uvm_bo_ref *bos;
+	struct drm_uvm_reloc *relocs;
+	u32 *in_syncs;
+	u32 *out_syncs;
+	struct drm_syncobj **out;
+	u32 nr_out;
+	__le32 *ib;
+	struct uvm_job *job;
+};
+
+static int uvm_submit_check(struct uvm_device *uvm,
+			    const struct drm_uvm_submit *args)
+{
+	if (args->flags || args->pad || args->ring >= uvm->nr_rings)
+		return -EINVAL;
+	if (!args->ib_dwords || args->ib_dwords > UVM_MAX_IB_DWORDS)
+		return -EINVAL;
+	if (args->bo_count > UVM_MAX_BOS ||
+	    args->reloc_count > UVM_MAX_RELOCS ||
+	    args->in_sync_count > UVM_MAX_SYNCS ||
+	    args->out_sync_count > UVM_MAX_SYNCS)
+		return -EINVAL;
+	return 0;
+}
+
+/* An array from user memory; NULL for an empty one. */
+static void *uvm_submit_array(u64 user, u32 count, size_t size)
+{
+	if (!count)
+		return NULL;
+	return vmemdup_array_user(u64_to_user_ptr(user), count, size);
+}
+
+static int uvm_submit_copy(struct uvm_submit *s)
+{
+	const struct drm_uvm_submit *args = s->args;
+	void *p;
+
+	p = uvm_submit_array(args->bos, args->bo_count, sizeof(*s->bos));
+	if (IS_ERR(p))
+		return PTR_ERR(p);
+	s->bos = p;
+	p = uvm_submit_array(args->relocs, args->reloc_count,
+			     sizeof(*s->relocs));
+	if (IS_ERR(p))
+		return PTR_ERR(p);
+	s->relocs = p;
+	p = uvm_submit_array(args->in_syncs, args->in_sync_count,
+			     sizeof(*s->in_syncs));
+	if (IS_ERR(p))
+		return PTR_ERR(p);
+	s->in_syncs = p;
+	p = uvm_submit_array(args->out_syncs, args->out_sync_count,
+			     sizeof(*s->out_syncs));
+	if (IS_ERR(p))
+		return PTR_ERR(p);
+	s->out_syncs = p;
+	return 0;
+}
+
+static int uvm_submit_lookup(struct uvm_submit *s)
+{
+	const struct drm_uvm_submit *args = s->args;
+	struct uvm_job *job = s->job;
+	struct drm_gem_object *obj;
+	const struct drm_uvm_reloc *reloc;
+	u32 i;
+
+	if (args->bo_count) {
+		job->bos = kvcalloc(args->bo_count, sizeof(*job->bos),
+				    GFP_KERNEL);
+		if (!job->bos)
+			return -ENOMEM;
+	}
+	for (i = 0; i < args->bo_count; i++) {
+		if (s->bos[i].flags & ~UVM_BO_WRITE)
+			return -EINVAL;
+		obj = drm_gem_object_lookup(s->file, s->bos[i].handle);
+		if (!obj)
+			return -ENOENT;
+		job->bos[job->nr_bos++] = obj;
+	}
+	for (i = 0; i < args->reloc_count; i++) {
+		reloc = &s->relocs[i];
+		if (reloc->bo >= args->bo_count ||
+		    reloc->dword >= args->ib_dwords - 1 ||
+		    reloc->offset > job->bos[reloc->bo]->size)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int uvm_submit_packets(struct uvm_submit *s)
+{
+	struct uvm_device *uvm = s->uvm;
+	struct uvm_job *job = s->job;
+	u32 n = s->args->ib_dwords;
+	u32 dwords = ALIGN(n, UVM_IB_ALIGN_DWORDS);
+	struct drm_suballoc *ib;
+
+	/* Waits for older submissions if need be: no lock is held here. */
+	ib = drm_suballoc_new(&uvm->ib_pool, dwords * sizeof(__le32),
+			      GFP_KERNEL, true, UVM_IB_ALIGN_BYTES);
+	if (IS_ERR(ib))
+		return PTR_ERR(ib);
+	job->ib = ib;
+	job->ib_dwords = dwords;
+	job->ib_gpu = uvm->ib_buf.gpu + drm_suballoc_soffset(ib);
+	s->ib = uvm->ib_buf.cpu + drm_suballoc_soffset(ib);
+	if (copy_from_user(s->ib, u64_to_user_ptr(s->args->ib),
+			   n * sizeof(__le32)))
+		return -EFAULT;
+	for (; n < dwords; n++)
+		s->ib[n] = cpu_to_le32(SDMA_PKT_NOP);
+	return 0;
+}
+
+static int uvm_submit_syncs(struct uvm_submit *s)
+{
+	const struct drm_uvm_submit *args = s->args;
+	u32 i;
+	int ret;
+
+	for (i = 0; i < args->in_sync_count; i++) {
+		ret = drm_sched_job_add_syncobj_dependency(&s->job->base,
+							   s->file,
+							   s->in_syncs[i], 0);
+		if (ret)
+			return ret;
+	}
+	if (!args->out_sync_count)
+		return 0;
+	s->out = kvcalloc(args->out_sync_count, sizeof(*s->out), GFP_KERNEL);
+	if (!s->out)
+		return -ENOMEM;
+	for (i = 0; i < args->out_sync_count; i++) {
+		s->out[i] = drm_syncobj_find(s->file, s->out_syncs[i]);
+		if (!s->out[i])
+			return -ENOENT;
+		s->nr_out++;
+	}
+	return 0;
+}
+
+static int uvm_submit_lock(struct uvm_submit *s, struct drm_exec *exec)
+{
+	struct uvm_job *job = s->job;
+	u32 i;
+	int ret = 0;
+
+	drm_exec_until_all_locked(exec) {
+		for (i = 0; i < job->nr_bos; i++) {
+			ret = drm_exec_prepare_obj(exec, job->bos[i], 1);
+			drm_exec_retry_on_contention(exec);
+			if (ret)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+/* With all buffers locked: their places, what they wait for, the addresses. */
+static int uvm_submit_place(struct uvm_submit *s)
+{
+	const struct drm_uvm_submit *args = s->args;
+	struct uvm_job *job = s->job;
+	const struct drm_uvm_reloc *reloc;
+	struct uvm_bo *bo;
+	u64 addr;
+	u32 i;
+	int ret;
+
+	for (i = 0; i < job->nr_bos; i++) {
+		bo = to_uvm_bo(job->bos[i]);
+		if (bo->domain == UVM_DOMAIN_SYSTEM) {
+			ret = uvm_bo_move(bo, UVM_DOMAIN_GTT, job->ring, 0);
+			if (ret)
+				return ret;
+		}
+		ret = drm_sched_job_add_implicit_dependencies(&job->base,
+				job->bos[i], s->bos[i].flags & UVM_BO_WRITE);
+		if (ret)
+			return ret;
+	}
+	for (i = 0; i < args->reloc_count; i++) {
+		reloc = &s->relocs[i];
+		bo = to_uvm_bo(job->bos[reloc->bo]);
+		addr = uvm_gpu_addr(bo->domain, bo->offset) + reloc->offset;
+		s->ib[reloc->dword] = cpu_to_le32(lower_32_bits(addr));
+		s->ib[reloc->dword + 1] = cpu_to_le32(upper_32_bits(addr));
+	}
+	return 0;
+}
+
+/* The point of no return: from here on the job belongs to the scheduler. */
+static void uvm_submit_push(struct uvm_submit *s)
+{
+	struct uvm_file *ufile = s->file->driver_priv;
+	struct uvm_job *job = s->job;
+	struct dma_fence *done;
+	u32 i;
+
+	mutex_lock(&ufile->submit_lock);
+	drm_sched_job_arm(&job->base);
+	done = &job->base.s_fence->finished;
+	for (i = 0; i < job->nr_bos; i++)
+		dma_resv_add_fence(job->bos[i]->resv, done,
+				   s->bos[i].flags & UVM_BO_WRITE ?
+				   DMA_RESV_USAGE_WRITE : DMA_RESV_USAGE_READ);
+	for (i = 0; i < s->nr_out; i++)
+		drm_syncobj_replace_fence(s->out[i], done);
+	drm_sched_entity_push_job(&job->base);
+	mutex_unlock(&ufile->submit_lock);
+	s->job = NULL;
+}
+
+static int uvm_submit_job(struct uvm_submit *s)
+{
+	struct uvm_file *ufile = s->file->driver_priv;
+	u32 ring = s->args->ring;
+	struct drm_exec exec;
+	struct uvm_job *job;
+	int ret;
+
+	job = uvm_job_alloc(&s->uvm->rings[ring], &ufile->entities[ring], ufile,
+			    s->file->client_id);
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	s->job = job;
+
+	ret = uvm_submit_lookup(s);
+	if (ret)
+		return ret;
+	ret = uvm_submit_syncs(s);
+	if (ret)
+		return ret;
+	ret = uvm_submit_packets(s);
+	if (ret)
+		return ret;
+
+	drm_exec_init(&exec, DRM_EXEC_INTERRUPTIBLE_WAIT |
+		      DRM_EXEC_IGNORE_DUPLICATES, job->nr_bos);
+	ret = uvm_submit_lock(s, &exec);
+	if (!ret)
+		ret = uvm_submit_place(s);
+	if (!ret)
+		uvm_submit_push(s);
+	drm_exec_fini(&exec);
+	return ret;
+}
+
+/**
+ * uvm_ioctl_submit() - DRM_UVM_SUBMIT
+ * @drm: the device
+ * @data: struct drm_uvm_submit
+ * @file: the caller
+ *
+ * Returns once the job is queued. It waits for its in-syncobjs and for earlier
+ * users of its buffers by itself; its out-syncobjs signal when it is done, or
+ * with an error when it failed.
+ *
+ * Packets run in VMID 0: see the limit at the head of this file.
+ *
+ * Return: 0, -EINVAL, -ENOENT for a handle that does not exist, -EFAULT,
+ * -ENOMEM, -ENOSPC when the GART window is full, -ERESTARTSYS.
+ */
+int uvm_ioctl_submit(struct drm_device *drm, void *data,
+		     struct drm_file *file)
+{
+	struct uvm_submit s = {
+		.uvm = to_uvm(drm),
+		.file = file,
+		.args = data,
+	};
+	int idx, ret;
+	u32 i;
+
+	ret = uvm_submit_check(s.uvm, s.args);
+	if (ret)
+		return ret;
+	if (!drm_dev_enter(drm, &idx))
+		return -ENODEV;
+	ret = uvm_submit_copy(&s);
+	if (!ret)
+		ret = uvm_submit_job(&s);
+	if (s.job)
+		uvm_job_free(s.job);
+	for (i = 0; i < s.nr_out; i++)
+		drm_syncobj_put(s.out[i]);
+	kvfree(s.out);
+	kvfree(s.out_syncs);
+	kvfree(s.in_syncs);
+	kvfree(s.relocs);
+	kvfree(s.bos);
+	drm_dev_exit(idx);
+	return ret;
+}

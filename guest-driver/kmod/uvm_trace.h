@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM uvm
+
+#if !defined(UVM_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define UVM_TRACE_H
+
+#include <linux/tracepoint.h>
+#include <linux/types.h>
+
+TRACE_EVENT(uvm_job_run,
+	TP_PROTO(u32 ring, u32 seq, u64 ib, u32 dwords),
+	TP_ARGS(ring, seq, ib, dwords),
+	TP_STRUCT__entry(
+		__field(u32, ring)
+		__field(u32, seq)
+		__field(u64, ib)
+		__field(u32, dwords)
+	),
+	TP_fast_assign(
+		__entry->ring = ring;
+		__entry->seq = seq;
+		__entry->ib = ib;
+		__entry->dwords = dwords;
+	),
+	TP_printk("ring=%u seq=%u ib=%#llx dwords=%u", __entry->ring,
+		  __entry->seq, __entry->ib, __entry->dwords)
+);
+
+TRACE_EVENT(uvm_job_timeout,
+	TP_PROTO(u32 ring, u32 seq),
+	TP_ARGS(ring, seq),
+	TP_STRUCT__entry(
+		__field(u32, ring)
+		__field(u32, seq)
+	),
+	TP_fast_assign(
+		__entry->ring = ring;
+		__entry->seq = seq;
+	),
+	TP_printk("ring=%u seq=%u", __entry->ring, __entry->seq)
+);
+
+TRACE_EVENT(uvm_bo_move,
+	TP_PROTO(u64 bo, u64 size, u32 from, u32 to, u64 offset, int error),
+	TP_ARGS(bo, size, from, to, offset, error),
+	TP_STRUCT__entry(
+		__field(u64, bo)
+		__field(u64, size)
+		__field(u32, from)
+		__field(u32, to)
+		__field(u64, offset)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->bo = bo;
+		__entry->size = size;
+		__entry->from = from;
+		__entry->to = to;
+		__entry->offset = offset;
+		__entry->error = error;
+	),
+	TP_printk("bo=%#llx size=%llu from=%u to=%u offset=%#llx error=%d",
+		  __entry->bo, __entry->size, __entry->from, __entry->to,
+		  __entry->offset, __entry->error)
+);
+
+#endif /* UVM_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE uvm_trace
+#include <trace/define_trace.h>

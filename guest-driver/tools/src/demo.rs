@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! `uvm-demo FILE`: a file's bytes go SYSTEM -> GTT -> VRAM -> VRAM -> GTT -> SYSTEM by SDMA; SHA-256 tells at each stop
+//! whether they are still the file's.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use sha2::{Digest, Sha256};
+use uvm_spec::{sdma, uapi, Block, PAGE_SIZE};
+
+use crate::drm::{Bo, Device, Domain, FenceState, Mapping};
+use crate::ib::{Ib, Place};
+
+/// Bytes that are hashed at a time; small enough for the caches.
+const CHUNK: usize = 128 << 10;
+/// Longest wait for one copy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was done to the bytes, and what they were then.
+struct Stop {
+    name: &'static str,
+    by: &'static str,
+    time: Duration,
+    hash: Sha256,
+}
+
+impl Stop {
+    fn new(name: &'static str, by: &'static str) -> Self {
+        Self { name, by, time: Duration::ZERO, hash: Sha256::new() }
+    }
+
+    /// Times `work`, then hashes the first `length` bytes behind `map`.
+    fn pass(&mut self, map: &Mapping, length: usize, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let start = Instant::now();
+        work().with_context(|| self.name.to_owned())?;
+        self.time += start.elapsed();
+        let mut chunk = vec![0; CHUNK];
+        let mut at = 0;
+        while at < length {
+            let part = chunk.get_mut(..CHUNK.min(length - at)).unwrap_or_default();
+            map.read(at, part);
+            self.hash.update(&*part);
+            at += part.len();
+        }
+        Ok(())
+    }
+}
+
+/// Entry point.
+pub fn main(args: &[String]) -> Result<ExitCode> {
+    let [path] = args else {
+        eprintln!("usage: uvm-demo FILE");
+        return Ok(ExitCode::from(2));
+    };
+    let start = Instant::now();
+    let device = Device::open()?;
+    let mut file = File::open(path).with_context(|| format!("opening {path}"))?;
+    ensure!(file.metadata().with_context(|| path.clone())?.is_file(), "{path} is not a file");
+    let before = Counters::read(&device)?;
+    let (length, windows, original, stops) = send(&device, &mut file).with_context(|| path.clone())?;
+    let counted = Counters::read(&device)?.since(&before);
+
+    println!("demo: {path}, {}, SHA-256 {original}", Size(length));
+    if windows > 1 {
+        println!("demo: more than VRAM holds twice: it went in {windows} windows");
+    }
+    println!("  {:<16} {:<13} {:>10} {:>9} {:>11}  SHA-256", "step", "by", "size", "ms", "MiB/s");
+    let mut wrong = 0;
+    for stop in stops {
+        let hash = hex(stop.hash);
+        let verdict = if hash == original { "equal" } else { "WRONG" };
+        wrong += u32::from(hash != original);
+        let (ms, rate) = (stop.time.as_secs_f64() * 1e3, mib(length) / stop.time.as_secs_f64().max(1e-9));
+        let (name, by, size) = (stop.name, stop.by, Size(length).to_string());
+        println!("  {name:<16} {by:<13} {size:>10} {ms:>9.2} {rate:>11.1}  {verdict}");
+    }
+    println!("{counted}");
+    if wrong != 0 {
+        bail!("the bytes were not the file's at {wrong} of the stops");
+    }
+    println!(
+        "demo: ok, {} through 5 copies, equal at every stop, in {:.2} s",
+        Size(length),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends all of `file` through the domains. Gives its length, the windows it took, its hash, and the stops.
+fn send(device: &Device, file: &mut File) -> Result<(u64, u32, String, [Stop; 6])> {
+    let length = file.metadata()?.len();
+    let free = |size, used| Ok::<_, anyhow::Error>(device.param(size)?.saturating_sub(device.param(used)?));
+    // Two objects are in VRAM at once, one in the GART.
+    let room = (free(uapi::PARAM_VRAM_SIZE, uapi::PARAM_VRAM_USED)? / 2)
+        .min(free(uapi::PARAM_GTT_SIZE, uapi::PARAM_GTT_USED)?);
+    // Some is left to others, and to the pieces that free memory is in.
+    let room = (room - room / 8) / PAGE_SIZE * PAGE_SIZE;
+    ensure!(room > 0, "no free VRAM, or no free room in the GART");
+    ensure!(length > 0, "it is empty: there is nothing to send");
+    let mut original = Sha256::new();
+    let mut stops = [
+        Stop::new("file -> SYSTEM", "CPU"),
+        Stop::new("SYSTEM -> GTT", "GART binding"),
+        Stop::new("GTT -> VRAM", "SDMA 0 move"),
+        Stop::new("VRAM -> VRAM", "SDMA 1 packets"),
+        Stop::new("VRAM -> GTT", "SDMA 0 move"),
+        Stop::new("GTT -> SYSTEM", "GART unbinding"),
+    ];
+    let (mut sent, mut windows) = (0, 0);
+    while sent < length {
+        let window = room.min(length - sent);
+        send_window(device, file, usize::try_from(window)?, &mut original, &mut stops)?;
+        sent += window;
+        windows += 1;
+    }
+    Ok((length, windows, hex(original), stops))
+}
+
+fn send_window(
+    device: &Device,
+    file: &mut File,
+    length: usize,
+    original: &mut Sha256,
+    stops: &mut [Stop; 6],
+) -> Result<()> {
+    let [filled, bound, in_vram, copied, left, unbound] = stops;
+    let first = Bo::new(device, length as u64, Domain::System)?;
+    let map = first.map()?;
+    filled.pass(&map, length, || fill(file, &map, length, original))?;
+    bound.pass(&map, length, || Ok(first.move_to(Domain::Gtt, 0)?))?;
+    in_vram.pass(&map, length, || Ok(first.move_to(Domain::Vram, 0)?))?;
+    let second = Bo::new(device, length as u64, Domain::Vram)?;
+    let second_map = second.map()?;
+    copied.pass(&second_map, length, || {
+        let mut ib = Ib::new();
+        ib.copy(Place::Bo(first.handle(), 0), Place::Bo(second.handle(), 0), length as u64);
+        match device.run(1, &ib, PATIENCE)? {
+            FenceState::Done => Ok(()),
+            state => bail!("the copy ended as {state:?}"),
+        }
+    })?;
+    // What comes now is the copy; the first object is no longer needed.
+    drop((map, first));
+    left.pass(&second_map, length, || Ok(second.move_to(Domain::Gtt, 0)?))?;
+    unbound.pass(&second_map, length, || Ok(second.move_to(Domain::System, 0)?))
+}
+
+/// Reads `length` bytes of the file into the mapping and into the hash.
+fn fill(file: &mut File, map: &Mapping, length: usize, original: &mut Sha256) -> Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    while at < length {
+        let part = chunk.get_mut(..CHUNK.min(length - at)).unwrap_or_default();
+        file.read_exact(part).context("it became shorter while it was read")?;
+        original.update(&*part);
+        map.write(at, part);
+        at += part.len();
+    }
+    Ok(())
+}
+
+/// What the driver and the device's registers have counted.
+struct Counters {
+    interrupts: u64,
+    fences: u64,
+    faults: u64,
+    timeouts: u64,
+    moved: u64,
+    /// Read pointers of the GFX rings, bytes: they only grow. None where registers are out of reach.
+    rings: Option<[u64; 2]>,
+}
+
+impl Counters {
+    fn read(device: &Device) -> Result<Self> {
+        let pointer = |block: &Block| -> Option<u64> {
+            let low = device.reg(block.index(&sdma::RB_RPTR, 0)).ok()?;
+            let high = device.reg(block.index(&sdma::RB_RPTR_HI, 0)).ok()?;
+            Some(u64::from(low) | u64::from(high) << 32)
+        };
+        Ok(Self {
+            interrupts: device.param(uapi::PARAM_INTERRUPTS)?,
+            fences: device.param(uapi::PARAM_FENCES)?,
+            faults: device.param(uapi::PARAM_FAULTS)?,
+            timeouts: device.param(uapi::PARAM_TIMEOUTS)?,
+            moved: device.param(uapi::PARAM_BYTES_MOVED)?,
+            rings: pointer(&sdma::SDMA0).zip(pointer(&sdma::SDMA1)).map(|(a, b)| [a, b]),
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        let rings = self.rings.zip(before.rings);
+        Self {
+            interrupts: self.interrupts.saturating_sub(before.interrupts),
+            fences: self.fences.saturating_sub(before.fences),
+            faults: self.faults.saturating_sub(before.faults),
+            timeouts: self.timeouts.saturating_sub(before.timeouts),
+            moved: self.moved.saturating_sub(before.moved),
+            rings: rings.map(|([a, b], [c, d])| [a.saturating_sub(c), b.saturating_sub(d)]),
+        }
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some([a, b]) = self.rings {
+            writeln!(f, "device: {} dwords of ring 0 and {} of ring 1 executed", a / 4, b / 4)?;
+        }
+        let Self { interrupts, fences, faults, timeouts, moved, .. } = self;
+        write!(f, "driver: {interrupts} interrupts, {fences} fences, {moved} bytes moved, {faults} faults, {timeouts} timeouts")
+    }
+}
+
+/// Bytes, for people.
+struct Size(u64);
+
+#[allow(clippy::cast_precision_loss)]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes @ 0..10_240 => write!(f, "{bytes} B"),
+            bytes => write!(f, "{:.1} MiB", mib(bytes)),
+        }
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_is_the_published_one() {
+        let mut hash = Sha256::new();
+        hash.update(b"abc");
+        assert_eq!(hex(hash), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(Size(37).to_string(), "37 B");
+        assert_eq!(Size(3 << 19).to_string(), "1.5 MiB");
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Buffer objects.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use uvm_spec::uapi;
+
+use super::{name, sys, Device, Error, Mapping, Result};
+
+/// Where a buffer object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Pages that only the CPU reaches.
+    System,
+    /// System pages in the GART.
+    Gtt,
+    /// VRAM.
+    Vram,
+}
+
+impl Domain {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::System, Self::Gtt, Self::Vram];
+    /// Those that the GPU reaches.
+    pub const GPU: [Self; 2] = [Self::Gtt, Self::Vram];
+
+    /// The ABI's number.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::System => uapi::DOMAIN_SYSTEM,
+            Self::Gtt => uapi::DOMAIN_GTT,
+            Self::Vram => uapi::DOMAIN_VRAM,
+        }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::System => "SYSTEM",
+            Self::Gtt => "GTT",
+            Self::Vram => "VRAM",
+        })
+    }
+}
+
+/// A buffer object; its handle is closed with it.
+pub struct Bo {
+    device: Device,
+    handle: u32,
+    size: u64,
+}
+
+impl Bo {
+    /// Creates one of at least `size` bytes.
+    pub fn new(device: &Device, size: u64, domain: Domain) -> Result<Self> {
+        let mut arg = uapi::GemCreate { size, domain: domain.number(), ..Default::default() };
+        device.create_raw(&mut arg)?;
+        Ok(Self { device: device.clone(), handle: arg.handle, size: arg.size })
+    }
+
+    /// The GEM handle.
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// Bytes, a multiple of the page size.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What the driver says of it.
+    pub fn info(&self) -> Result<uapi::GemInfo> {
+        self.device.info_raw(self.handle)
+    }
+
+    /// Where it is.
+    pub fn domain(&self) -> Result<Domain> {
+        let domain = self.info()?.domain;
+        let known = Domain::ALL.into_iter().find(|d| d.number() == domain);
+        known.ok_or(Error { call: "DRM_UVM_GEM_INFO (domain)", errno: Errno::RANGE })
+    }
+
+    /// Moves it by SDMA instance `ring`; returns when the data is there.
+    pub fn move_to(&self, domain: Domain, ring: u32) -> Result<()> {
+        self.device.move_raw(&mut uapi::GemMove { handle: self.handle, domain: domain.number(), flags: 0, ring })
+    }
+
+    /// Waits until it is idle, `timeout_ns` at most; negative: for ever.
+    pub fn wait(&self, timeout_ns: i64) -> Result<()> {
+        self.device.wait_raw(&mut uapi::GemWait { handle: self.handle, flags: 0, timeout_ns })
+    }
+
+    /// Maps all of it.
+    pub fn map(&self) -> Result<Mapping> {
+        let offset = self.device.mmap_raw(self.handle)?;
+        let length = usize::try_from(self.size).map_err(|_| Error { call: "mmap", errno: Errno::NOMEM })?;
+        name("mmap", Mapping::new(self.device.fd(), offset, length))
+    }
+
+    /// Exports it as a dma-buf.
+    pub fn export(&self) -> Result<OwnedFd> {
+        // DRM_RDWR | DRM_CLOEXEC
+        let mut arg = sys::Prime { handle: self.handle, flags: 0o2_000_002, fd: -1 };
+        self.device.core("DRM_IOCTL_PRIME_HANDLE_TO_FD", 0x2d, &mut arg)?;
+        Ok(sys::own_fd(arg.fd))
+    }
+
+    /// Imports a dma-buf that the same driver exported.
+    pub fn import(device: &Device, dma_buf: &OwnedFd) -> Result<Self> {
+        let mut arg = sys::Prime { handle: 0, flags: 0, fd: dma_buf.as_raw_fd() };
+        device.core("DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2e, &mut arg)?;
+        let size = device.info_raw(arg.handle)?.size;
+        Ok(Self { device: device.clone(), handle: arg.handle, size })
+    }
+}
+
+impl Drop for Bo {
+    fn drop(&mut self) {
+        if let Err(error) = self.device.close(self.handle) {
+            eprintln!("# handle {}: {error}", self.handle);
+        }
+    }
+}

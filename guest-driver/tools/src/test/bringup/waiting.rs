@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Packets that wait, time stamps, and interrupts.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+use uvm_spec::packet::{poll_func, POLL_FOREVER};
+use uvm_spec::{nbio, uapi};
+
+use crate::drm::{Bo, Device, Domain, FenceState, Syncobj};
+use crate::ib::{Ib, Place, Poll};
+use crate::test::case::{complete, eventually, same, Ctx, GLANCE, PATIENCE};
+
+/// Waits for ever for `value`.
+fn until(value: u32) -> Poll {
+    Poll { func: poll_func::EQUAL, reference: value, mask: u32::MAX, retry: POLL_FOREVER }
+}
+
+pub fn timestamps_grow(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 4096, Domain::Gtt)?;
+    let at = |offset| Place::Bo(bo.handle(), offset);
+    let mut ib = Ib::new();
+    ib.timestamp(at(0)).global_timestamp(at(8)).timestamp(at(16)).global_timestamp(at(24));
+    complete(&device, ring, &ib)?;
+    std::thread::sleep(Duration::from_millis(20));
+    let mut later = Ib::new();
+    later.timestamp(at(32)).global_timestamp(at(40));
+    complete(&device, ring, &later)?;
+    let map = bo.map()?;
+    for (what, [first, second, third]) in [("engine", [0, 16, 32]), ("reference", [8, 24, 40])] {
+        let [a, b, c] = [first, second, third].map(|offset| map.load(offset));
+        ensure!(a != 0 && a <= b && b < c, "{what} clock: {a}, {b}, {c}");
+        // 100 MHz: the pause took 20 ms at least, and hardly a minute.
+        ensure!((1_500_000..6_000_000_000).contains(&(c - b)), "{what} clock: {} ticks over a pause of 20 ms", c - b);
+    }
+    Ok(())
+}
+
+pub fn timestamp_can_be_set(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 4096, Domain::Gtt)?;
+    let value = 0x0123_4567_8000_0000;
+    let mut ib = Ib::new();
+    ib.global_timestamp(Place::Bo(bo.handle(), 8)).set_timestamp(value).timestamp(Place::Bo(bo.handle(), 0));
+    ib.global_timestamp(Place::Bo(bo.handle(), 16));
+    complete(&device, ring, &ib)?;
+    let map = bo.map()?;
+    let seen = map.load(0);
+    // It was read at once after it was set, so less than a second later by its own clock.
+    ensure!((value..value + 100_000_000).contains(&seen), "expected a little over {value:#x}, seen {seen:#x}");
+    ensure!(map.load(8) <= map.load(16) && map.load(16) < value, "the reference clock was set, too");
+    Ok(())
+}
+
+/// A submission that waits, then writes 1 at 8; and `release`, which lets it go.
+fn waits_for(
+    device: &Device,
+    ring: u32,
+    bo: &Bo,
+    wait: impl FnOnce(&mut Ib),
+    release: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let map = bo.map()?;
+    let mut ib = Ib::unordered();
+    wait(&mut ib);
+    ib.fence(Place::Bo(bo.handle(), 8), 1);
+    let done = Syncobj::new(device)?;
+    device.submit(ring, &ib, &[], &[&done])?;
+    std::thread::sleep(GLANCE);
+    let early = (map.load(8), done.state()?);
+    release()?;
+    done.wait(PATIENCE)?;
+    same("what it had done before the release", early, (0, FenceState::Active))?;
+    same("its fence", done.state()?, FenceState::Done)?;
+    same("what it did after the release", map.load(8), 1)
+}
+
+pub fn poll_memory_waits(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    for domain in Domain::GPU {
+        let bo = Bo::new(&device, 4096, domain)?;
+        let map = bo.map()?;
+        let wait = |ib: &mut Ib| {
+            ib.poll_memory(Place::Bo(bo.handle(), 0), until(0xcafe));
+        };
+        waits_for(&device, ring, &bo, wait, || {
+            map.store(0, 0xcafe);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+pub fn poll_register_waits(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 4096, Domain::Gtt)?;
+    let index = nbio::NBIO.index(&nbio::BIOS_SCRATCH, 8 + ring);
+    device.set_reg(index, 0)?;
+    let masked = Poll { mask: 0x00ff_0000, ..until(0x0042_0000) };
+    let wait = |ib: &mut Ib| {
+        ib.poll_register(index, masked);
+    };
+    waits_for(&device, ring, &bo, wait, || Ok(device.set_reg(index, 0x1142_2233)?))?;
+    Ok(device.set_reg(index, 0)?)
+}
+
+pub fn poll_functions_compare(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 4096, Domain::Gtt)?;
+    let at = Place::Bo(bo.handle(), 0);
+    let mut ib = Ib::new();
+    ib.fence(at, 0x50);
+    // Each comparison holds for 0x50, so that none may wait; a wrong one would, until the driver ends it.
+    for (func, reference) in [
+        (poll_func::ALWAYS, 0),
+        (poll_func::LESS, 0x51),
+        (poll_func::LESS_EQUAL, 0x50),
+        (poll_func::EQUAL, 0x50),
+        (poll_func::NOT_EQUAL, 0x51),
+        (poll_func::GREATER_EQUAL, 0x50),
+        (poll_func::GREATER, 0x4f),
+    ] {
+        ib.poll_memory(at, Poll { func, reference, mask: 0xff, retry: POLL_FOREVER });
+    }
+    ib.fence(Place::Bo(bo.handle(), 8), 1);
+    complete(&device, ring, &ib)?;
+    same("the fence after all polls", bo.map()?.load(8), 1)
+}
+
+pub fn poll_gives_up_after_its_retries(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 4096, Domain::Gtt)?;
+    let interrupts = device.param(uapi::PARAM_INTERRUPTS)?;
+    let mut ib = Ib::new();
+    ib.poll_memory(Place::Bo(bo.handle(), 0), Poll { retry: 5, ..until(1) }).fence(Place::Bo(bo.handle(), 8), 1);
+    let _expected = crate::test::kmsg::ExpectErrors::begin(ctx);
+    complete(&device, ring, &ib)?;
+    same("the fence after the poll", bo.map()?.load(8), 1)?;
+    // One vector tells of the poll, one of the submission's end.
+    let enough = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_INTERRUPTS)? >= interrupts + 2))?;
+    ensure!(enough, "expected two interrupts, seen {}", device.param(uapi::PARAM_INTERRUPTS)? - interrupts);
+    Ok(())
+}
+
+pub fn waiting_ring_leaves_the_other_running(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 4096, Domain::Gtt)?;
+    let at = Place::Bo(bo.handle(), 0);
+    let wait = |ib: &mut Ib| {
+        ib.poll_memory(at, until(7));
+    };
+    waits_for(&device, ring, &bo, wait, || {
+        let mut other = Ib::unordered();
+        other.fence(at, 7);
+        complete(&device, 1 - ring, &other)
+    })
+}
+
+pub fn traps_interrupt(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let before = device.param(uapi::PARAM_INTERRUPTS)?;
+    let mut ib = Ib::new();
+    for context in 0..20 {
+        ib.trap(context);
+    }
+    complete(&device, ring, &ib)?;
+    // Every vector is one more, however few wake-ups carry them.
+    let enough = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_INTERRUPTS)? > before + 20))?;
+    ensure!(enough, "expected 21 interrupts, seen {}", device.param(uapi::PARAM_INTERRUPTS)? - before);
+    Ok(())
+}
+
+pub fn fences_are_counted(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let (fences, interrupts) = (device.param(uapi::PARAM_FENCES)?, device.param(uapi::PARAM_INTERRUPTS)?);
+    let mut ib = Ib::new();
+    ib.nop(0);
+    for _ in 0..10 {
+        complete(&device, ring, &ib)?;
+    }
+    let enough = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_FENCES)? >= fences + 10))?;
+    ensure!(enough, "expected 10 fences, seen {}", device.param(uapi::PARAM_FENCES)? - fences);
+    let interrupts = device.param(uapi::PARAM_INTERRUPTS)? - interrupts;
+    ensure!(interrupts >= 1, "ten submissions ended without an interrupt");
+    Ok(())
+}

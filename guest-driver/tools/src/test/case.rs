@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! What a case is and what all cases use.
+
+use std::fmt::{Debug, Display};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{ensure, Context, Result};
+use rustix::io::Errno;
+
+use super::ktap;
+use crate::drm::{self, Bo, Device, Domain, FenceState};
+use crate::ib::Ib;
+use crate::rng::{mix, Rng};
+
+/// How long a submission that should end may take: longer than the driver's own timeout, so that the driver speaks first.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to watch for something that must not happen.
+pub const GLANCE: Duration = Duration::from_millis(100);
+
+/// A test case.
+pub struct Case {
+    /// Name within its suite.
+    pub name: &'static str,
+    /// What it does.
+    pub run: Run,
+}
+
+/// What a case does.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// Runs once.
+    Once(fn(&Ctx) -> Result<()>),
+    /// Runs for each SDMA instance.
+    PerRing(fn(&Ctx, u32) -> Result<()>),
+}
+
+/// The error of a case that cannot run here.
+#[derive(Debug, thiserror::Error)]
+#[error("skipped: {0}")]
+pub struct Skip(pub String);
+
+/// What a case gets.
+pub struct Ctx {
+    name: String,
+    seed: u64,
+}
+
+impl Ctx {
+    /// For the case `name` under the run's `seed`.
+    pub fn new(name: &str, seed: u64) -> Self {
+        Self { name: name.to_owned(), seed }
+    }
+
+    /// The case's full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Numbers of the case's own: the same for the same seed, whatever other cases run.
+    pub fn rng(&self) -> Rng {
+        Rng::new(self.name.bytes().fold(self.seed, |seed, byte| mix(seed ^ u64::from(byte))))
+    }
+
+    /// A diagnostic line.
+    pub fn note(&self, text: impl Display) {
+        // A console that is gone ends the run by itself.
+        let _ = ktap::comment(std::io::stdout(), text);
+    }
+
+    /// A client of the driver.
+    pub fn device(&self) -> Result<Device> {
+        Ok(Device::open()?)
+    }
+}
+
+/// A seed for runs that name none.
+pub fn seed_from_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Short enough to type.
+    mix(now.as_secs() ^ u64::from(now.subsec_nanos()) << 32) >> 40
+}
+
+/// Fails unless the two are equal, and says what was expected.
+pub fn same<T: PartialEq + Debug>(what: impl Display, seen: T, expected: T) -> Result<()> {
+    ensure!(seen == expected, "{what}: expected {expected:x?}, seen {seen:x?}");
+    Ok(())
+}
+
+/// Fails unless the bytes are equal, and says where they first differ and in how many places.
+pub fn same_bytes(what: impl Display, seen: &[u8], expected: &[u8]) -> Result<()> {
+    same(format_args!("{what}: bytes"), seen.len(), expected.len())?;
+    if seen == expected {
+        return Ok(());
+    }
+    let wrong = || seen.iter().zip(expected).enumerate().filter(|(_, (seen, expected))| seen != expected);
+    let first = wrong().next().map_or(0, |(at, _)| at);
+    let last = wrong().next_back().map_or(0, |(at, _)| at);
+    let part =
+        |bytes: &[u8]| bytes.iter().skip(first).take(8).map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ");
+    anyhow::bail!(
+        "{what}: {} of {} bytes are wrong, from {first:#x} to {last:#x}; at {first:#x} expected {}, seen {}",
+        wrong().count(),
+        seen.len(),
+        part(expected),
+        part(seen)
+    )
+}
+
+/// Fails unless the call was refused with one of `expected`.
+pub fn refused<T>(what: impl Display, result: drm::Result<T>, expected: &[Errno]) -> Result<()> {
+    match result {
+        Err(error) if expected.contains(&error.errno) => Ok(()),
+        Err(error) => anyhow::bail!("{what}: expected {expected:?}, seen {error}"),
+        Ok(_) => anyhow::bail!("{what}: expected {expected:?}, but it succeeded"),
+    }
+}
+
+/// Runs packets and fails unless they end well.
+pub fn complete(device: &Device, ring: u32, ib: &Ib) -> Result<()> {
+    let state = device.run(ring, ib, PATIENCE).with_context(|| format!("SDMA {ring}"))?;
+    same(format_args!("fence of a submission on SDMA {ring}"), state, FenceState::Done)
+}
+
+/// Asks until the answer is yes; false when `timeout` passes first.
+pub fn eventually(timeout: Duration, mut ask: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        if ask()? {
+            return Ok(true);
+        }
+        if start.elapsed() > timeout {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A buffer object with `content` (padded with zeros to a page).
+pub fn filled(device: &Device, domain: Domain, content: &[u8]) -> Result<Bo> {
+    let bo = Bo::new(device, content.len() as u64, domain)?;
+    bo.map()?.write(0, content);
+    Ok(bo)
+}
+
+/// The first `length` bytes of a buffer object, through a mapping of its own.
+pub fn content(bo: &Bo, length: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    bo.map()?.read(0, &mut bytes);
+    Ok(bytes)
+}
+
+/// Bytes that tell where they belong: each 64-bit word is its position mixed with `salt`, so that a swapped, shifted or
+/// stale page shows.
+pub fn stamps(salt: u64, length: usize) -> Vec<u8> {
+    let words = (0_u64..).map(|n| stamp(salt, n).to_le_bytes());
+    words.flatten().take(length).collect()
+}
+
+/// The stamp of 64-bit word `n`.
+pub fn stamp(salt: u64, n: u64) -> u64 {
+    mix(salt ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}

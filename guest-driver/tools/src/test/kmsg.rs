@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The kernel log: marks around errors that a case provokes, and a look for what should never be there.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result};
+
+use super::case::Ctx;
+
+const LOG: &str = "/dev/kmsg";
+
+/// While it lives, errors of the driver in the kernel log are expected: whoever checks the log afterwards passes over
+/// them. What the kernel itself complains about is never expected.
+pub struct ExpectErrors(());
+
+impl ExpectErrors {
+    /// Sets the mark.
+    pub fn begin(ctx: &Ctx) -> Self {
+        mark(&format!("expect errors {}", ctx.name()));
+        Self(())
+    }
+}
+
+impl Drop for ExpectErrors {
+    fn drop(&mut self) {
+        mark("expect end");
+    }
+}
+
+fn mark(text: &str) {
+    let written = OpenOptions::new()
+        .write(true)
+        .open(LOG)
+        .and_then(|mut log| log.write_all(format!("<6>uvm-test: {text}\n").as_bytes()));
+    if let Err(error) = written {
+        eprintln!("# {LOG}: {error}");
+    }
+}
+
+/// Reads the log from where it stood when this was made.
+pub struct Watch(File);
+
+impl Watch {
+    /// Starts at the log's present end.
+    pub fn start() -> Result<Self> {
+        let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits())?;
+        let mut log = OpenOptions::new().read(true).custom_flags(nonblock).open(LOG).context(LOG)?;
+        log.seek(SeekFrom::End(0)).context(LOG)?;
+        Ok(Self(log))
+    }
+
+    /// The complaints since the last call: warnings and worse of any part of the kernel, without their prefixes.
+    pub fn complaints(&mut self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut record = vec![0; 8192];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(record.get(..length).unwrap_or_default()).into_owned();
+                    found.extend(complaint(&text).map(str::to_owned));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(found),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => found.push("records were lost".to_owned()),
+                Err(error) => return Err(error).context(LOG),
+            }
+        }
+    }
+}
+
+/// The message of a record `PRIORITY,SEQUENCE,TIME,FLAGS;MESSAGE` at level warning or above.
+fn complaint(record: &str) -> Option<&str> {
+    let (head, body) = record.split_once(';')?;
+    let priority: u32 = head.split(',').next()?.parse().ok()?;
+    // The kernel says this of each module that is not its own.
+    let expected = body.contains("taints kernel") || body.contains("module verification failed");
+    (priority & 7 <= 4 && !expected).then(|| body.lines().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint;
+
+    #[test]
+    fn only_warnings_and_worse_are_complaints() {
+        assert_eq!(complaint("4,1,2,-;uvm: fence timeout\n SUB=pci"), Some("uvm: fence timeout"));
+        assert_eq!(complaint("3,1,2,-;BUG: x"), Some("BUG: x"));
+        assert_eq!(complaint("6,1,2,-;uvm: VRAM 256 MiB"), None);
+        assert_eq!(complaint("12,1,2,-;user notice"), Some("user notice"));
+        assert_eq!(complaint("4,1,2,-;uvm: loading out-of-tree module taints kernel."), None);
+    }
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Suite `reload`: the module comes and goes.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{bail, ensure, Context, Result};
+use rustix::io::Errno;
+use rustix::system::{delete_module, finit_module};
+
+use super::case::{complete, content, eventually, filled, refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
+use super::kmsg::Watch;
+use crate::drm::{Bo, Device, Domain};
+use crate::ib::{Ib, Place};
+
+/// Where `init` finds the modules; the last is the driver.
+const MODULES: &str = "/uvm/modules";
+const MODULE: &str = "uvm";
+const ROUNDS: u32 = 100;
+/// Rounds before the first look at the memory in use: caches fill at first.
+const WARM_UP: u32 = 20;
+/// What the guest's memory may change by over the rounds for reasons of its own.
+const NOISE: u64 = 512 << 10;
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { name: "open_file_keeps_the_module", run: Run::Once(open_file_keeps_the_module) },
+    Case { name: "mapping_keeps_the_module", run: Run::Once(mapping_keeps_the_module) },
+    Case { name: "unloaded_module_leaves_no_trace", run: Run::Once(unloaded_module_leaves_no_trace) },
+    Case { name: "unbound_device_answers_with_an_error", run: Run::Once(unbound_device_answers_with_an_error) },
+    Case { name: "hundred_times_leaks_nothing", run: Run::Once(hundred_times_leaks_nothing) },
+];
+
+/// A value of /proc/meminfo, in bytes.
+pub fn meminfo(key: &str) -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().strip_suffix(" kB"));
+    Ok(value.with_context(|| format!("/proc/meminfo has no {key}"))?.parse::<u64>()? << 10)
+}
+
+fn load() -> Result<()> {
+    let list = std::fs::read_to_string(MODULES).context(MODULES)?;
+    let path = list.lines().rfind(|line| !line.is_empty()).with_context(|| format!("{MODULES} names no module"))?;
+    let name = Path::new(path).file_name().unwrap_or_default();
+    ensure!(name == "uvm.ko", "the last module of {MODULES} is {path}");
+    let file = File::open(path).with_context(|| path.to_owned())?;
+    finit_module(file.as_fd(), c"", 0).with_context(|| format!("loading {path}"))
+}
+
+fn unload() -> std::result::Result<(), Errno> {
+    let name = CString::new(MODULE).unwrap_or_default();
+    delete_module(&name, i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0))
+}
+
+fn is_loaded() -> bool {
+    Path::new("/sys/module").join(MODULE).exists()
+}
+
+/// Unloads, which may have to wait for what a dying process still holds.
+fn unload_soon() -> Result<()> {
+    let gone = eventually(PATIENCE, || match unload() {
+        Ok(()) => Ok(true),
+        Err(Errno::AGAIN | Errno::BUSY) => Ok(false),
+        Err(error) => bail!("unloading {MODULE}: {error}"),
+    })?;
+    ensure!(gone, "{MODULE} is still in use");
+    ensure!(!is_loaded(), "/sys/module/{MODULE} is still there");
+    Ok(())
+}
+
+/// Loads the module again when a case ends between unload and load, so that the next one finds it.
+struct Reload;
+
+impl Drop for Reload {
+    fn drop(&mut self) {
+        if !is_loaded() {
+            if let Err(error) = load() {
+                eprintln!("# {error:#}");
+            }
+        }
+    }
+}
+
+/// One object through all domains, and a submission on each ring.
+fn use_it(salt: u64) -> Result<()> {
+    let device = Device::open()?;
+    let data = stamps(salt, 20_000);
+    let bo = filled(&device, Domain::System, &data)?;
+    let copy = Bo::new(&device, data.len() as u64, Domain::Vram)?;
+    for (ring, domain) in [(0, Domain::Gtt), (1, Domain::Vram), (0, Domain::Gtt), (1, Domain::System)] {
+        bo.move_to(domain, ring)?;
+        if domain != Domain::System {
+            let mut ib = Ib::new();
+            ib.copy(Place::Bo(bo.handle(), 0), Place::Bo(copy.handle(), 0), data.len() as u64);
+            complete(&device, ring, &ib)?;
+        }
+    }
+    same_bytes("the object", &content(&bo, data.len())?, &data)?;
+    same_bytes("its copy", &content(&copy, data.len())?, &data)
+}
+
+fn open_file_keeps_the_module(ctx: &Ctx) -> Result<()> {
+    let _reload = Reload;
+    let device = ctx.device()?;
+    let seen = unload();
+    ensure!(matches!(seen, Err(Errno::AGAIN | Errno::BUSY)), "unloading while a file is open gave {seen:?}");
+    device.param(0).context("after the refused unload")?;
+    drop(device);
+    unload_soon()?;
+    refused_open()?;
+    load()?;
+    use_it(1)
+}
+
+fn mapping_keeps_the_module(ctx: &Ctx) -> Result<()> {
+    let _reload = Reload;
+    let device = ctx.device()?;
+    let bo = filled(&device, Domain::Vram, &stamps(5, 4096))?;
+    let map = bo.map()?;
+    drop(bo);
+    drop(device);
+    let seen = unload();
+    ensure!(matches!(seen, Err(Errno::AGAIN | Errno::BUSY)), "unloading while memory is mapped gave {seen:?}");
+    same("first word of the mapping", map.load(0), super::case::stamp(5, 0))?;
+    drop(map);
+    unload_soon()?;
+    load()?;
+    use_it(2)
+}
+
+fn refused_open() -> Result<()> {
+    ensure!(Device::open().is_err(), "a render node is still there");
+    Ok(())
+}
+
+/// Paths that belong to the loaded driver.
+fn traces() -> Vec<String> {
+    let fixed = ["/sys/module/uvm", "/sys/bus/virtio/drivers/uvm"].map(str::to_owned);
+    let listed = |folder: &str, wanted: fn(&str) -> bool| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| wanted(name)).map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
+    };
+    let mut found: Vec<String> = fixed.into_iter().filter(|path| Path::new(path).exists()).collect();
+    found.extend(listed("/dev/dri", |name| name.starts_with("renderD")));
+    found.extend(listed("/sys/kernel/debug/dri", |_| true));
+    found.extend(listed("/sys/kernel/slab", |name| name.starts_with("uvm")));
+    let vmalloc = std::fs::read_to_string("/proc/vmallocinfo").unwrap_or_default();
+    // Loaded code itself stands under load_module or execmem; both name the module after unloading only if it leaked.
+    found.extend(vmalloc.lines().filter(|line| line.contains("[uvm]")).map(str::to_owned));
+    let interrupts = std::fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    found.extend(interrupts.lines().filter(|line| line.contains("uvm")).map(str::to_owned));
+    found
+}
+
+fn unloaded_module_leaves_no_trace(ctx: &Ctx) -> Result<()> {
+    let _reload = Reload;
+    drop(ctx.device()?);
+    ensure!(traces().len() >= 3, "the loaded driver shows only in {:?}", traces());
+    unload_soon()?;
+    same("what is left of the driver", traces(), Vec::new())?;
+    load()?;
+    use_it(3)
+}
+
+/// The virtio device that the driver is bound to.
+fn bound_device() -> Result<String> {
+    let folder = "/sys/bus/virtio/drivers/uvm";
+    let names = std::fs::read_dir(folder)
+        .context(folder)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.into_iter().find(|name| name.starts_with("virtio")).context("the driver is bound to no device")
+}
+
+fn unbound_device_answers_with_an_error(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let name = bound_device()?;
+    let bo = filled(&device, Domain::Vram, &stamps(6, 4096))?;
+    std::fs::write("/sys/bus/virtio/drivers/uvm/unbind", &name).context("unbinding")?;
+    let calls = || -> Result<()> {
+        let gone = [Errno::NODEV];
+        refused("a parameter of a device that is gone", device.param(0), &gone)?;
+        refused("a move on a device that is gone", bo.move_to(Domain::Gtt, 0), &gone)?;
+        let mut ib = Ib::new();
+        ib.nop(0);
+        refused("a submission to a device that is gone", device.submit(0, &ib, &[], &[]), &gone)
+    };
+    let result = calls();
+    std::fs::write("/sys/bus/virtio/drivers/uvm/bind", &name).context("binding again")?;
+    result?;
+    use_it(4)?;
+    drop(bo);
+    drop(device);
+    use_it(5)
+}
+
+/// Memory that nothing would give back, measured after what can be given back was.
+fn unreclaimable() -> Result<u64> {
+    std::fs::write("/proc/sys/vm/drop_caches", "3")?;
+    // Frees that wait for a grace period.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(meminfo("MemTotal")? - meminfo("MemFree")? - meminfo("Cached")? - meminfo("SReclaimable")?)
+}
+
+fn hundred_times_leaks_nothing(ctx: &Ctx) -> Result<()> {
+    let _reload = Reload;
+    let mut log = Watch::start()?;
+    let (mut before, mut vmalloc_before) = (0, 0);
+    let vmalloc = || std::fs::read_to_string("/proc/vmallocinfo").map(|text| text.lines().count());
+    for round in 0..ROUNDS {
+        use_it(u64::from(round)).with_context(|| format!("round {round}"))?;
+        unload_soon().with_context(|| format!("round {round}"))?;
+        if round == WARM_UP {
+            (before, vmalloc_before) = (unreclaimable()?, vmalloc()?);
+        }
+        if round + 1 == ROUNDS {
+            let (after, vmalloc_after) = (unreclaimable()?, vmalloc()?);
+            let grown = after.saturating_sub(before);
+            ctx.note(format_args!("{} rounds: memory in use grew by {} KiB", ROUNDS - WARM_UP, grown >> 10));
+            ensure!(grown <= NOISE, "memory in use grew by {grown} bytes over {} rounds", ROUNDS - WARM_UP);
+            ensure!(vmalloc_after <= vmalloc_before + 4, "mapped areas grew from {vmalloc_before} to {vmalloc_after}");
+        }
+        load().with_context(|| format!("round {round}"))?;
+    }
+    let complaints = log.complaints()?;
+    ensure!(complaints.is_empty(), "the kernel log has {} complaints: {}", complaints.len(), complaints.join("\n"));
+    use_it(u64::from(ROUNDS))
+}
