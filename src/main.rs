@@ -82,6 +82,9 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     while !over.load(Ordering::Relaxed) {
         events.run().context("the event loop failed")?;
     }
+    if server.is_serving() {
+        log::warn!("QEMU is still there: it aborts when the guest next touches the device, and cannot reconnect");
+    }
     server.shut_down();
     server.outcome().unwrap_or(Ok(())).map_err(Into::into)
 }

@@ -108,6 +108,11 @@ impl Server {
         self.outcome.lock().take()
     }
 
+    /// Whether a front end is being served.
+    pub fn is_serving(&self) -> bool {
+        self.device.was_spoken_to() && self.outcome.lock().is_none()
+    }
+
     /// Ends the device's work; what was traced is written out.
     pub fn shut_down(&self) {
         self.device.shut_down();
