@@ -108,24 +108,31 @@ impl Hub {
     /// Which way `va` goes and where it ends.
     pub fn translate(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access) -> Result<Translation, Fault> {
         let context = self.contexts.get(usize::from(vmid)).ok_or(Fault { vmid, va, access, cause: Cause::Range })?;
-        if vmid == 0 && self.bypasses(va) {
-            return self.direct(memory, va, access);
+        if vmid != 0 {
+            return walk(memory, context, va, access);
         }
-        walk(memory, context, va, access)
+        let (bypasses, alike) = self.bypasses(va);
+        let found = if bypasses { self.direct(memory, va, access) } else { walk(memory, context, va, access) };
+        found.map(|t| Translation { len: t.len.min(alike), ..t })
     }
 
-    /// Whether a VMID-0 address is untranslated.
-    fn bypasses(&self, va: u64) -> bool {
+    /// Whether a VMID-0 address is untranslated, and for how many bytes from there the answer is the same.
+    fn bypasses(&self, va: u64) -> (bool, u64) {
         use mm::MC_VM_MX_L1_TLB_CNTL as L1;
-        let unit = va >> SYS_SHIFT;
-        let low = u64::from(self.regs.get(self.role.sys_low, 0));
-        let high = u64::from(self.regs.get(self.role.sys_high, 0));
-        let inside = (low..=high).contains(&unit);
-        match self.regs.field(self.role.l1_tlb_cntl, 0, L1::SYSTEM_ACCESS_MODE) {
-            access_mode::PA_ONLY => true,
-            access_mode::USE_SYS_MAP => false,
-            access_mode::IN_SYS => !inside,
-            _ => inside,
+        let untranslated_inside = match self.regs.field(self.role.l1_tlb_cntl, 0, L1::SYSTEM_ACCESS_MODE) {
+            access_mode::PA_ONLY => return (true, u64::MAX),
+            access_mode::USE_SYS_MAP => return (false, u64::MAX),
+            access_mode::IN_SYS => false,
+            _ => true,
+        };
+        let low = u64::from(self.regs.get(self.role.sys_low, 0)) << SYS_SHIFT;
+        let end = (u64::from(self.regs.get(self.role.sys_high, 0)) + 1) << SYS_SHIFT;
+        if va < low {
+            return (!untranslated_inside, low - va);
+        }
+        match end.checked_sub(va).filter(|&left| left > 0) {
+            Some(left) => (untranslated_inside, left),
+            None => (!untranslated_inside, u64::MAX),
         }
     }
     /// An untranslated address: the FB aperture, the AGP aperture, or nothing.

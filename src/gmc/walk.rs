@@ -2,7 +2,7 @@
 //! The page-table walker: a pure function of memory, context, address and access.
 
 use super::{Access, Cause, Fault, Memory, Phys, Space};
-use uvm_spec::{pte, PAGE_SHIFT};
+use uvm_spec::{pte, PAGE_SHIFT, PAGE_SIZE};
 
 /// An address space as its registers describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,12 @@ pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Resu
         entry = memory.load::<u64>(at).ok_or(fault(Cause::Nack))?;
         if level == 0 || entry & (pte::PDE_PTE | pte::VALID) == pte::PDE_PTE | pte::VALID {
             let size = 1u64 << (shift + PAGE_SHIFT);
-            return leaf(ctx, entry, va, (index & ((1 << shift) - 1)) << PAGE_SHIFT, size, access).map_err(fault);
+            let offset = (index & ((1 << shift) - 1)) << PAGE_SHIFT;
+            let mut found = leaf(ctx, entry, va, offset, size, access).map_err(fault)?;
+            // A large page may reach past the end of the space; what is past it is no part of the translation.
+            let left = ((ctx.end - page).saturating_add(1).saturating_mul(PAGE_SIZE)) - va % PAGE_SIZE;
+            found.len = found.len.min(left);
+            return Ok(found);
         }
         if entry & pte::VALID == 0 {
             // A partially resident directory entry makes all below it partially resident.
