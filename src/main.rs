@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
-use vhost_device_uvm::trace::{self, FileSink, Sink};
-use vhost_device_uvm::vhost_user::{Server, Socket};
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
+use vhost_device_uvm::trace::{self, FileSink, Sink};
+use vhost_device_uvm::vhost_user::{Server, Socket};
 use vhost_device_uvm::{Config, Gpu};
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::epoll::EventSet;
@@ -94,6 +94,9 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     events.add_subscriber(Box::new(Finished { event: finished, over: Arc::clone(&over) }));
     while !over.load(Ordering::Relaxed) {
         events.run().context("the event loop failed")?;
+    }
+    if server.is_serving() {
+        log::warn!("QEMU is still there: it aborts when the guest next touches the device, and cannot reconnect");
     }
     server.shut_down();
     server.outcome().unwrap_or(Ok(())).map_err(Into::into)

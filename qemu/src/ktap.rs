@@ -4,12 +4,12 @@
 /// What a report said, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Cases that passed.
-    pub passed: usize,
+    /// Names of the cases that passed.
+    pub passed: Vec<String>,
     /// Names of the cases that failed.
     pub failed: Vec<String>,
-    /// Cases that were skipped.
-    pub skipped: usize,
+    /// Names of the cases that were skipped.
+    pub skipped: Vec<String>,
     /// Why the report cannot be trusted; empty when it is whole.
     pub problems: Vec<String>,
 }
@@ -20,10 +20,14 @@ impl Summary {
         self.failed.is_empty() && self.problems.is_empty()
     }
 
+    fn counts(&self) -> (usize, usize, usize) {
+        (self.passed.len(), self.failed.len(), self.skipped.len())
+    }
+
     /// One line with the totals.
     pub fn line(&self) -> String {
-        let ran = self.passed.saturating_add(self.failed.len()).saturating_add(self.skipped);
-        format!("tests: {ran} run, {} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped)
+        let (passed, failed, skipped) = self.counts();
+        format!("tests: {} run, {passed} passed, {failed} failed, {skipped} skipped", passed + failed + skipped)
     }
 }
 
@@ -48,10 +52,11 @@ impl Reader {
                 self.problem("a second plan");
             }
         } else if let Some(rest) = line.strip_prefix("ok ") {
-            if self.result(rest).1 {
-                self.summary.skipped += 1;
+            let (name, skipped) = self.result(rest);
+            if skipped {
+                self.summary.skipped.push(name)
             } else {
-                self.summary.passed += 1;
+                self.summary.passed.push(name)
             }
         } else if let Some(rest) = line.strip_prefix("not ok ") {
             let (name, _) = self.result(rest);
@@ -95,7 +100,7 @@ impl Reader {
             }
             Some(_) => {}
         }
-        let counted = (self.summary.passed, self.summary.failed.len(), self.summary.skipped);
+        let counted = self.summary.counts();
         match self.totals {
             None => self.problem("no totals: the tests did not come to their end"),
             Some(totals) if totals != counted => {
@@ -131,7 +136,8 @@ mod tests {
              # Totals: pass:2 fail:0 skip:1\n",
         );
         assert!(summary.is_good(), "{summary:?}");
-        assert_eq!((summary.passed, summary.skipped), (2, 1));
+        assert_eq!(summary.passed, ["bo.create", "bo.move"]);
+        assert_eq!(summary.skipped, ["bo.big"]);
     }
 
     #[test]

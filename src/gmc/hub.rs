@@ -187,12 +187,13 @@ impl Hub {
         va: u64,
         access: Access,
     ) -> Result<Translation, Fault> {
-        if vmid == 0 && self.bypasses(va) {
-            return self.direct(memory, va, access);
-        }
+        let alike = match self.bypasses(vmid, va) {
+            (true, alike) => return self.direct(memory, va, access).map(|t| t.within(alike)),
+            (false, alike) => alike,
+        };
         let Some(l1) = self.l1.get_mut(client.l1) else { return self.peek(memory, vmid, va, access) };
         if let Some(hit) = l1.look_up(vmid, va, access) {
-            return Ok(hit);
+            return Ok(hit.within(alike));
         }
         let found = match self.l2.look_up(vmid, va, access) {
             Some(hit) => hit,
@@ -204,14 +205,16 @@ impl Hub {
             }
         };
         l1.fill(vmid, va, &found);
-        Ok(found)
+        Ok(found.within(alike))
     }
     /// The same without any cache: what the tables say now.
     pub fn peek(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access) -> Result<Translation, Fault> {
-        if vmid == 0 && self.bypasses(va) {
-            return self.direct(memory, va, access);
-        }
-        Self::walk(&self.contexts, self.vidmm.as_ref(), memory, vmid, va, access)
+        let (bypasses, alike) = self.bypasses(vmid, va);
+        let found = match bypasses {
+            true => self.direct(memory, va, access),
+            false => Self::walk(&self.contexts, self.vidmm.as_ref(), memory, vmid, va, access),
+        };
+        found.map(|t| t.within(alike))
     }
     /// Walks the tables of `vmid`.
     fn walk(
@@ -229,18 +232,26 @@ impl Hub {
         }
     }
 
-    /// Whether a VMID-0 address is untranslated.
-    fn bypasses(&self, va: u64) -> bool {
+    /// Whether an address is untranslated, and for how many bytes from there the answer is the same. Only VMID 0's are.
+    fn bypasses(&self, vmid: u8, va: u64) -> (bool, u64) {
         use mm::MC_VM_MX_L1_TLB_CNTL as L1;
-        let unit = va >> SYS_SHIFT;
-        let low = u64::from(self.regs.get(self.role.sys_low, 0));
-        let high = u64::from(self.regs.get(self.role.sys_high, 0));
-        let inside = (low..=high).contains(&unit);
-        match self.regs.field(self.role.l1_tlb_cntl, 0, L1::SYSTEM_ACCESS_MODE) {
-            access_mode::PA_ONLY => true,
-            access_mode::USE_SYS_MAP => false,
-            access_mode::IN_SYS => !inside,
-            _ => inside,
+        if vmid != 0 {
+            return (false, u64::MAX);
+        }
+        let untranslated_inside = match self.regs.field(self.role.l1_tlb_cntl, 0, L1::SYSTEM_ACCESS_MODE) {
+            access_mode::PA_ONLY => return (true, u64::MAX),
+            access_mode::USE_SYS_MAP => return (false, u64::MAX),
+            access_mode::IN_SYS => false,
+            _ => true,
+        };
+        let low = u64::from(self.regs.get(self.role.sys_low, 0)) << SYS_SHIFT;
+        let end = (u64::from(self.regs.get(self.role.sys_high, 0)) + 1) << SYS_SHIFT;
+        if va < low {
+            return (!untranslated_inside, low - va);
+        }
+        match end.checked_sub(va).filter(|&left| left > 0) {
+            Some(left) => (untranslated_inside, left),
+            None => (!untranslated_inside, u64::MAX),
         }
     }
     /// An untranslated address: the FB aperture, the AGP aperture, or nothing.

@@ -6,7 +6,7 @@
 //! that table's entries maps; such an entry with TF points at one more table, of single pages (translate further).
 
 use super::{Access, Cause, Fault, Memory, Phys, Space};
-use uvm_spec::{pte, PAGE_SHIFT};
+use uvm_spec::{pte, PAGE_SHIFT, PAGE_SIZE};
 
 /// An address space as its registers describe it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,13 @@ pub struct Translation {
     pub entry: u64,
     /// log2 of the aligned bytes around the address that a cache may keep as one: page and FRAGMENT.
     pub bits: u32,
+}
+
+impl Translation {
+    /// The same, of which only the first `bytes` are meant.
+    pub fn within(self, bytes: u64) -> Self {
+        Self { len: self.len.min(bytes), ..self }
+    }
 }
 
 /// An invalid entry that is never worth a retry, whatever the context says.
@@ -85,7 +92,10 @@ pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Resu
     // Tables index pages from the start of the space.
     let index = page - ctx.start;
     let (entry, shift) = descend(memory, ctx, index).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
-    leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))
+    let found = leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))?;
+    // A large page may reach past the end of the space; what is past it is no part of the translation.
+    let left = (ctx.end - page).saturating_add(1).saturating_mul(PAGE_SIZE) - va % PAGE_SIZE;
+    Ok(Translation { len: found.len.min(left), bits: cached_bits(ctx, va, &found), ..found })
 }
 
 /// The entry that maps page `index` of the space, and log2 of the pages it maps.
@@ -138,23 +148,20 @@ fn leaf(ctx: &Context, entry: u64, va: u64, index: u64, shift: u32, access: Acce
         return Err(Cause::Permission);
     }
     let at = ctx.phys(entry, pte::PTE_ADDR).and_then(|p| p.offset(offset)).ok_or(Cause::Nack)?;
-    Ok(Translation { at: Some(at), len, entry, bits: cached_bits(ctx, entry, va, at, bits) })
+    Ok(Translation { at: Some(at), len, entry, bits })
 }
 
-/// How much around `va` one cache entry may keep: FRAGMENT, as far as address and page agree on that alignment.
-fn cached_bits(ctx: &Context, entry: u64, va: u64, at: Phys, bits: u32) -> u32 {
-    let fragment = pte::fragment(entry) + PAGE_SHIFT;
-    if fragment <= bits || fragment > 40 {
-        return bits;
-    }
-    // A fragment is aligned in both spaces and inside the limits; a table that claims otherwise gets single pages.
-    let misaligned = (va ^ at.addr) & mask(fragment) != 0;
-    let first = va >> fragment << (fragment - PAGE_SHIFT);
-    let inside = first >= ctx.start && first + mask(fragment - PAGE_SHIFT) <= ctx.end;
-    if misaligned || !inside {
-        return bits;
-    }
-    fragment
+/// How much around `va` one cache entry may keep: the page, or FRAGMENT where that is more. What is not aligned in both
+/// spaces, or reaches out of the space's limits, is kept page by page.
+fn cached_bits(ctx: &Context, va: u64, found: &Translation) -> u32 {
+    let Some(at) = found.at else { return PAGE_SHIFT };
+    let fits = |bits: u32| {
+        let first = va >> bits << (bits - PAGE_SHIFT);
+        let inside = first >= ctx.start && first + mask(bits - PAGE_SHIFT) <= ctx.end;
+        inside && ctx.start & mask(bits - PAGE_SHIFT) == 0 && (va ^ at.addr) & mask(bits) == 0
+    };
+    let fragment = pte::fragment(found.entry) + PAGE_SHIFT;
+    [fragment, found.bits].into_iter().filter(|&b| b >= found.bits).find(|&b| fits(b)).unwrap_or(PAGE_SHIFT)
 }
 
 const fn mask(bits: u32) -> u64 {

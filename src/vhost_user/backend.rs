@@ -128,8 +128,11 @@ impl VhostUserBackend for Backend {
     }
 
     fn get_shmem_config(&self) -> io::Result<VhostUserShMemConfig> {
+        // QEMU makes a BAR of the region as it is, and a BAR's size is a power of two: what VRAM does not fill stays a hole
+        // that reads as zero. The window tells VRAM's own size.
         let mut sizes = [0; REGION as usize + 1];
-        sizes[REGION as usize] = self.vram_size.unwrap_or(0);
+        let size = self.vram_size.unwrap_or(0);
+        sizes[REGION as usize] = size.checked_next_power_of_two().unwrap_or(size);
         Ok(VhostUserShMemConfig::new(1, &sizes))
     }
 

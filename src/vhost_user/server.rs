@@ -63,11 +63,7 @@ impl Server {
     /// Serves `gpu` on `socket`. `memory` is the map that `gpu` was made with.
     pub fn start(gpu: Gpu, config: &Config, memory: SystemMemory, socket: Socket) -> Result<Self, ServeError> {
         let uma = gpu.vram().file().is_none();
-        let caps = [
-            (cap::RETRY_FAULTS, true),
-            (cap::UMA, uma),
-            (cap::VIDMM, config.mmu == Mmu::Vidmm),
-        ];
+        let caps = [(cap::RETRY_FAULTS, true), (cap::UMA, uma), (cap::VIDMM, config.mmu == Mmu::Vidmm)];
         let caps = caps.iter().filter(|(_, has)| *has).map(|(bit, _)| bit).sum();
         let identity = Identity { caps, vram_size: config.vram_size, levels: config.levels };
         let mapper = match gpu.vram().file() {
@@ -78,7 +74,8 @@ impl Server {
             None => Mapper::idle(),
         };
         let device = Arc::new(SharedGpu::new(gpu, identity, memory.clone(), mapper));
-        let backend = Backend::new(Arc::clone(&device), if uma { None } else { Some(config.vram_size) }).map_err(ServeError::system("an event"))?;
+        let backend = Backend::new(Arc::clone(&device), if uma { None } else { Some(config.vram_size) })
+            .map_err(ServeError::system("an event"))?;
         let backend = Arc::new(backend);
         let daemon =
             VhostUserDaemon::new("vhost-user".into(), Arc::clone(&backend), memory).map_err(ServeError::daemon)?;
@@ -120,6 +117,11 @@ impl Server {
     /// How the session ended: `Ok` where the front end simply left. None while it lasts.
     pub fn outcome(&self) -> Option<Result<(), ServeError>> {
         self.outcome.lock().take()
+    }
+
+    /// Whether a front end is being served.
+    pub fn is_serving(&self) -> bool {
+        self.device.was_spoken_to() && self.outcome.lock().is_none()
     }
 
     /// Ends the device's work; what was traced is written out.

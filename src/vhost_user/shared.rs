@@ -180,7 +180,7 @@ impl SharedGpu {
         }
         machine.life = Life::On;
         drop(machine);
-        log::info!("{}", if resumed { "device resumed" } else { "device started by a driver" });
+        log::debug!("{}", if resumed { "device resumed" } else { "device started by a driver" });
         self.mapper.start(resumed);
     }
 
@@ -205,7 +205,7 @@ impl SharedGpu {
         if machine.life == Life::On {
             machine.life = Life::Paused;
             drop(machine);
-            log::info!("device stopped");
+            log::debug!("device stopped");
         }
     }
 
@@ -216,7 +216,7 @@ impl SharedGpu {
             machine.window.reset();
             self.interrupts.clear();
             machine.life = Life::Off;
-            log::info!("device reset by the driver");
+            log::debug!("device reset by the driver");
         }
     }
 

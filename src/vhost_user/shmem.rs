@@ -3,7 +3,9 @@
 //!
 //! The front end maps VRAM's memfd into the BAR when it is asked to, and forgets the mapping with each virtio reset. It
 //! may only be asked while the device is started, and it answers from the loop that also sends us requests: so a thread of
-//! its own asks, each time the driver has acknowledged features, and the guest waits for VRAM_READY.
+//! its own asks, each time the driver has acknowledged features, and the guest waits for VRAM_READY. A driver that resets
+//! the device at once instead of waiting can overtake the request, which QEMU 11.1 does not survive: what was sent cannot
+//! be taken back.
 
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;

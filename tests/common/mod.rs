@@ -112,7 +112,7 @@ impl Rig {
         let ram = Ram::new(&RAM);
         let clock = ManualClock::default();
         let memory = GuestMemoryAtomic::new(ram.map());
-        let gpu = Gpu::new(Config { vram_size: VRAM, levels: 4 }, memory, Box::new(clock.clone())).unwrap();
+        let gpu = Gpu::new(Config { vram_size: VRAM, ..Config::default() }, memory, Box::new(clock.clone())).unwrap();
         let model = Model::new(RAM.iter().map(|&(at, len)| (at, vec![0; len as usize])).collect(), VRAM as usize);
         Self { gpu, clock, ram, model }
     }
@@ -212,7 +212,7 @@ impl Rig {
     }
     /// Writes VRAM on both sides.
     pub fn poke_vram(&mut self, offset: u64, data: &[u8]) {
-        self.gpu.vram().file().write_all_at(data, offset).unwrap();
+        self.gpu.vram().file().unwrap().write_all_at(data, offset).unwrap();
         self.model.mem.vram[offset as usize..][..data.len()].copy_from_slice(data);
     }
     pub fn peek(&self, bus: u64, len: usize) -> Vec<u8> {
@@ -225,7 +225,7 @@ impl Rig {
     }
     pub fn peek_vram(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut buf = vec![0; len];
-        self.gpu.vram().file().read_exact_at(&mut buf, offset).unwrap();
+        self.gpu.vram().file().unwrap().read_exact_at(&mut buf, offset).unwrap();
         buf
     }
     /// Sets the GART entry of page `page`.

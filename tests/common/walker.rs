@@ -103,12 +103,24 @@ pub fn walk(memory: &mut Bytes, space: &Space, va: u64, kind: Kind) -> Result<Lo
         l => (1u64 << space.block_bits) * 512u64.pow(l - 1),
     };
     let relative = page - space.first_page;
-    let mut table = place(space.root, 6, space.fb_offset).ok_or(Why::Nack)?;
-    for level in (0..=space.depth).rev() {
-        let mut slot = relative / pages_of(level);
-        if level < space.depth {
+    let mut parent = space.root;
+    let mut level = space.depth;
+    // Pages of an entry in the table at hand: a directory's BLOCK_FRAGMENT_SIZE makes its page table coarser.
+    let mut coarse = 1;
+    // Whether the table at hand is the one behind a coarse entry.
+    let mut further = false;
+    loop {
+        let table = place(parent, 6, space.fb_offset).ok_or(Why::Nack)?;
+        if level == 0 && !further {
+            coarse = 1u64 << ((parent >> 59) as u32).min(space.block_bits);
+        }
+        let pages = if further { 1 } else { pages_of(level) * if level == 0 { coarse } else { 1 } };
+        let mut slot = relative / pages;
+        if further {
+            slot %= coarse;
+        } else if level < space.depth {
             // Below the root, a table has as many entries as its parent's entry covers.
-            slot %= pages_of(level + 1) / pages_of(level);
+            slot %= pages_of(level + 1) / pages;
         }
         let at = match table {
             Loc::System(a) => Loc::System(a + 8 * slot),
@@ -117,7 +129,15 @@ pub fn walk(memory: &mut Bytes, space: &Space, va: u64, kind: Kind) -> Result<Lo
         };
         let entry = memory.entry(at).ok_or(Why::Nack)?;
         let bit = |n: u32| entry >> n & 1 == 1;
-        let (valid, prt, leaf) = (bit(0), bit(51), level == 0 || bit(54));
+        let (valid, prt) = (bit(0), bit(51));
+        if level == 0 && !further && coarse > 1 && valid && bit(56) {
+            (parent, further) = (entry, true);
+            continue;
+        }
+        let leaf = level == 0 || bit(54);
+        if leaf && valid && bit(1) && prt {
+            return Err(Why::Valid);
+        }
         if !valid {
             return match (prt, level) {
                 (true, _) => Ok(Loc::Nothing),
@@ -126,7 +146,7 @@ pub fn walk(memory: &mut Bytes, space: &Space, va: u64, kind: Kind) -> Result<Lo
             };
         }
         if !leaf {
-            table = place(entry, 6, space.fb_offset).ok_or(Why::Nack)?;
+            (parent, level) = (entry, level - 1);
             continue;
         }
         let allowed = match kind {
@@ -137,7 +157,7 @@ pub fn walk(memory: &mut Bytes, space: &Space, va: u64, kind: Kind) -> Result<Lo
         if !allowed {
             return Err(Why::Permission);
         }
-        let within = relative % pages_of(level) * 4096 + va % 4096;
+        let within = relative % pages * 4096 + va % 4096;
         let loc = match place(entry, 12, space.fb_offset).ok_or(Why::Nack)? {
             Loc::System(a) => Loc::System(a + within),
             Loc::Vram(o) => Loc::Vram(o + within),

@@ -182,6 +182,19 @@ fn inherited_descriptor_that_is_no_socket_is_refused() {
 }
 
 #[test]
+fn signal_during_a_session_says_what_qemu_makes_of_it_and_writes_the_trace_out() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.as_path().join("trace");
+    let mut process = Process::start(&["--trace", path.to_str().unwrap()]);
+    let mut session = Session::connect(&process.socket());
+    session.write(uvm_spec::nbio::NBIO.index(&uvm_spec::nbio::BIOS_SCRATCH, 5), 1);
+    assert_eq!(process.signal(libc::SIGTERM).0.code(), Some(0));
+    assert!(process.log().contains("QEMU is still there"), "{}", process.log());
+    let output = run(&["trace", "decode", path.to_str().unwrap()]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("BIOS_SCRATCH_5"));
+}
+
+#[test]
 fn trace_of_a_session_decodes() {
     let folder = TempDir::new().unwrap();
     let path = folder.as_path().join("trace");

@@ -17,6 +17,8 @@ fn identity_follows_the_command_line() {
     assert_eq!(session.load(offset::VERSION), window::VERSION);
     assert_eq!((session.load(offset::VRAM_SIZE), session.load(offset::VRAM_SIZE + 4)), (48 << 20, 0));
     assert_eq!(session.load(offset::LEVELS), 2);
+    let regions = session.front.get_shmem_config().unwrap();
+    assert_eq!(({ regions.nregions }, { regions.memory_sizes }[0]), (1, 64 << 20), "a BAR's size is a power of two");
     assert_eq!(session.load(offset::STATUS) & status::VRAM_READY, 0);
     assert_eq!(session.read(NBIO.index(&nbio::RCC_CONFIG_MEMSIZE, 0)), 48);
 }

@@ -48,12 +48,10 @@ fn first_read_shows_magic_version_and_sizes() {
     let counters = Counters { packets: 3, bytes: 1 << 33, faults: 5, ..Counters::default() };
     let block = window.get(Live { vram_ready: true, ih_wptr: [32, 64, 96], vram_base: 0x3000_0000, counters });
     let wide = |at: usize| u64::from_le_bytes(block[at..][..8].try_into().unwrap());
-    assert_eq!([offset::VRAM_BASE, offset::PACKETS, offset::BYTES, offset::FAULTS].map(wide), [
-        0x3000_0000,
-        3,
-        1 << 33,
-        5
-    ]);
+    assert_eq!(
+        [offset::VRAM_BASE, offset::PACKETS, offset::BYTES, offset::FAULTS].map(wide),
+        [0x3000_0000, 3, 1 << 33, 5]
+    );
     assert_eq!(&block[..4], b"UVM0");
     assert_eq!(word(&block, offset::VERSION), VERSION);
     assert_eq!(u64::from_le_bytes(block[offset::VRAM_SIZE..][..8].try_into().unwrap()), 256 << 20);

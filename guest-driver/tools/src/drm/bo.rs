@@ -119,8 +119,10 @@ impl Bo {
 
 impl Drop for Bo {
     fn drop(&mut self) {
-        if let Err(error) = self.device.close(self.handle) {
-            eprintln!("# handle {}: {error}", self.handle);
+        match self.device.close(self.handle) {
+            // A device that went away took its handles along.
+            Ok(()) | Err(Error { errno: Errno::NODEV, .. }) => {}
+            Err(error) => eprintln!("# handle {}: {error}", self.handle),
         }
     }
 }

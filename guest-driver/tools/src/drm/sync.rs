@@ -81,8 +81,10 @@ impl Syncobj {
 impl Drop for Syncobj {
     fn drop(&mut self) {
         let mut arg = sys::SyncCreate { handle: self.handle, flags: 0 };
-        if let Err(error) = self.device.core("DRM_IOCTL_SYNCOBJ_DESTROY", 0xc0, &mut arg) {
-            eprintln!("# syncobj {}: {error}", self.handle);
+        match self.device.core("DRM_IOCTL_SYNCOBJ_DESTROY", 0xc0, &mut arg) {
+            // A device that went away took its syncobjs along.
+            Ok(()) | Err(Error { errno: Errno::NODEV, .. }) => {}
+            Err(error) => eprintln!("# syncobj {}: {error}", self.handle),
         }
     }
 }

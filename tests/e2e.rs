@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Guests under QEMU with the device, from images to verdict, and that a bad end is told as what it is.
+//!
+//! The suites share one boot: on two cores under TCG a boot costs seconds. Guests take turns for the same reason.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use vm::verbs::{demo_job, run_report, run_suites, Verdict};
+use vm::{Failure, Job, Lab, Options};
+
+const SUITES: [&str; 3] = ["bringup", "bo", "reload"];
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Held while a guest runs.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed in its turn does not spoil the next one's.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lab() -> &'static Lab {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    LAB.get_or_init(|| Lab::prepare(&Options::default()).unwrap_or_else(|failure| panic!("{failure}")))
+}
+
+/// A guest without device and driver: for what is no matter of theirs.
+fn bare_lab() -> Lab {
+    let options = Options { no_device: true, no_module: true, ..Options::default() };
+    Lab::prepare(&options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn shell(script: &str) -> Job {
+    Job { limit: Some(LIMIT), ..Job::command(["sh", "-c", script]) }
+}
+
+/// All suites in one guest, run by whichever test asks first.
+fn verdict() -> &'static Verdict {
+    static VERDICT: OnceLock<Result<Verdict, String>> = OnceLock::new();
+    let verdict = VERDICT.get_or_init(|| {
+        let _turn = turn();
+        run_suites(lab(), &SUITES.map(str::to_owned), false, false).map_err(|failure| failure.to_string())
+    });
+    verdict.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn suite_passes(suite: &str) {
+    let verdict = verdict();
+    let output = || verdict.report.output.join("\n");
+    let of_suite = |names: &[String]| -> Vec<String> {
+        names.iter().filter(|name| name.split('.').next() == Some(suite)).cloned().collect()
+    };
+    assert_eq!(of_suite(&verdict.summary.failed), [""; 0], "{}", output());
+    assert!(!of_suite(&verdict.summary.passed).is_empty(), "no case of {suite} ran:\n{}", output());
+    assert_eq!(verdict.summary.problems, [""; 0], "{}", output());
+}
+
+#[test]
+fn suite_bringup_passes_in_a_guest() {
+    suite_passes("bringup");
+}
+
+#[test]
+fn suite_bo_passes_in_a_guest() {
+    suite_passes("bo");
+}
+
+#[test]
+fn suite_reload_passes_in_a_guest() {
+    suite_passes("reload");
+}
+
+#[test]
+fn suites_leave_a_clean_kernel_log_and_a_good_status() {
+    verdict().check().unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn demo_carries_the_kernel_image_through_every_domain() {
+    let lab = lab();
+    let _turn = turn();
+    let report =
+        lab.run(&demo_job(lab, None, false).unwrap(), &mut |_| ()).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(report.status, 0, "{}", report.output.join("\n"));
+    assert_eq!(report.kmsg_warnings, Some(0), "{:?}", report.kmsg);
+    assert!(report.output.iter().any(|line| line.contains("demo: ok")), "{}", report.output.join("\n"));
+}
+
+#[test]
+fn command_status_and_output_come_back() {
+    let lab = bare_lab();
+    let _turn = turn();
+    let mut seen = Vec::new();
+    let report = lab.run(&shell("echo one; echo two >&2; exit 7"), &mut |line| seen.push(line.to_owned())).unwrap();
+    assert_eq!(report.status, 7);
+    assert_eq!(seen, ["one", "two"]);
+    assert_eq!(report.kmsg_warnings, Some(0));
+}
+
+#[test]
+fn guest_panic_is_reported_with_its_console() {
+    let lab = bare_lab();
+    let _turn = turn();
+    match lab.run(&shell("echo c >/proc/sysrq-trigger; sleep 60"), &mut |_| ()) {
+        Err(Failure::GuestPanicked { console }) => assert!(console.contains("sysrq"), "{console}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn failing_suite_dirty_log_and_status_are_all_reported() {
+    let lab = bare_lab();
+    let _turn = turn();
+    let script = "echo KTAP version 1; echo 1..2; echo ok 1 x.good; echo not ok 2 x.bad; \
+                  echo '# Totals: pass:1 fail:1 skip:0'; echo '<4>uvm: complaint' >/dev/kmsg; exit 1";
+    let failure = run_report(&lab, &shell(script)).unwrap().check().unwrap_err();
+    assert_ne!(failure.exit_status(), 0);
+    let text = failure.to_string();
+    for part in ["failed: x.bad", "uvm: complaint", "status 1"] {
+        assert!(text.contains(part), "{part} in:\n{text}");
+    }
+}
+
+#[test]
+fn report_that_stops_half_way_is_no_success() {
+    let lab = bare_lab();
+    let _turn = turn();
+    let verdict = run_report(&lab, &shell("echo KTAP version 1; echo 1..2; echo ok 1 x.good")).unwrap();
+    assert_eq!(verdict.report.status, 0);
+    assert!(verdict.check().unwrap_err().to_string().contains("2 tests planned, 1 reported"));
+}
+
+#[test]
+fn guest_that_does_not_end_is_ended() {
+    let lab = bare_lab();
+    let _turn = turn();
+    let job = Job { limit: Some(Duration::from_secs(3)), ..Job::command(["sleep", "1000"]) };
+    assert!(matches!(lab.run(&job, &mut |_| ()), Err(Failure::TimedOut { .. })));
+}
+
+/// A program that stands in for the backend.
+fn stand_in(folder: &tempfile::TempDir, script: &str) -> Options {
+    let path = folder.path().join("backend");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    Options { backend: Some(path), no_module: true, ..Options::default() }
+}
+
+#[test]
+fn backend_that_does_not_start_is_named_with_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Lab::prepare(&stand_in(&folder, "echo no memory >&2; exit 1")).unwrap();
+    match lab.run(&shell("true"), &mut |_| ()) {
+        Err(Failure::BackendNotStarted { log, .. }) => assert!(log.contains("no memory"), "{log}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn backend_that_dies_is_named_not_qemu() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("exec timeout -s KILL 3 {} \"$@\"", env!("CARGO_BIN_EXE_vhost-device-uvm"));
+    let lab = Lab::prepare(&stand_in(&folder, &script)).unwrap();
+    let _turn = turn();
+    let failure = lab.run(&shell("sleep 60"), &mut |_| ()).unwrap_err();
+    assert!(matches!(failure, Failure::BackendDied { .. }), "{failure}");
+}
