@@ -8,6 +8,7 @@ use clap::Parser;
 use cli::{Cli, Command, Serve, TraceCommand};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
-use vhost_device_uvm::trace::{self, FileSink, Sink};
+use vhost_device_uvm::trace::{self, FileSink, Sink, TraceError};
 use vhost_device_uvm::vhost_user::{Server, Socket};
 use vhost_device_uvm::{Config, Gpu};
 use vm_memory::GuestMemoryMmap;
@@ -115,8 +116,14 @@ fn check_memory(vram: u64) -> anyhow::Result<()> {
 }
 
 fn decode(file: &std::path::Path) -> anyhow::Result<()> {
-    let events = trace::decode_file(file, &mut std::io::stdout().lock())?;
-    log::info!("{events} events");
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let result = trace::decode_file(file, &mut out).and_then(|events| Ok(out.flush().map(|()| events)?));
+    match result {
+        Ok(events) => log::info!("{events} events"),
+        // Whoever reads has seen enough.
+        Err(TraceError::Io(e)) if e.kind() == ErrorKind::BrokenPipe => (),
+        Err(e) => return Err(e.into()),
+    }
     Ok(())
 }
 

@@ -23,6 +23,7 @@
 #include <linux/dma-fence.h>
 #include <linux/io.h>
 #include <linux/mutex.h>
+#include <linux/ratelimit.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
 #include <linux/workqueue.h>
@@ -207,6 +208,7 @@ struct uvm_fence {
  * @wb: page the device writes to: read pointer, fence, and a place for tests
  * @dead: the device is gone; nothing may be emitted
  * @hung: the device reported that it stopped on a packet
+ * @dumps: how often its state may be shown
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
  * @fence_context: of the hardware fences
@@ -230,6 +232,7 @@ struct uvm_ring {
 	struct uvm_kbuf wb;
 	bool dead;
 	bool hung;
+	struct ratelimit_state dumps;
 	spinlock_t fence_lock;
 	struct list_head fences;
 	u64 fence_context;
@@ -393,7 +396,7 @@ void uvm_ring_stop(struct uvm_ring *ring);
 void uvm_ring_fini(struct uvm_ring *ring);
 int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
-int uvm_ring_recover(struct uvm_ring *ring);
+void uvm_ring_recover(struct uvm_ring *ring, bool late);
 void uvm_ring_dump(struct uvm_ring *ring);
 int uvm_ring_test(struct uvm_ring *ring);
 int uvm_ib_test(struct uvm_ring *ring);

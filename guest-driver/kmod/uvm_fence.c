@@ -93,6 +93,8 @@ void uvm_fence_process(struct uvm_ring *ring)
 
 	spin_lock_irqsave(&ring->fence_lock, flags);
 	reached = uvm_fence_reached(ring);
+	/* What the ring wrote before, for those who are woken. */
+	dma_rmb();
 	list_for_each_entry_safe(fence, next, &ring->fences, node) {
 		if (!uvm_fence_passed(reached, fence->seq))
 			break;

@@ -223,6 +223,13 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	    args->domain > UVM_DOMAIN_VRAM || args->size > MAX_LFS_FILESIZE)
 		return -EINVAL;
 	size = PAGE_ALIGN(args->size);
+	/* No place has more; say so before page arrays of such a size. */
+	if (args->domain == UVM_DOMAIN_VRAM && size > uvm->vram.size)
+		return -ENOSPC;
+	if (args->domain == UVM_DOMAIN_GTT && size > uvm->gart.size)
+		return -ENOSPC;
+	if (size >> PAGE_SHIFT > totalram_pages() && size > uvm->vram.size)
+		return -ENOMEM;
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
 

@@ -278,6 +278,11 @@ static void uvm_gmc_context0(struct uvm_device *uvm)
 	u64 first = UVM_GART_START >> PAGE_SHIFT;
 	u64 last = first + (gart->size >> PAGE_SHIFT) - 1;
 
+	/* The engine's requests are about every page: the reset value means one. */
+	uvm_wreg64(uvm,
+		   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE),
+		   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE + 1),
+		   GENMASK_ULL(36, 0));
 	uvm_wreg64(uvm, mmMM_VM_L2_PROTECTION_FAULT_DEFAULT_ADDR(0),
 		   mmMM_VM_L2_PROTECTION_FAULT_DEFAULT_ADDR(1),
 		   page_to_phys(gart->dummy) >> PAGE_SHIFT);

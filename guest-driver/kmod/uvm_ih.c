@@ -167,19 +167,25 @@ static void uvm_ih_set_rptr(struct uvm_device *uvm)
 		uvm_wreg(uvm, mmIH_RB_RPTR, uvm->ih.rptr);
 }
 
+/**
+ * uvm_ih_work() - empty the interrupt ring
+ * @work: uvm_ih.work
+ */
 void uvm_ih_work(struct work_struct *work)
 {
 	struct uvm_ih *ih = container_of(work, struct uvm_ih, work);
 	struct uvm_device *uvm = container_of(ih, struct uvm_device, ih);
 	u32 wptr;
-	int idx;
 
-	if (!drm_dev_enter(&uvm->drm, &idx))
-		return;
-	/* Events first: one that comes later runs this work again. */
+	/*
+	 * Not within drm_dev_enter(): while the device goes, those who are
+	 * still inside wait for fences. uvm_stop() ends this work.
+	 *
+	 * Events first: one that comes later runs this work again.
+	 */
 	uvm_mmio_repost_events(uvm);
-	if (!ih->enabled)
-		goto out;
+	if (!READ_ONCE(ih->enabled))
+		return;
 	while ((wptr = uvm_ih_wptr(uvm)) != ih->rptr) {
 		while (ih->rptr != wptr) {
 			uvm_ih_dispatch(uvm, ih->ring +
@@ -189,8 +195,6 @@ void uvm_ih_work(struct work_struct *work)
 		}
 		uvm_ih_set_rptr(uvm);
 	}
-out:
-	drm_dev_exit(idx);
 }
 
 /**

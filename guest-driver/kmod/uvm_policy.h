@@ -57,6 +57,9 @@
 /* Most actions of one move. */
 #define UVM_POLICY_MAX_ACTIONS 4
 
+/* Number of VM hubs; a mask of hubs has bits 1 << hub: 0 is the GC hub, 1 the MM hub. */
+#define UVM_POLICY_HUBS 2
+
 /**
  * struct uvm_policy - the memory manager's decisions for one device
  *
@@ -224,6 +227,82 @@ struct uvm_policy_move {
 	u32 domain;
 	u32 count;
 	struct uvm_policy_action actions[UVM_POLICY_MAX_ACTIONS];
+};
+
+/**
+ * struct uvm_policy_vm_config - what a new address space is to be
+ * @root: address of the root if the tables lie in SYSTEM, contiguous there; else 0
+ * @vram_base: what is added to a VRAM offset in an entry: where the device says VRAM begins
+ * @levels: levels of page tables, 1 to 5; 1 is one flat table
+ * @va_bits: bits of an address, at most 57; 0: 12 and 9 a level
+ * @tables: where the tables lie: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+ * @fragment: log2 of the most pages that may be marked to translate alike, 0 to 31
+ * @leaf_level: the highest level whose entries may map memory themselves; a page table's is 0
+ * @pad: must be 0
+ */
+struct uvm_policy_vm_config {
+	u64 root;
+	u64 vram_base;
+	u32 levels;
+	u32 va_bits;
+	u32 tables;
+	u32 fragment;
+	u32 leaf_level;
+	u32 pad;
+};
+
+/**
+ * struct uvm_policy_vm_info - an address space as it is now
+ * @root: the root as a base register takes it
+ * @root_addr: where the root lies: a VRAM offset, or the address that was given
+ * @root_size: bytes of the root
+ * @size: bytes of the address space
+ * @seq: number of changes of the tables that a cache could have missed
+ * @pasid: 1 to 65535
+ * @busy: VMIDs on which jobs of it run or are about to, bits 1 << vmid
+ */
+struct uvm_policy_vm_info {
+	u64 root;
+	u64 root_addr;
+	u64 root_size;
+	u64 size;
+	u64 seq;
+	u32 pasid;
+	u32 busy;
+};
+
+/**
+ * struct uvm_policy_vmid_request - a job that wants to run
+ * @vm: its address space
+ * @fence: the driver's name for the job's end, not 0
+ * @ring: the ring it goes to; jobs of one ring run in the order in which they are submitted
+ * @hubs: hubs that its accesses go through, bits 1 << hub, not 0
+ */
+struct uvm_policy_vmid_request {
+	u64 vm;
+	u64 fence;
+	u32 ring;
+	u32 hubs;
+};
+
+/**
+ * struct uvm_policy_vmid_grant - a VMID, or what to wait for
+ * @job: names the job from now on; 0: there is no VMID yet
+ * @root: the root of its address space, as a base register takes it
+ * @fence: with no job: @fence of the job to wait for; 0: see uvm_policy_vmid_grab()
+ * @vmid: 1 to 15
+ * @flush: hubs to invalidate for the VMID before the job runs, bits 1 << hub
+ * @load: hubs to set the VMID's root in before that, bits 1 << hub
+ * @pad: 0
+ */
+struct uvm_policy_vmid_grant {
+	u64 job;
+	u64 root;
+	u64 fence;
+	u32 vmid;
+	u32 flush;
+	u32 load;
+	u32 pad;
 };
 
 /**
@@ -403,6 +482,160 @@ int uvm_policy_move_begin(struct uvm_policy *policy, u64 bo, u32 domain, u32 fla
  * Return: 0, -ENOENT for a token that is not in flight, -EINVAL.
  */
 int uvm_policy_move_complete(struct uvm_policy *policy, u64 token, int error);
+
+/**
+ * uvm_policy_vm_create() - make an address space, empty and with a PASID
+ * @policy: the policy
+ * @config: what it is to be
+ * @vm: names it from now on; never 0
+ *
+ * Zero the root (uvm_policy_vm_info()) before its first job.
+ *
+ * Return: 0, -ENOSPC without room in VRAM for the root or without a free PASID, -ENOMEM, -EINVAL.
+ */
+int uvm_policy_vm_create(struct uvm_policy *policy, const struct uvm_policy_vm_config *config,
+			 u64 *vm);
+
+/**
+ * uvm_policy_vm_destroy() - end an address space, its mappings and its tables
+ * @policy: the policy
+ * @vm: the address space
+ *
+ * The caller has seen to it that nothing of it runs. Never allocates.
+ *
+ * Return: 0, -EBUSY while a job has not been signalled or an update is under way, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vm_destroy(struct uvm_policy *policy, u64 vm);
+
+/**
+ * uvm_policy_vm_info() - an address space as it is now
+ * @policy: the policy
+ * @vm: the address space
+ * @info: the answer
+ *
+ * Return: 0, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vm_info(const struct uvm_policy *policy, u64 vm, struct uvm_policy_vm_info *info);
+
+/**
+ * uvm_policy_vm_touch() - let each job that is granted a VMID from now on flush first
+ * @policy: the policy
+ * @vm: the address space
+ *
+ * For tables that the driver changed by itself; updates see to it themselves.
+ *
+ * Return: 0, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vm_touch(struct uvm_policy *policy, u64 vm);
+
+/**
+ * uvm_policy_vms_in_use() - count what is still there
+ * @policy: the policy
+ * @vms: number of address spaces
+ * @jobs: number of jobs that hold a VMID
+ *
+ * Return: 0 or -EINVAL.
+ */
+int uvm_policy_vms_in_use(const struct uvm_policy *policy, u32 *vms, u32 *jobs);
+
+/**
+ * uvm_policy_vmid_set_aside() - keep VMIDs at the top for the driver's own use
+ * @policy: the policy
+ * @count: how many, at most 14
+ *
+ * Return: 0, -EBUSY once an address space has a VMID, -EINVAL.
+ */
+int uvm_policy_vmid_set_aside(struct uvm_policy *policy, u32 count);
+
+/**
+ * uvm_policy_vmid_grab() - a VMID for a job
+ * @policy: the policy
+ * @request: the job
+ * @grant: the VMID; with -EBUSY, what to wait for
+ *
+ * A granted VMID belongs to the job until uvm_policy_vmid_signalled(), which must follow whether or
+ * not the job ever runs.
+ *
+ * With -EBUSY the address space is in the queue. Ask again after the fence in @grant; if that is 0,
+ * VMIDs are free but belong to those before it in the queue, whose fences have signalled: ask again
+ * after the next call about VMIDs. If it never asks again, call uvm_policy_vmid_give_up(), or those
+ * behind it wait in vain.
+ *
+ * Return: 0, -EBUSY, -ENOMEM, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vmid_grab(struct uvm_policy *policy, const struct uvm_policy_vmid_request *request,
+			 struct uvm_policy_vmid_grant *grant);
+
+/**
+ * uvm_policy_vmid_submitted() - a job is on its ring
+ * @policy: the policy
+ * @job: of uvm_policy_vmid_grab()
+ * @flushed: 0: what its grant asks for is done on the ring before it; 1: it is done already
+ *
+ * Return: 0, -EINVAL when that was said before or the device was reset since the grant (see
+ * uvm_policy_vmid_again()), -ENOENT.
+ */
+int uvm_policy_vmid_submitted(struct uvm_policy *policy, u64 job, u32 flushed);
+
+/**
+ * uvm_policy_vmid_signalled() - a job has ended, well or not, or will never run
+ * @policy: the policy
+ * @job: of uvm_policy_vmid_grab()
+ *
+ * Never allocates.
+ *
+ * Return: 0, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vmid_signalled(struct uvm_policy *policy, u64 job);
+
+/**
+ * uvm_policy_vmid_again() - a new grant for a job that is submitted again after a reset
+ * @policy: the policy
+ * @job: of uvm_policy_vmid_grab()
+ * @grant: the same VMID, and what it needs now
+ *
+ * Return: 0, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vmid_again(struct uvm_policy *policy, u64 job, struct uvm_policy_vmid_grant *grant);
+
+/**
+ * uvm_policy_vmid_give_up() - leave the queue for a VMID
+ * @policy: the policy
+ * @vm: the address space
+ *
+ * Return: 0, also when it is not in the queue, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vmid_give_up(struct uvm_policy *policy, u64 vm);
+
+/**
+ * uvm_policy_vmid_reserve() - give an address space a VMID of its own
+ * @policy: the policy
+ * @vm: the address space
+ * @vmid: 1 to 15
+ *
+ * Return: 0, -ENOSPC for the last one of the pool, -EBUSY when none is free now, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vmid_reserve(struct uvm_policy *policy, u64 vm, u32 *vmid);
+
+/**
+ * uvm_policy_vmid_unreserve() - undo uvm_policy_vmid_reserve()
+ * @policy: the policy
+ * @vm: the address space
+ *
+ * Return: 0, -EINVAL when there is nothing to undo, -ENOENT.
+ */
+int uvm_policy_vmid_unreserve(struct uvm_policy *policy, u64 vm);
+
+/**
+ * uvm_policy_vmid_reset() - the device lost its base registers and caches
+ * @policy: the policy
+ *
+ * Grants that were not submitted are void. Jobs keep their VMIDs until they are signalled; one that
+ * is submitted again takes uvm_policy_vmid_again() first.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int uvm_policy_vmid_reset(struct uvm_policy *policy);
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables

@@ -19,7 +19,10 @@
 /* Packets that the driver's own moves are made of. */
 #define UVM_MOVE_IB_BYTES	SZ_16K
 /* Packets shown of a ring that hangs, dwords. */
-#define UVM_DUMP_DWORDS		16
+#define UVM_DUMP_DWORDS		16u
+/* A user can hang a ring as often as they like; the log stays readable. */
+#define UVM_DUMP_INTERVAL	(10 * HZ)
+#define UVM_DUMP_BURST		20
 #define UVM_TEST_TIMEOUT_MS	2000
 #define UVM_TEST_BEFORE		0xcafedead
 #define UVM_TEST_AFTER		0xdeadbeef
@@ -241,6 +244,19 @@ void uvm_ring_stop(struct uvm_ring *ring)
 	mutex_unlock(&ring->lock);
 }
 
+/* The packets of an indirect buffer, if it is one of the driver's. */
+static const __le32 *uvm_ring_find_ib(struct uvm_ring *ring, u64 gpu)
+{
+	const struct uvm_kbuf *bufs[] = { &ring->uvm->ib_buf, &ring->move_ib };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bufs); i++)
+		if (gpu >= bufs[i]->gpu && gpu < bufs[i]->gpu + bufs[i]->size &&
+		    IS_ALIGNED(gpu, sizeof(u32)))
+			return bufs[i]->cpu + (gpu - bufs[i]->gpu);
+	return NULL;
+}
+
 /**
  * uvm_ring_dump() - say in the log where a ring stands
  * @ring: the ring, locked
@@ -251,48 +267,69 @@ void uvm_ring_dump(struct uvm_ring *ring)
 	u32 rptr = uvm_ring_rreg(ring, mmSDMA_RB_RPTR(0));
 	u32 wptr = uvm_ring_rreg(ring, mmSDMA_RB_WPTR(0));
 	u32 status = uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0));
+	u32 ib_size = uvm_ring_rreg(ring, mmSDMA_IB_SIZE(0));
+	u32 ib_rptr = uvm_ring_rreg(ring, mmSDMA_IB_RPTR(0)) &
+		      SDMA_IB_RPTR__OFFSET;
 	u64 ib = uvm_ring_rreg(ring, mmSDMA_IB_BASE_LO(0)) |
 		 (u64)uvm_ring_rreg(ring, mmSDMA_IB_BASE_HI(0)) << 32;
-	u32 i, packets[UVM_DUMP_DWORDS];
+	char text[UVM_DUMP_DWORDS * 9 + 1];
+	const __le32 *packets;
+	u32 i, n;
 
 	lockdep_assert_held(&ring->lock);
 	drm_err(drm, "%s: RPTR %#x WPTR %#x (driver %#llx) STATUS %#x CONTEXT_STATUS %#x (exception %lu)\n",
 		ring->name, rptr, wptr, ring->wptr << 2,
 		uvm_ring_rreg(ring, mmSDMA_STATUS_REG), status,
 		FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, status));
-	drm_err(drm, "%s: IB at %#llx, %u dwords, IB_RPTR %#x; fence reached %u, emitted %u\n",
-		ring->name, ib, uvm_ring_rreg(ring, mmSDMA_IB_SIZE(0)),
-		uvm_ring_rreg(ring, mmSDMA_IB_RPTR(0)),
-		le32_to_cpu(*uvm_ring_wb(ring, UVM_WB_FENCE)), ring->emitted);
-	for (i = 0; i < UVM_DUMP_DWORDS; i++)
-		packets[i] = le32_to_cpu(*uvm_ring_at(ring, (rptr >> 2) + i));
-	drm_err(drm, "%s: at RPTR: %*ph\n", ring->name, (int)sizeof(packets),
-		packets);
+	drm_err(drm, "%s: fence reached %u, emitted %u; IB at %#llx, %u dwords, IB_RPTR %#x\n",
+		ring->name, le32_to_cpu(*uvm_ring_wb(ring, UVM_WB_FENCE)),
+		ring->emitted, ib, ib_size, ib_rptr);
+
+	for (i = 0, n = 0; i < UVM_DUMP_DWORDS; i++)
+		n += scnprintf(text + n, sizeof(text) - n, " %08x",
+			       le32_to_cpu(*uvm_ring_at(ring, (rptr >> 2) + i)));
+	drm_err(drm, "%s: ring at RPTR:%s\n", ring->name, text);
+
+	packets = uvm_ring_find_ib(ring, ib + ib_rptr);
+	if (!packets || ib_rptr / sizeof(u32) >= ib_size)
+		return;
+	ib_size -= ib_rptr / sizeof(u32);
+	for (i = 0, n = 0; i < min(ib_size, UVM_DUMP_DWORDS); i++)
+		n += scnprintf(text + n, sizeof(text) - n, " %08x",
+			       le32_to_cpu(packets[i]));
+	drm_err(drm, "%s: IB at IB_RPTR:%s\n", ring->name, text);
 }
 
 /**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
+ * @late: its oldest job timed out; else only if the engine has stopped
  *
  * The job's fence fails with -ETIME, or with -ECANCELED if the engine itself
  * refused a packet; the jobs behind it run on. If all is done by the time
- * that the ring is halted, nobody fails. Context: within drm_dev_enter().
- *
- * Return: 0 or -ENODEV.
+ * that the ring is halted, nobody fails.
  */
-int uvm_ring_recover(struct uvm_ring *ring)
+void uvm_ring_recover(struct uvm_ring *ring, bool late)
 {
+	struct drm_device *drm = &ring->uvm->drm;
 	struct uvm_fence *fence;
 	u64 rptr;
+	u32 why;
 
 	mutex_lock(&ring->lock);
-	if (ring->dead) {
-		mutex_unlock(&ring->lock);
-		return -ENODEV;
+	if (ring->dead)
+		goto unlock;
+	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION,
+			uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0)));
+	WRITE_ONCE(ring->hung, false);
+	/* What stopped it was dealt with before this report was read. */
+	if (!why && !late)
+		goto unlock;
+	if (__ratelimit(&ring->dumps)) {
+		drm_err(drm, "%s: %s, resetting the ring\n", ring->name, why ?
+			"the engine refused a packet" : "a job timed out");
+		uvm_ring_dump(ring);
 	}
-	drm_err(&ring->uvm->drm, "%s: %s, resetting the ring\n", ring->name,
-		ring->hung ? "the engine refused a packet" : "a job timed out");
-	uvm_ring_dump(ring);
 	uvm_ring_halt(ring);
 	uvm_fence_process(ring);
 	rptr = ring->wptr;
@@ -300,13 +337,12 @@ int uvm_ring_recover(struct uvm_ring *ring)
 	if (fence) {
 		rptr = fence->end;
 		atomic64_inc(&ring->timeouts);
-		uvm_fence_fail(ring, fence, ring->hung ? -ECANCELED : -ETIME);
+		uvm_fence_fail(ring, fence, why ? -ECANCELED : -ETIME);
 		dma_fence_put(&fence->base);
 	}
-	ring->hung = false;
 	uvm_ring_run(ring, rptr);
+unlock:
 	mutex_unlock(&ring->lock);
-	return 0;
 }
 
 /**
@@ -420,6 +456,7 @@ int uvm_ring_init(struct uvm_device *uvm, u32 index)
 				 UVM_DOORBELL_SDMA0_GFX;
 	ring->mask = UVM_RING_BYTES / sizeof(u32) - 1;
 	ring->fence_context = dma_fence_context_alloc(1);
+	ratelimit_state_init(&ring->dumps, UVM_DUMP_INTERVAL, UVM_DUMP_BURST);
 
 	ret = uvm_kbuf_alloc(uvm, &ring->buf, UVM_RING_BYTES);
 	if (ret)

@@ -16,6 +16,8 @@
 
 /* Jobs on a ring at once: 32 dwords each fill a quarter of it. */
 #define UVM_RING_JOBS		128
+/* Less would punish jobs for a busy host. */
+#define UVM_MIN_TIMEOUT_MS	100u
 
 static void uvm_job_put_parts(struct uvm_job *job)
 {
@@ -127,18 +129,14 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 {
 	struct uvm_job *job = to_uvm_job(base);
 	struct uvm_ring *ring = job->ring;
-	int idx;
+	bool late;
 
-	/* If the device went away, uvm_ring_stop() ends the job. */
-	if (drm_dev_enter(&ring->uvm->drm, &idx)) {
-		uvm_fence_process(ring);
-		if (READ_ONCE(ring->hung) ||
-		    (job->fence->ring &&
-		     !dma_fence_is_signaled(&job->fence->base))) {
-			trace_uvm_job_timeout(ring->index, job->fence->seq);
-			uvm_ring_recover(ring);
-		}
-		drm_dev_exit(idx);
+	/* The interrupt may be lost, or the engine complain before the time. */
+	uvm_fence_process(ring);
+	late = job->fence->ring && !dma_fence_is_signaled(&job->fence->base);
+	if (late || READ_ONCE(ring->hung)) {
+		trace_uvm_job_timeout(ring->index, job->fence->seq);
+		uvm_ring_recover(ring, late);
 	}
 	/*
 	 * Not a reset to the scheduler: the ring lost at most this one job,
@@ -152,10 +150,20 @@ static void uvm_sched_free_job(struct drm_sched_job *base)
 	uvm_job_free(to_uvm_job(base));
 }
 
+/* At the end: uvm_ring_stop() has signalled whatever had been emitted. */
+static void uvm_sched_cancel_job(struct drm_sched_job *base)
+{
+	struct uvm_job *job = to_uvm_job(base);
+
+	WARN_ON_ONCE(job->fence->ring &&
+		     !dma_fence_is_signaled(&job->fence->base));
+}
+
 static const struct drm_sched_backend_ops uvm_sched_ops = {
 	.run_job = uvm_sched_run_job,
 	.timedout_job = uvm_sched_timedout,
 	.free_job = uvm_sched_free_job,
+	.cancel_job = uvm_sched_cancel_job,
 };
 
 /**
@@ -170,7 +178,8 @@ int uvm_sched_init(struct uvm_ring *ring)
 		.ops = &uvm_sched_ops,
 		.num_rqs = DRM_SCHED_PRIORITY_COUNT,
 		.credit_limit = UVM_RING_JOBS,
-		.timeout = msecs_to_jiffies(uvm_timeout_ms),
+		.timeout = msecs_to_jiffies(max(uvm_timeout_ms,
+						UVM_MIN_TIMEOUT_MS)),
 		.name = ring->name,
 		.dev = ring->uvm->drm.dev,
 	};

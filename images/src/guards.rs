@@ -84,10 +84,36 @@ mod tests {
         assert!(may_be_undefined("uvm_rust_alloc"));
     }
 
+    /// What the guards say of C code compiled with these flags.
+    fn judge(flags: &[&str], code: &str) -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, object) = (folder.path().join("a.c"), folder.path().join("a.o"));
+        fs::write(&source, code).unwrap();
+        let mut compiler = std::process::Command::new("cc");
+        compiler.args(["-O2", "-c", "-fno-asynchronous-unwind-tables"]).args(flags).arg("-o").args([&object, &source]);
+        assert!(compiler.status().unwrap().success());
+        check_rust_object(&object)
+    }
+
+    const REACHES_OUT: &str = "extern int uvm_rust_x; int f(void) { return uvm_rust_x; }";
+
     #[test]
-    fn an_object_of_the_host_is_refused() {
-        // Any ordinary executable of the host leaves more to others than a kernel has.
-        let own = std::env::current_exe().unwrap();
-        assert!(check_rust_object(&own).is_err());
+    fn an_object_that_reaches_through_a_got_is_refused() {
+        let error = judge(&["-fPIC"], REACHES_OUT).unwrap_err().to_string();
+        assert!(error.contains("uvm_rust_x through a GOT"), "{error}");
+        judge(&["-fno-pic", "-mcmodel=kernel", "-mno-red-zone"], REACHES_OUT).unwrap();
+    }
+
+    #[test]
+    fn an_object_with_a_wide_division_is_refused() {
+        let code = "unsigned __int128 f(unsigned __int128 a, unsigned __int128 b) { return a / b; }";
+        let error = judge(&["-fno-pic", "-mcmodel=kernel"], code).unwrap_err().to_string();
+        assert!(error.contains("__udivti3"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_object_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(check_rust_object(file.path()).is_err());
     }
 }

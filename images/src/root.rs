@@ -177,14 +177,19 @@ fn mirror() -> Result<String> {
     if let Some(mirror) = std::env::var(MIRROR_VARIABLE).ok().filter(|mirror| !mirror.is_empty()) {
         return Ok(mirror);
     }
-    let listed =
-        output_of("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]);
+    let listed = sites(&[]);
     let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let field = |name: &str| {
         system.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().trim_matches('"')
     };
-    mirror_among(&listed.unwrap_or_default(), field("ID"), field("VERSION_CODENAME"))
-        .ok_or(Error::NoMirror { variable: MIRROR_VARIABLE })
+    mirror_among(&listed, field("ID"), field("VERSION_CODENAME")).ok_or(Error::NoMirror { variable: MIRROR_VARIABLE })
+}
+
+/// What apt is configured to use, a `SITE RELEASE COMPONENT` line each; also on a machine that never fetched a list.
+fn sites(options: &[&str]) -> String {
+    let mut arguments = options.to_vec();
+    arguments.extend(["indextargets", "--no-release-info", "--format", "$(SITE) $(RELEASE) $(COMPONENT)"]);
+    output_of("apt-get", &arguments).unwrap_or_default()
 }
 
 /// Of `SITE RELEASE COMPONENT` lines, the site of this Debian's own release: not its updates, nor a stranger's packages.
@@ -226,6 +231,18 @@ mod tests {
         let listed = "http://security.example/d bookworm-security main\nhttp://other.example/repo stable main\n\
                       http://mirror.example/debian/ bookworm main\n";
         assert_eq!(mirror_among(listed, "debian", "bookworm").as_deref(), Some("http://mirror.example/debian"));
+    }
+
+    #[test]
+    fn mirror_is_found_before_any_list_was_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (list, empty) = (folder.path().join("sources.list"), folder.path().join("lists"));
+        fs::create_dir(&empty).unwrap();
+        fs::write(&list, "deb http://mirror.example/debian bookworm main\n").unwrap();
+        let source_list = format!("-oDir::Etc::sourcelist={}", list.display());
+        let lists = format!("-oDir::State::lists={}", empty.display());
+        let listed = sites(&[&source_list, "-oDir::Etc::sourceparts=/dev/null", &lists]);
+        assert_eq!(mirror_among(&listed, "debian", "bookworm").as_deref(), Some("http://mirror.example/debian"));
     }
 
     #[test]

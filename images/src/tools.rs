@@ -38,12 +38,13 @@ impl Workspace {
     /// [`Error::Start`] or [`Error::Cargo`].
     pub fn guest_tools(&self) -> Result<PathBuf> {
         let target = self.images().join("guest");
-        let mut cargo = self.cargo("uvm-tools", &target);
+        let built = target.join(TARGET).join("release/uvm-tools");
+        let mut cargo = self.cargo("uvm-tools", &target, &built);
         // The images must not depend on the flags the user builds with.
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-Ctarget-feature=+crt-static -Cstrip=symbols");
         cargo.args(["--target", TARGET]);
         run(cargo, "uvm-tools")?;
-        Ok(target.join(TARGET).join("release/uvm-tools"))
+        Ok(built)
     }
 
     /// Builds a program of the root package in the ordinary target folder and gives its path.
@@ -51,15 +52,22 @@ impl Workspace {
     /// # Errors
     /// As [`Workspace::guest_tools`].
     pub fn program(&self, name: &str) -> Result<PathBuf> {
-        let mut cargo = self.cargo(name, &self.target);
+        let built = self.target.join("release").join(name);
+        let mut cargo = self.cargo(name, &self.target, &built);
         cargo.args(["--bin", name]);
         run(cargo, name)?;
-        Ok(self.target.join("release").join(name))
+        Ok(built)
     }
 
-    fn cargo(&self, package: &str, target: &Path) -> Command {
+    fn cargo(&self, package: &str, target: &Path, built: &Path) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--release", "--package", package]);
+        cargo.args(["build", "--release", "--package", package]);
+        // The first time takes long and shows how far it is; later ones speak only when something is wrong.
+        if built.exists() {
+            cargo.arg("--quiet");
+        } else {
+            eprintln!("building {package}");
+        }
         cargo.arg("--target-dir").arg(target).current_dir(&self.source).stdin(Stdio::null()).stdout(Stdio::null());
         // What Cargo sets for the program it runs would look like a changed environment to the build scripts.
         for (name, _) in std::env::vars_os() {

@@ -123,7 +123,7 @@ impl Tail {
     }
 
     /// From the first line with one of these words on, at most `count` lines; the last `count` where none has.
-    pub(crate) fn from_first(&self, words: &[&str], count: usize) -> String {
+    pub(crate) fn since_first(&self, words: &[&str], count: usize) -> String {
         let first = self.0.iter().position(|line| words.iter().any(|word| line.contains(word)));
         match first {
             Some(first) => {
@@ -154,8 +154,10 @@ mod tests {
     #[test]
     fn a_tail_can_begin_where_it_matters() {
         let mut tail = Tail::default();
-        ["a", "BUG: x", "b", "c"].map(|line| tail.add(line.into()));
-        assert_eq!(tail.from_first(&["BUG"], 2), "  BUG: x\n  b\n");
-        assert_eq!(tail.from_first(&["Oops"], 1), "  c\n");
+        for line in ["a", "BUG: x", "b", "c"] {
+            tail.add(line.into());
+        }
+        assert_eq!(tail.since_first(&["BUG"], 2), "  BUG: x\n  b\n");
+        assert_eq!(tail.since_first(&["Oops"], 1), "  c\n");
     }
 }

@@ -114,18 +114,21 @@ pub fn demo(options: &Options, file: Option<&Path>) -> Result<i32, Failure> {
         check_input(file, options)?;
     }
     let lab = Lab::prepare(options)?;
-    eprintln!("[{:5.1} s] images ready, booting under {}", start.elapsed().as_secs_f64(), lab.accel().name());
+    eprintln!("images ready after {:.1} s; booting under {}", start.elapsed().as_secs_f64(), lab.accel().name());
     let job = demo_job(&lab, file, true)?;
-    let job = Job { show: true, signals: true, ..job };
+    let job = Job { show: true, stages: true, signals: true, ..job };
     let report = lab.run(&job, &mut |_| ())?;
     let took = |name: &str| report.stage(name).map_or(0.0, |time| time.as_secs_f64());
     eprintln!(
-        "[{:5.1} s] done: boot to init {:.1} s, command from {:.1} s to {:.1} s after QEMU's start",
-        start.elapsed().as_secs_f64(),
-        took("init"),
+        "boot {:.1} s, demo {:.1} s, all with the images {:.1} s",
         took("run"),
-        took("exit")
+        took("exit") - took("run"),
+        start.elapsed().as_secs_f64()
     );
+    if let Some(count) = report.kmsg_warnings.filter(|&count| count > 0) {
+        eprintln!("the kernel log has {count} lines that should not be there:\n  {}", report.kmsg.join("\n  "));
+        return Ok(report.status.max(1));
+    }
     Ok(report.status)
 }
 

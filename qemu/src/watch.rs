@@ -42,6 +42,8 @@ pub struct Job {
     pub interactive: bool,
     /// Passes what the guest says on: the command's words to stdout, the kernel's to stderr.
     pub show: bool,
+    /// Tells each stage of the boot with its time instead of what the kernel says before the command runs.
+    pub stages: bool,
     /// Ends the run on SIGINT, SIGTERM and SIGHUP. For a program; a test keeps the defaults.
     pub signals: bool,
     /// How long all of it may take.
@@ -202,7 +204,7 @@ fn finish(
     let panicked = watch.console_tail.any(PANIC);
     let backend_log = watch.backend_tail.last(SHOWN);
     match end {
-        _ if panicked => Err(Failure::GuestPanicked { console: watch.console_tail.from_first(&PANIC_BEGINS, SHOWN) }),
+        _ if panicked => Err(Failure::GuestPanicked { console: watch.console_tail.since_first(&PANIC_BEGINS, SHOWN) }),
         End::Signal(signal) => Err(Failure::Interrupted(signal)),
         End::TimedOut(after) => Err(Failure::TimedOut { after, console: watch.said_last() }),
         // QEMU aborts when the backend dies, so the backend is the one to name, whichever was seen first.
@@ -349,7 +351,9 @@ impl<'a> Watch<'a> {
                 self.report.output.push(line);
             }
             Source::Console => {
-                self.pass_on("", &line);
+                if !self.job.stages || self.report.stage("run").is_some() {
+                    self.pass_on("", &line);
+                }
                 self.console_tail.add(line);
             }
             Source::Status => self.status(&line),
@@ -376,7 +380,17 @@ impl<'a> Watch<'a> {
         let time = self.start.elapsed();
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
-            "init" | "run" | "module" => self.report.stages.push((line.to_owned(), time)),
+            "init" | "run" | "module" => {
+                if self.job.stages {
+                    let stage = match word {
+                        "init" => "the kernel is up",
+                        "module" => line,
+                        _ => "the command runs",
+                    };
+                    eprintln!("[{:5.1} s] {stage}", time.as_secs_f64());
+                }
+                self.report.stages.push((line.to_owned(), time));
+            }
             "module-failed" => self.failed_module = Some(rest.to_owned()),
             "kmsg" => self.report.kmsg.push(rest.to_owned()),
             "kmsg-warnings" => self.report.kmsg_warnings = rest.parse().ok(),

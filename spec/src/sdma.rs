@@ -18,7 +18,7 @@ registers! {
     /// Interrupt switches. TRAP_ENABLE lets the TRAP packet interrupt.
     CNTL = "CNTL" @ 0x1c Rw = 0x0000_0002 { TRAP_ENABLE 0, UTC_L1_ENABLE 1, SEM_WAIT_INT_ENABLE 2, DATA_SWAP_ENABLE 3, AUTO_CTXSW_ENABLE 18, CTXEMPTY_INT_ENABLE 28, FROZEN_INT_ENABLE 29, IB_PREEMPT_INT_ENABLE 30 }
     /// What the instance is doing.
-    STATUS_REG = "STATUS_REG" @ 0x25 Ro = 0x0000_0001 { IDLE 0, REG_IDLE 1, RB_EMPTY 2, RB_FULL 3, RB_CMD_IDLE 4, RB_CMD_FULL 5, IB_CMD_IDLE 6, IB_CMD_FULL 7 }
+    STATUS_REG = "STATUS_REG" @ 0x25 Ro = 0x0000_0057 { IDLE 0, REG_IDLE 1, RB_EMPTY 2, RB_FULL 3, RB_CMD_IDLE 4, RB_CMD_FULL 5, IB_CMD_IDLE 6, IB_CMD_FULL 7 }
     /// HALT stops every ring of the instance; it is set after reset.
     F32_CNTL = "F32_CNTL" @ 0x2a Rw = 0x0000_0001 { HALT 0, STEP 1 }
     /// Version of the engine: major 15:8, minor 7:0.

@@ -160,11 +160,12 @@ impl Hub {
     /// A guest's write.
     pub fn write(&mut self, offset: u32, value: u32) -> Option<Written> {
         let role = self.role;
-        let old_sem = self.regs.find(offset).filter(|(r, _)| r.offset == role.inv_sem.offset);
+        let sem = self.regs.find(offset).filter(|(r, _)| r.offset == role.inv_sem.offset);
+        let held = sem.map(|(reg, n)| self.regs.get(reg, n));
         let written = self.regs.write(offset, value)?;
-        if let Some((reg, n)) = old_sem {
+        if let (Some((reg, n)), Some(held)) = (sem, held) {
             // A write of 0 releases; a 1 cannot take it.
-            self.regs.set(reg, n, value & 1);
+            self.regs.set(reg, n, held & value);
         }
         if written.is(role.inv_req) {
             self.invalidate(written.element, value);

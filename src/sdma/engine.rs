@@ -159,10 +159,10 @@ impl Sdma {
         let minor = |s: &Self| s.regs.field(&MINOR_PTR_UPDATE, n, MINOR_PTR_UPDATE::ENABLE) != 0;
         if written.is(&RB_CNTL) && before != was_enabled(self, n) {
             // A ring that is switched starts from its registers, without what it was doing and without an exception.
-            let wptr = self.wide(&RB_WPTR, &RB_WPTR_HI, n);
             if let Some(ring) = self.rings.get_mut(n as usize) {
-                *ring = Ring { wptr, ..Ring::default() };
+                *ring = Ring::default();
             }
+            self.take_wptr(n);
         } else if (written.is(&RB_WPTR) || written.is(&MINOR_PTR_UPDATE)) && !minor(self) {
             self.take_wptr(n);
         }

@@ -144,22 +144,47 @@ impl Doorbells {
         memory: &SystemMemory,
         out: &mut Vec<Doorbell>,
     ) -> Result<bool, virtio_queue::Error> {
+        // An entry that cannot be read looks like one that came after the look: it gets one more look, not an endless one.
+        for _ in 0..2 {
+            let taken = self.take_posted(ring, memory, out)?;
+            if !ring.enable_notification()? {
+                return Ok(false);
+            }
+            if taken > 0 {
+                return Ok(true);
+            }
+        }
+        self.bad_ring.warn("doorbell queue: the available ring cannot be read");
+        Ok(false)
+    }
+
+    fn take_posted(
+        &self,
+        ring: &mut VringState<SystemMemory>,
+        memory: &SystemMemory,
+        out: &mut Vec<Doorbell>,
+    ) -> Result<u16, virtio_queue::Error> {
         ring.disable_notification()?;
         let mut taken = 0;
         while taken < ring.get_queue().size() {
             let Some(chain) = ring.get_queue_mut().iter(memory.memory())?.next() else { break };
+            taken += 1;
             let head = chain.head_index();
+            if head >= ring.get_queue().size() {
+                // It cannot even be given back.
+                self.bad_buffer.warn(format_args!("doorbell buffer {head}: the queue has no such descriptor"));
+                continue;
+            }
             match doorbells(chain) {
                 Ok(messages) => out.extend(messages),
                 Err(e) => self.bad_buffer.warn(format_args!("doorbell buffer {head}: {e}")),
             }
             ring.add_used(head, 0)?;
-            taken += 1;
         }
         if taken > 0 && ring.needs_notification()? {
             signal(ring);
         }
-        ring.enable_notification()
+        Ok(taken)
     }
 }
 
@@ -226,6 +251,10 @@ impl Interrupts {
                 break;
             };
             let head = chain.head_index();
+            if head >= ring.get_queue().size() {
+                self.bad_buffer.warn(format_args!("event buffer {head}: the queue has no such descriptor"));
+                continue;
+            }
             let len = match write_event(chain, event.pack()) {
                 Ok(()) => {
                     self.sent(event);

@@ -142,3 +142,20 @@ fn peer_that_leaves_without_a_word_is_not_the_front_end() {
     assert_ne!(session.load(offset::MAGIC), 0);
     assert!(process.ended().is_none());
 }
+
+#[test]
+fn peer_that_speaks_no_vhost_user_at_all_is_turned_away() {
+    use std::io::{Read, Write};
+    let mut process = Process::start(&[]);
+    for noise in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &[0; 4096], b"\n"] {
+        let mut peer = std::os::unix::net::UnixStream::connect(process.socket()).unwrap();
+        peer.write_all(noise).unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        // Closed without an answer: an end, or a reset where bytes were left unread.
+        assert!(matches!(peer.read(&mut [0; 1]), Ok(0) | Err(_)));
+    }
+    let mut session = Session::connect(&process.socket());
+    assert_ne!(session.load(offset::MAGIC), 0);
+    assert!(process.ended().is_none());
+    process.assert_sane();
+}

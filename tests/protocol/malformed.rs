@@ -2,12 +2,14 @@
 //! Messages that no front end may send: the process answers, ignores or closes, but neither panics nor hangs.
 
 use crate::process::{eventually, Process, PATIENCE};
-use crate::session::{memfd, Session};
+use crate::session::{memfd, Session, RAM};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use uvm_spec::window::offset;
-use vhost::VhostBackend;
+use uvm_spec::window::{self, offset};
+use vhost::vhost_user::VhostUserFrontend;
+use vhost::{VhostBackend, VringConfigData};
+use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
@@ -238,31 +240,69 @@ fn slow_message_is_waited_for_and_does_not_delay_a_signal() {
     process.assert_sane();
 }
 
-/// Ring addresses that the front end resolves but memory does not hold: nothing is read or written there.
-#[test]
-fn rings_outside_of_memory_are_reported() {
-    let process = Process::start(&[]);
-    let mut session = Session::connect(&process.socket());
-    session.start();
-    session.stop();
-    session.doorbells.clear();
-    // Inside of the region by its first byte, outside by the rest.
-    let end = crate::session::RAM as u64;
+/// Starts the doorbell queue at addresses that the front end resolves by their first byte.
+fn start_doorbells(session: &mut Session, change: impl Fn(&mut VringConfigData)) {
     let mut addresses = Session::addresses(&session.doorbells);
-    addresses.desc_table_addr += end - session.doorbells.base - 16;
-    session.front.set_features(1 << 32 | 1 << 30).unwrap();
+    change(&mut addresses);
+    session.front.set_features(1 << 32 | 1 << 30 | session.features).unwrap();
     session.set_memory();
     session.front.set_vring_num(0, 16).unwrap();
     session.front.set_vring_base(0, 0).unwrap();
     session.front.set_vring_addr(0, &addresses).unwrap();
     session.front.set_vring_kick(0, &session.doorbells.kick).unwrap();
     session.front.set_vring_call(0, &session.doorbells.call).unwrap();
-    use vhost::vhost_user::VhostUserFrontend;
     session.front.set_vring_enable(0, true).unwrap();
+}
+
+#[test]
+fn descriptor_table_past_the_end_of_memory_gives_empty_buffers() {
+    let process = Process::start(&[]);
+    let mut session = Session::connect(&process.socket());
+    let end = RAM as u64 - 16;
+    let base = session.doorbells.base;
+    start_doorbells(&mut session, |a| a.desc_table_addr += end - base);
     session.doorbells.post(5);
     session.doorbells.kick();
     assert_eq!(session.doorbells.next_used(), (5, 0));
     eventually("a warning", || process.log().contains("doorbell buffer 5"));
+    process.assert_sane();
+}
+
+#[test]
+fn available_ring_past_the_end_of_memory_is_reported_and_costs_no_time() {
+    let process = Process::start(&[]);
+    let mut session = Session::connect(&process.socket());
+    // Flags and index are the last four bytes of memory.
+    let end = RAM as u64 - 4;
+    session.memory.write_obj(3u16, GuestAddress(end + 2)).unwrap();
+    let avail = session.doorbells.avail();
+    start_doorbells(&mut session, |a| a.avail_ring_addr += end - avail);
+    session.doorbells.kick();
+    eventually("a warning", || process.log().contains("available ring cannot be read"));
+    let time = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        // User and system time, ticks of 10 ms.
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let before = time();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(time() - before < 10, "it spins");
+    assert_eq!(session.load(offset::MAGIC), window::MAGIC);
+    process.assert_sane();
+}
+
+#[test]
+fn used_ring_past_the_end_of_memory_is_reported() {
+    let process = Process::start(&[]);
+    let mut session = Session::connect(&process.socket());
+    let end = RAM as u64 - 4;
+    let used = session.doorbells.used();
+    start_doorbells(&mut session, |a| a.used_ring_addr += end - used);
+    session.doorbells.post(1);
+    session.doorbells.kick();
+    eventually("a warning", || process.log().contains("doorbell queue: "));
+    assert_eq!(session.load(offset::MAGIC), window::MAGIC);
     process.assert_sane();
 }
 

@@ -183,15 +183,21 @@ fn malformed_doorbell_buffer_comes_back_empty() {
 }
 
 #[test]
-fn head_outside_of_the_queue_is_dropped_and_the_process_lives() {
+fn head_outside_of_the_queue_is_dropped_and_the_rings_go_on() {
     let process = Process::start(&[]);
     let mut guest = guest(&process);
-    guest.session.doorbells.post(16);
-    guest.session.doorbells.post(0xffff);
+    for head in [16, 0xffff] {
+        guest.session.doorbells.post(head);
+        guest.session.events.post(head);
+    }
     guest.session.doorbells.kick();
-    eventually("a warning", || process.log().contains("doorbell queue"));
-    guest.session.load(0);
+    eventually("a warning", || process.log().contains("doorbell buffer 16"));
+    fences(&mut guest, 1);
+    guest.submit(&trap());
+    guest.session.post_event_buffer(0);
+    assert_eq!(guest.session.event(), (0, ih::VECTOR_BYTES));
     process.assert_sane();
+    assert!(!process.log().contains("ERROR"), "{}", process.log());
 }
 
 #[test]

@@ -78,10 +78,25 @@ id! {
     /// A move that has begun and is not complete.
     Token
 }
+id! {
+    /// An address space.
+    VmId
+}
+id! {
+    /// A job that was granted a VMID and has not ended.
+    JobId
+}
+id! {
+    /// A change of an address space that has begun and is not complete.
+    UpdateId
+}
 
 const KIND_BLOCK: u64 = 1;
 const KIND_BO: u64 = 2;
 const KIND_TOKEN: u64 = 3;
+const KIND_VM: u64 = 4;
+const KIND_JOB: u64 = 5;
+const KIND_UPDATE: u64 = 6;
 
 impl BlockId {
     pub(crate) fn pack(segment: SegmentId, key: Key) -> Self {
@@ -93,25 +108,21 @@ impl BlockId {
     }
 }
 
-impl BoId {
-    pub(crate) fn pack(key: Key) -> Self {
-        Self(pack(KIND_BO, 0, key))
-    }
+macro_rules! pack {
+    ($($name:ident = $kind:ident)*) => {
+        $(impl $name {
+            pub(crate) fn pack(key: Key) -> Self {
+                Self(pack($kind, 0, key))
+            }
 
-    pub(crate) fn unpack(self) -> Option<Key> {
-        unpack(KIND_BO, self.0).map(|(_, key)| key)
-    }
+            pub(crate) fn unpack(self) -> Option<Key> {
+                unpack($kind, self.0).map(|(_, key)| key)
+            }
+        })*
+    };
 }
 
-impl Token {
-    pub(crate) fn pack(key: Key) -> Self {
-        Self(pack(KIND_TOKEN, 0, key))
-    }
-
-    pub(crate) fn unpack(self) -> Option<Key> {
-        unpack(KIND_TOKEN, self.0).map(|(_, key)| key)
-    }
-}
+pack! { BoId = KIND_BO Token = KIND_TOKEN VmId = KIND_VM JobId = KIND_JOB UpdateId = KIND_UPDATE }
 
 /// A segment: the index in which it was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

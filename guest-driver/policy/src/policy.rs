@@ -10,9 +10,12 @@ use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
 use crate::moves::{Domain, Move};
 use crate::page::PageSize;
+use crate::pasid::Pasids;
 use crate::placement::{self, DomainList, DomainMask, PlacementRequest, Room};
 use crate::slab::Slab;
 use crate::table::try_push;
+use crate::vm::Vm;
+use crate::vmid::Vmids;
 
 /// A range of addresses that memory is given out of.
 #[derive(Clone, Copy, Debug)]
@@ -84,13 +87,24 @@ pub struct Policy {
     segments: Vec<Segment>,
     pub(crate) bos: Slab<Bo>,
     pub(crate) moves: Slab<Move>,
+    pub(crate) vms: Slab<Vm>,
+    pub(crate) pasids: Pasids,
+    pub(crate) vmids: Vmids,
 }
 
 impl Policy {
     /// A policy without segments. `page` is the granule of all of them in bytes, a power of two.
     pub fn new(page: u64) -> Result<Self, Error> {
         let page = PageSize::new(page)?;
-        Ok(Self { page, segments: Vec::new(), bos: Slab::new(), moves: Slab::new() })
+        Ok(Self {
+            page,
+            segments: Vec::new(),
+            bos: Slab::new(),
+            moves: Slab::new(),
+            vms: Slab::new(),
+            pasids: Pasids::new(),
+            vmids: Vmids::try_new()?,
+        })
     }
 
     /// Adds a segment. The first one of a domain is where that domain's buffers go.

@@ -126,7 +126,7 @@ fn load_modules(status: &mut Status) -> Result<bool> {
 fn run_command(status: &mut Status) -> Result<i32> {
     let mut words = nul_separated(ARGS)?;
     if words.is_empty() {
-        println!("The device's node is in /dev/dri, its counters in /sys/kernel/debug/dri. Ctrl-D ends the guest.");
+        shell_hint();
         words = vec!["/bin/sh".into(), "-l".into()];
     }
     // The command leads a session of its own with a controlling terminal, so that job control and Ctrl-C work.
@@ -151,6 +151,14 @@ fn run_command(status: &mut Status) -> Result<i32> {
         }
     };
     Ok(shell_status(reap_until(child.id())?))
+}
+
+/// Said on the kernel's console, which the launcher passes on.
+fn shell_hint() {
+    if Path::new("/dev/dri").exists() {
+        println!("The device's node is in /dev/dri, its counters are in /sys/kernel/debug/dri.");
+    }
+    println!("Ctrl-D ends the guest.");
 }
 
 /// Waits for `child`, reaping whatever else was handed to process 1 meanwhile.

@@ -22,7 +22,7 @@ use crate::types::*;
 ///
 /// Owned by the driver behind one sleeping mutex. Calls are short, sleep only to allocate tables,
 /// and must not be made from atomic context or a non-blockable notifier.
-pub struct UvmPolicy(Policy);
+pub struct UvmPolicy(pub(crate) Policy);
 
 /// uvm_policy_new() - make a policy
 /// @config: what the device has
@@ -377,11 +377,11 @@ pub extern "C" fn uvm_policy_move_complete(policy: Option<&mut UvmPolicy>, token
     with(policy, |policy| policy.complete(Token::from_raw(token), outcome).map(drop))
 }
 
-fn with(policy: Option<&mut UvmPolicy>, call: impl FnOnce(&mut Policy) -> Result<(), Error>) -> c_int {
+pub(crate) fn with(policy: Option<&mut UvmPolicy>, call: impl FnOnce(&mut Policy) -> Result<(), Error>) -> c_int {
     status(policy.ok_or(Error::Invalid).and_then(|policy| call(&mut policy.0)))
 }
 
-fn answer<T>(place: &mut MaybeUninit<T>, call: impl FnOnce() -> Result<T, Error>) -> c_int {
+pub(crate) fn answer<T>(place: &mut MaybeUninit<T>, call: impl FnOnce() -> Result<T, Error>) -> c_int {
     status(call().map(|value| {
         place.write(value);
     }))

@@ -22,6 +22,10 @@ mod kernel;
 #[cfg(any(uvm_kernel, test))]
 mod message;
 mod types;
+mod vm_types;
+mod vmid_api;
 
 pub use api::*;
 pub use types::*;
+pub use vm_types::*;
+pub use vmid_api::*;

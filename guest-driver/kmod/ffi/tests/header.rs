@@ -47,7 +47,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 15] = [
     ("UvmPolicy", "uvm_policy"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
@@ -59,6 +59,10 @@ const NAMES: [(&str, &str); 11] = [
     ("UvmPolicyBoInfo", "uvm_policy_bo_info"),
     ("UvmPolicyAction", "uvm_policy_action"),
     ("UvmPolicyMove", "uvm_policy_move"),
+    ("UvmPolicyVmConfig", "uvm_policy_vm_config"),
+    ("UvmPolicyVmInfo", "uvm_policy_vm_info"),
+    ("UvmPolicyVmidRequest", "uvm_policy_vmid_request"),
+    ("UvmPolicyVmidGrant", "uvm_policy_vmid_grant"),
 ];
 
 fn crate_dir() -> &'static Path {
@@ -88,7 +92,9 @@ fn generate() -> String {
     cbindgen::Builder::new()
         .with_config(config)
         .with_src(crate_dir().join("src/types.rs"))
+        .with_src(crate_dir().join("src/vm_types.rs"))
         .with_src(crate_dir().join("src/api.rs"))
+        .with_src(crate_dir().join("src/vmid_api.rs"))
         .generate()
         .expect("cbindgen reads the crate")
         .write(&mut header);

@@ -58,6 +58,8 @@ pub const CASES: &[Case] = &[
     ring("waiting_ring_leaves_the_other_running", waiting::waiting_ring_leaves_the_other_running),
     ring("traps_interrupt", waiting::traps_interrupt),
     ring("fences_are_counted", waiting::fences_are_counted),
+    ring("interrupt_ring_overflows_and_goes_on", waiting::interrupt_ring_overflows_and_goes_on),
+    ring("many_submissions_in_flight", waiting::many_submissions_in_flight),
     ring("unmapped_read_is_reported", faults::unmapped_read_is_reported),
     ring("unmapped_write_is_reported", faults::unmapped_write_is_reported),
     ring("reserved_opcode_fails_alone", faults::reserved_opcode_fails_alone),

@@ -5,9 +5,9 @@ use anyhow::{ensure, Result};
 use rustix::io::Errno;
 use uvm_spec::uapi::{self, BoRef, GemCreate, GemMove, GemWait, Reloc, Submit};
 
-use crate::drm::{address, Bo, Device, Domain};
+use crate::drm::{address, Bo, Device, Domain, Syncobj};
 use crate::ib::{Ib, Place};
-use crate::test::case::{complete, refused, same, Ctx};
+use crate::test::case::{complete, refused, same, Ctx, PATIENCE};
 
 const NO_HANDLE: u32 = 0x00ff_fff0;
 /// An address that no program may name.
@@ -205,5 +205,35 @@ pub fn wrong_pointers_are_refused(ctx: &Ctx) -> Result<()> {
     ib.nop(0);
     complete(&device, 1, &ib)?;
     ensure!(device.param(uapi::PARAM_TIMEOUTS).is_ok(), "the driver no longer answers");
+    Ok(())
+}
+
+pub fn longest_lists_are_taken(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let max = |most: u32| usize::try_from(most);
+    let all =
+        (0..max(uapi::MAX_BOS)?).map(|_| Bo::new(&device, 4096, Domain::System)).collect::<Result<Vec<_>, _>>()?;
+    let mut ib = Ib::new();
+    // Four dwords and one relocation each: as many dwords and relocations as there may be, over all objects.
+    for n in 0..max(uapi::MAX_RELOCS)? {
+        let bo = &all[n % all.len()];
+        ib.fence(Place::Bo(bo.handle(), 8 * (n / all.len()) as u64), u32::try_from(n)? + 1);
+    }
+    let counts = (ib.dwords().len(), ib.bos().len(), ib.relocs().len());
+    same("lists", counts, (max(uapi::MAX_IB_DWORDS)?, max(uapi::MAX_BOS)?, max(uapi::MAX_RELOCS)?))?;
+    let syncs = (0..uapi::MAX_SYNCS).map(|_| Syncobj::new(&device)).collect::<Result<Vec<_>, _>>()?;
+    let syncs: Vec<&Syncobj> = syncs.iter().collect();
+    device.submit(0, &ib, &[], &syncs)?;
+    let mut nop = Ib::new();
+    nop.nop(0);
+    let done = Syncobj::new(&device)?;
+    device.submit(1, &nop, &syncs, &[&done])?;
+    done.wait(PATIENCE)?;
+    for (n, bo) in all.iter().enumerate() {
+        let map = bo.map()?;
+        for k in 0..max(uapi::MAX_RELOCS)? / all.len() {
+            same(format_args!("word {k} of object {n}"), map.load(8 * k), (k * all.len() + n) as u64 + 1)?;
+        }
+    }
     Ok(())
 }

@@ -30,7 +30,9 @@ pub fn moves_between_all_domains_keep_the_data(ctx: &Ctx, ring: u32) -> Result<(
 
 pub fn large_object_goes_round(ctx: &Ctx, ring: u32) -> Result<()> {
     let device = ctx.device()?;
-    let length = 16 << 20;
+    // As large as 16 MiB, where VRAM has room for it.
+    let free = device.param(uapi::PARAM_VRAM_SIZE)? - device.param(uapi::PARAM_VRAM_USED)?;
+    let length = (16 << 20).min(free / 4096 * 4096);
     let bo = Bo::new(&device, length, Domain::System)?;
     let map = bo.map()?;
     let words = length / 8;
@@ -97,6 +99,45 @@ pub fn readers_see_the_data_while_it_moves(ctx: &Ctx) -> Result<()> {
     ensure!(reads > 100, "only {reads} reads during 40 moves");
     ctx.note(format_args!("{reads} reads during 40 moves"));
     Ok(())
+}
+
+/// One client moves an object about while another copies it, whole, to where it can look at it.
+pub fn moves_and_copies_of_one_object_do_not_mix(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let length = 256 << 10;
+    let data = stamps(51, length);
+    let bo = filled(&device, Domain::System, &data)?;
+    let shared = bo.export()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen_stop = stop.clone();
+    let mut rng = ctx.rng();
+    let mover = std::thread::spawn(move || -> Result<u32> {
+        let device = Device::open()?;
+        let bo = Bo::import(&device, &shared)?;
+        let mut moves = 0;
+        while !seen_stop.load(Ordering::Relaxed) {
+            bo.move_to(rng.pick(&Domain::ALL), moves % 2)?;
+            moves += 1;
+        }
+        Ok(moves)
+    });
+    let copies = || -> Result<()> {
+        for round in 0..60 {
+            let target = Bo::new(&device, length as u64, Domain::GPU[usize::try_from(round / 2 % 2)?])?;
+            let mut ib = Ib::new();
+            ib.copy(Place::Bo(bo.handle(), 0), Place::Bo(target.handle(), 0), length as u64);
+            complete(&device, round % 2, &ib)?;
+            same_bytes(format_args!("copy {round}"), &content(&target, length)?, &data)?;
+        }
+        Ok(())
+    };
+    let copied = copies();
+    stop.store(true, Ordering::Relaxed);
+    let moves = mover.join().map_err(|_| anyhow::anyhow!("the mover panicked"))??;
+    copied?;
+    ensure!(moves > 10, "only {moves} moves during 60 copies");
+    ctx.note(format_args!("{moves} moves during 60 copies"));
+    same_bytes("the object at the end", &content(&bo, length)?, &data)
 }
 
 pub fn moves_are_counted(ctx: &Ctx) -> Result<()> {

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
-use uvm_spec::packet::{poll_func, POLL_FOREVER};
+use uvm_spec::packet::{atomic, poll_func, POLL_FOREVER};
 use uvm_spec::{nbio, uapi};
 
 use crate::drm::{Bo, Device, Domain, FenceState, Syncobj};
-use crate::ib::{Ib, Place, Poll};
+use crate::ib::{Atomic, Ib, Place, Poll};
 use crate::test::case::{complete, eventually, same, Ctx, GLANCE, PATIENCE};
 
 /// Waits for ever for `value`.
@@ -184,4 +184,60 @@ pub fn fences_are_counted(ctx: &Ctx, ring: u32) -> Result<()> {
     let interrupts = device.param(uapi::PARAM_INTERRUPTS)? - interrupts;
     ensure!(interrupts >= 1, "ten submissions ended without an interrupt");
     Ok(())
+}
+
+pub fn interrupt_ring_overflows_and_goes_on(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    // More vectors than the interrupt ring can hold, in one go: some are overwritten before the driver reads them.
+    let mut ib = Ib::new();
+    while ib.has_room(2) {
+        ib.trap(0);
+    }
+    let _expected = crate::test::kmsg::ExpectErrors::begin(ctx);
+    for round in 0..3 {
+        complete(&device, ring, &ib).map_err(|error| error.context(format!("storm {round}")))?;
+    }
+    // A fence whose interrupt was lost would show here: each of these ends by its own.
+    let start = std::time::Instant::now();
+    let mut nop = Ib::new();
+    nop.nop(0);
+    for n in 0..50 {
+        complete(&device, n % 2, &nop).map_err(|error| error.context(format!("submission {n} after the storm")))?;
+    }
+    ensure!(start.elapsed() < PATIENCE, "50 submissions after the storm took {:?}", start.elapsed());
+    Ok(())
+}
+
+pub fn many_submissions_in_flight(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let count = 600_u32;
+    let bo = Bo::new(&device, 1 << 16, Domain::Vram)?;
+    // All of them queue up behind one that waits; then they run in the order they came in.
+    let mut gate = Ib::unordered();
+    gate.poll_memory(Place::Bo(bo.handle(), 0), until(1));
+    device.submit(ring, &gate, &[], &[])?;
+    let mut last = None;
+    for n in 1..=count {
+        let mut ib = Ib::unordered();
+        let slot = Place::Bo(bo.handle(), 64 + 8 * u64::from(n));
+        // What the one before left, plus one.
+        ib.copy(Place::Bo(bo.handle(), 8), slot, 8);
+        let one = Atomic { op: atomic::ADD, source: 1, compare: 0 };
+        ib.atomic(Place::Bo(bo.handle(), 8), one);
+        let done = Syncobj::new(&device)?;
+        device.submit(ring, &ib, &[], &[&done])?;
+        last = Some(done);
+    }
+    let map = bo.map()?;
+    same("what ran before the first was let go", map.load(8), 0)?;
+    map.store(0, 1);
+    if let Some(last) = last {
+        last.wait(PATIENCE)?;
+        same("state of the last", last.state()?, FenceState::Done)?;
+    }
+    for n in 1..=count {
+        let slot = usize::try_from(64 + 8 * u64::from(n))?;
+        same(format_args!("turn of submission {n}"), map.load(slot), u64::from(n) - 1)?;
+    }
+    same("how many ran", map.load(8), u64::from(count))
 }

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The structures and numbers of the C border for address spaces. Docs are kernel-doc: they become the header's.
+
+use uvm_policy::{GrabRequest, Grant, VmInfo, VmidWait};
+
+/// Number of VM hubs; a mask of hubs has bits 1 << hub: 0 is the GC hub, 1 the MM hub.
+pub const UVM_POLICY_HUBS: usize = 2;
+
+/// struct uvm_policy_vm_config - what a new address space is to be
+/// @root: address of the root if the tables lie in SYSTEM, contiguous there; else 0
+/// @vram_base: what is added to a VRAM offset in an entry: where the device says VRAM begins
+/// @levels: levels of page tables, 1 to 5; 1 is one flat table
+/// @va_bits: bits of an address, at most 57; 0: 12 and 9 a level
+/// @tables: where the tables lie: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+/// @fragment: log2 of the most pages that may be marked to translate alike, 0 to 31
+/// @leaf_level: the highest level whose entries may map memory themselves; a page table's is 0
+/// @pad: must be 0
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)] // said in kernel-doc above, here and below
+pub struct UvmPolicyVmConfig {
+    pub root: u64,
+    pub vram_base: u64,
+    pub levels: u32,
+    pub va_bits: u32,
+    pub tables: u32,
+    pub fragment: u32,
+    pub leaf_level: u32,
+    pub pad: u32,
+}
+
+/// struct uvm_policy_vm_info - an address space as it is now
+/// @root: the root as a base register takes it
+/// @root_addr: where the root lies: a VRAM offset, or the address that was given
+/// @root_size: bytes of the root
+/// @size: bytes of the address space
+/// @seq: number of changes of the tables that a cache could have missed
+/// @pasid: 1 to 65535
+/// @busy: VMIDs on which jobs of it run or are about to, bits 1 << vmid
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UvmPolicyVmInfo {
+    pub root: u64,
+    pub root_addr: u64,
+    pub root_size: u64,
+    pub size: u64,
+    pub seq: u64,
+    pub pasid: u32,
+    pub busy: u32,
+}
+
+/// struct uvm_policy_vmid_request - a job that wants to run
+/// @vm: its address space
+/// @fence: the driver's name for the job's end, not 0
+/// @ring: the ring it goes to; jobs of one ring run in the order in which they are submitted
+/// @hubs: hubs that its accesses go through, bits 1 << hub, not 0
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct UvmPolicyVmidRequest {
+    pub vm: u64,
+    pub fence: u64,
+    pub ring: u32,
+    pub hubs: u32,
+}
+
+/// struct uvm_policy_vmid_grant - a VMID, or what to wait for
+/// @job: names the job from now on; 0: there is no VMID yet
+/// @root: the root of its address space, as a base register takes it
+/// @fence: with no job: @fence of the job to wait for; 0: see uvm_policy_vmid_grab()
+/// @vmid: 1 to 15
+/// @flush: hubs to invalidate for the VMID before the job runs, bits 1 << hub
+/// @load: hubs to set the VMID's root in before that, bits 1 << hub
+/// @pad: 0
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UvmPolicyVmidGrant {
+    pub job: u64,
+    pub root: u64,
+    pub fence: u64,
+    pub vmid: u32,
+    pub flush: u32,
+    pub load: u32,
+    pub pad: u32,
+}
+
+const _: () = assert!(UVM_POLICY_HUBS == uvm_policy::HUBS);
+
+impl From<VmInfo> for UvmPolicyVmInfo {
+    fn from(info: VmInfo) -> Self {
+        let VmInfo { pasid, root, root_addr, root_size, size, seq, busy } = info;
+        Self { root, root_addr, root_size, size, seq, pasid: pasid.into(), busy }
+    }
+}
+
+impl From<&UvmPolicyVmidRequest> for GrabRequest {
+    fn from(request: &UvmPolicyVmidRequest) -> Self {
+        Self { ring: request.ring, hubs: request.hubs, fence: request.fence }
+    }
+}
+
+impl From<Grant> for UvmPolicyVmidGrant {
+    fn from(grant: Grant) -> Self {
+        let Grant { job, vmid, flush, load, root } = grant;
+        Self { job: job.raw(), root, vmid: vmid.into(), flush, load, ..Self::default() }
+    }
+}
+
+impl From<VmidWait> for UvmPolicyVmidGrant {
+    fn from(wait: VmidWait) -> Self {
+        Self { fence: wait.fence.unwrap_or(0), vmid: wait.vmid.into(), ..Self::default() }
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Address spaces: their geometry, their life, and their use of VMIDs.
+
+mod geometry;
+
+use crate::error::Error;
+use crate::heap::{BlockKind, From};
+use crate::ids::{BlockId, JobId, VmId};
+use crate::moves::Domain;
+use crate::policy::{AllocRequest, Policy};
+use crate::vmid::{Grab, GrabRequest, Grant};
+
+pub(crate) use geometry::Geometry;
+
+/// What a new address space is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct VmConfig {
+    /// Levels of page tables, 1..=5; 1 is one flat table.
+    pub levels: u32,
+    /// Bits of an address, at most 57: 12 and 9 a level, up to 9 more (the root is longer) or 8 fewer. Zero:
+    /// 12 and 9 a level.
+    pub va_bits: u32,
+    /// Where the tables lie: VRAM or SYSTEM.
+    pub tables: Domain,
+    /// Address of the root when the tables lie in SYSTEM, where it must be contiguous; else zero.
+    pub root: u64,
+    /// What is added to a VRAM offset in an entry, bytes: where the device says VRAM begins.
+    pub vram_base: u64,
+    /// log2 of the most pages that may be marked to translate alike (FRAGMENT), 0..=31.
+    pub fragment: u32,
+    /// The highest level whose entries may map memory themselves; a page table's level is 0.
+    pub leaf_level: u32,
+}
+
+/// An address space as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmInfo {
+    /// 1..=65535.
+    pub pasid: u16,
+    /// The root as a base register takes it.
+    pub root: u64,
+    /// Where the root lies: a VRAM offset, or the system address that was given.
+    pub root_addr: u64,
+    /// Bytes of the root.
+    pub root_size: u64,
+    /// Bytes of the address space.
+    pub size: u64,
+    /// Number of changes of the tables that a cache could have missed.
+    pub seq: u64,
+    /// VMIDs on which jobs of it run or are about to, bits `1 << vmid`.
+    pub busy: u32,
+}
+
+/// An address space.
+pub(crate) struct Vm {
+    pub(crate) geometry: Geometry,
+    pub(crate) pasid: u16,
+    /// Counts changes of the tables that a cache could have missed.
+    pub(crate) seq: u64,
+    root_addr: u64,
+    root_block: Option<BlockId>,
+}
+
+impl Vm {
+    fn root(&self) -> u64 {
+        self.geometry.table_entry(self.root_addr)
+    }
+}
+
+impl Policy {
+    /// An empty address space with a PASID. The caller zeroes its root (see [`Policy::vm_info`]) before its
+    /// first job.
+    ///
+    /// [`Error::NoSpace`]: no room for the root in VRAM, or no PASID left. [`Error::Invalid`] also when the
+    /// policy's page is not the device's.
+    pub fn vm_create(&mut self, config: &VmConfig) -> Result<VmId, Error> {
+        let geometry = Geometry::new(config)?;
+        let in_system = geometry.in_system();
+        let bad_root = if in_system {
+            config.root == 0 || !geometry.is_address(config.root, geometry.root_bytes(), true)
+        } else {
+            config.root != 0
+        };
+        if bad_root || self.page_size() != uvm_spec::PAGE_SIZE {
+            return Err(Error::Invalid);
+        }
+        let (root_addr, root_block) = if in_system {
+            (config.root, None)
+        } else {
+            let (at, block) = self.take_vram_table(&geometry, geometry.root_bytes())?;
+            (at, Some(block))
+        };
+        let made = self.pasids.take().and_then(|pasid| {
+            let vm = Vm { geometry, pasid, seq: 0, root_addr, root_block };
+            self.vms.insert(vm).inspect_err(|_| self.pasids.put(pasid))
+        });
+        match (made, root_block) {
+            (Ok(key), _) => Ok(VmId::pack(key)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(block)) => self.release(block).and(Err(error)),
+        }
+    }
+
+    /// Ends an address space, its mappings, its tables and its claim on VMIDs. The caller has seen to it that
+    /// nothing of it runs: [`Error::Busy`] while a job has not been signalled or a change of it is under way.
+    pub fn vm_destroy(&mut self, id: VmId) -> Result<(), Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        self.vms.get(key)?;
+        self.vmids.release(key)?;
+        let vm = self.vms.remove(key)?;
+        self.pasids.put(vm.pasid);
+        vm.root_block.map_or(Ok(()), |block| self.release(block))
+    }
+
+    /// An address space as it is now.
+    pub fn vm_info(&self, id: VmId) -> Result<VmInfo, Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let vm = self.vms.get(key)?;
+        Ok(VmInfo {
+            pasid: vm.pasid,
+            root: vm.root(),
+            root_addr: vm.root_addr,
+            root_size: vm.geometry.root_bytes(),
+            size: vm.geometry.bytes(),
+            seq: vm.seq,
+            busy: self.vmids.busy(key),
+        })
+    }
+
+    /// Makes each job that is granted a VMID from now on flush what was cached of an address space before. For
+    /// tables that the caller changed itself; changes through the policy see to it themselves.
+    pub fn vm_touch(&mut self, id: VmId) -> Result<(), Error> {
+        let vm = self.vms.get_mut(id.unpack().ok_or(Error::Unknown)?)?;
+        vm.seq = vm.seq.saturating_add(1);
+        Ok(())
+    }
+
+    /// Sets `count` VMIDs at the top aside, which are never given out. [`Error::Busy`] while any is in use,
+    /// [`Error::Invalid`] if none would remain.
+    pub fn vmid_set_aside(&mut self, count: u32) -> Result<(), Error> {
+        self.vmids.set_aside(count)
+    }
+
+    /// A VMID for a job. A granted one belongs to the job until [`Policy::vmid_signalled`], which must follow
+    /// whether or not the job ever runs. One that has to wait is in the queue until it asks again with success,
+    /// or [`Policy::vmid_give_up`]; if it does neither, those behind it wait in vain.
+    pub fn vmid_grab(&mut self, vm: VmId, request: &GrabRequest) -> Result<Grab, Error> {
+        let key = vm.unpack().ok_or(Error::Unknown)?;
+        let vm = self.vms.get(key)?;
+        self.vmids.grab(key, vm.root(), vm.seq, request)
+    }
+
+    /// The job is on its ring, behind the loads and flushes of its grant; `flushed` when the flushes have been
+    /// acknowledged already. [`Error::Invalid`] when that was said before, or when the device was reset since
+    /// the grant, which is then void: see [`Policy::vmid_again`].
+    pub fn vmid_submitted(&mut self, job: JobId, flushed: bool) -> Result<(), Error> {
+        self.vmids.submitted(job, flushed)
+    }
+
+    /// The job has ended, well or not, or will never run. Never allocates.
+    pub fn vmid_signalled(&mut self, job: JobId) -> Result<(), Error> {
+        self.vmids.signalled(job)
+    }
+
+    /// A new grant on the same VMID for a job that is to be submitted again after a reset.
+    pub fn vmid_again(&mut self, job: JobId) -> Result<Grant, Error> {
+        let vm = self.vms.get(self.vmids.owner(job)?)?;
+        self.vmids.again(job, vm.root(), vm.seq)
+    }
+
+    /// Leaves the queue, if the address space is in it.
+    pub fn vmid_give_up(&mut self, vm: VmId) -> Result<(), Error> {
+        let key = vm.unpack().ok_or(Error::Unknown)?;
+        self.vms.get(key)?;
+        self.vmids.give_up(key);
+        Ok(())
+    }
+
+    /// Sets a VMID aside for one address space: the one it has, or one that nobody waits for.
+    /// [`Error::NoSpace`] for the last of the pool, [`Error::Busy`] when none can be had at the moment.
+    pub fn vmid_reserve(&mut self, vm: VmId) -> Result<u8, Error> {
+        let key = vm.unpack().ok_or(Error::Unknown)?;
+        self.vms.get(key)?;
+        self.vmids.reserve(key)
+    }
+
+    /// Undoes [`Policy::vmid_reserve`]; [`Error::Invalid`] when there is nothing to undo.
+    pub fn vmid_unreserve(&mut self, vm: VmId) -> Result<(), Error> {
+        let key = vm.unpack().ok_or(Error::Unknown)?;
+        self.vms.get(key)?;
+        self.vmids.unreserve(key)
+    }
+
+    /// The device lost its base registers and caches: all that is loaded or flushed must be again. Jobs keep
+    /// their VMIDs until they are signalled.
+    pub fn vmid_reset(&mut self) {
+        self.vmids.reset();
+    }
+
+    /// Number of address spaces, and of jobs that hold a VMID: both zero before a clean end.
+    pub fn vms_in_use(&self) -> (u32, u32) {
+        (self.vms.len(), self.vmids.in_flight())
+    }
+
+    /// A piece of VRAM for tables, from the top, where it stays out of the buffers' way.
+    fn take_vram_table(&mut self, geometry: &Geometry, size: u64) -> Result<(u64, BlockId), Error> {
+        let segment = self.segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
+        let request = AllocRequest { size, align: 0, from: From::Top, within: None };
+        let range = self.alloc_as(segment, &request, BlockKind::Buffer)?;
+        if geometry.is_address(range.offset, range.size, false) {
+            Ok((range.offset, range.id))
+        } else {
+            self.release(range.id).and(Err(Error::Invalid))
+        }
+    }
+}

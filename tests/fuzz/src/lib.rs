@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Bodies of the fuzz targets: each takes bytes and panics where something is wrong.
+
+pub mod config_window;
