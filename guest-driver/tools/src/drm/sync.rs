@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Syncobjs, and submissions that wait for and signal them.
 
+use std::fmt;
 use std::os::fd::AsFd;
 use std::ptr;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::ib::Ib;
 const WAIT_ALL: u32 = 1;
 
 /// How a submission stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum FenceState {
     /// It has not ended.
     Active,
@@ -24,6 +25,16 @@ pub enum FenceState {
     Done,
     /// It failed.
     Failed(Errno),
+}
+
+impl fmt::Debug for FenceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Active => f.write_str("active"),
+            Self::Done => f.write_str("done"),
+            Self::Failed(errno) => write!(f, "failed ({errno})"),
+        }
+    }
 }
 
 /// A syncobj; destroyed with the value.

@@ -82,8 +82,19 @@ pub fn seed_from_clock() -> u64 {
 
 /// Fails unless the two are equal, and says what was expected.
 pub fn same<T: PartialEq + Debug>(what: impl Display, seen: T, expected: T) -> Result<()> {
-    ensure!(seen == expected, "{what}: expected {expected:x?}, seen {seen:x?}");
+    ensure!(seen == expected, "{what}: expected {}, seen {}", show(&expected), show(&seen));
     Ok(())
+}
+
+/// A value as people read it: a larger number also in hexadecimal, the way registers and addresses are known.
+fn show(value: &impl Debug) -> String {
+    let plain = format!("{value:?}");
+    let is_number = plain.len() > 1 && plain.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        format!("{plain} ({value:#x?})")
+    } else {
+        plain
+    }
 }
 
 /// Fails unless the bytes are equal, and says where they first differ and in how many places.
@@ -159,4 +170,30 @@ pub fn stamps(salt: u64, length: usize) -> Vec<u8> {
 /// The stamp of 64-bit word `n`.
 pub fn stamp(salt: u64, n: u64) -> u64 {
     mix(salt ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_well() {
+        assert_eq!((show(&7), show(&0xffff_u32), show(&"x")), ("7".into(), "65535 (0xffff)".into(), "\"x\"".into()));
+        assert_eq!(show(&FenceState::Failed(Errno::TIME)), "failed (Timer expired (os error 62))");
+    }
+
+    #[test]
+    fn difference_is_told_by_place_and_count() {
+        assert!(same_bytes("x", &[1, 2, 3], &[1, 2, 3]).is_ok());
+        let told =
+            same_bytes("x", &[1, 9, 3, 8], &[1, 2, 3, 4]).map_or_else(|error| error.to_string(), |()| String::new());
+        assert_eq!(told, "x: 2 of 4 bytes are wrong, from 0x1 to 0x3; at 0x1 expected 02 03 04, seen 09 03 08");
+    }
+
+    #[test]
+    fn stamps_differ_by_place_and_salt() {
+        assert_ne!(stamps(1, 16)[..8], stamps(1, 16)[8..]);
+        assert_ne!(stamps(1, 8), stamps(2, 8));
+        assert_eq!(stamps(1, 8), stamp(1, 0).to_le_bytes());
+    }
 }

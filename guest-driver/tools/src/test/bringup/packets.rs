@@ -98,7 +98,7 @@ pub fn const_fill(ctx: &Ctx, ring: u32) -> Result<()> {
     in_both(ctx, ring, 64 << 10, |arena| {
         for size in [FillSize::Byte, FillSize::Half, FillSize::Dword] {
             let step = size.bytes();
-            for (to, count) in [(0, 1), (step, 1), (4096 - step, 2), (8, 3), (100 * step, 5000)] {
+            for (to, count) in [(0, 1), (step, 1), (4096 - step, 2), (8, 3), (101 * step, 9001)] {
                 arena.run(&[Op::Fill { to, value: 0x8765_4321, size, bytes: count * step }])?;
             }
         }
