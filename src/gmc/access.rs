@@ -52,6 +52,8 @@ pub struct Reported {
     write: bool,
 }
 
+/// Pieces that a copy translates before it moves them.
+const AHEAD: usize = 32;
 /// Most bytes that pass the cipher at once.
 const BOUNCE: usize = 4096;
 /// Zeroes to read from.
@@ -107,21 +109,46 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Copies from byte `done` to byte `len`, and moves `done` along. Where the ranges overlap the result is unspecified,
     /// as on hardware.
+    ///
+    /// Pieces are translated [`AHEAD`] at a time, so that the misses on page table entries overlap instead of each
+    /// waiting for a page's copy. A stop still leaves everything before it copied.
     pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
         while *done < len {
-            let rest = usize::try_from(len - *done).map_err(|_| Stop::Error)?;
-            let from = self.piece(vmid, src.wrapping_add(*done), rest, Access::Read)?;
-            let to = self.piece(vmid, dst.wrapping_add(*done), from.len(), Access::Write)?;
-            let n = from.len().min(to.len());
-            match (from, to) {
-                (Piece::Memory(from), Piece::Memory(to)) => from.copy_to_volatile_slice(to),
-                (Piece::Nothing(_), Piece::Memory(to)) => zero(&to),
-                (_, Piece::Nothing(_)) => {}
-                (from, to) => self.bounce(&from, &to, n)?,
+            let mut batch = [const { None }; AHEAD];
+            let mut stop = Ok(());
+            let mut ahead = *done;
+            for slot in &mut batch {
+                let rest = usize::try_from(len - ahead).map_err(|_| Stop::Error)?;
+                match self.pair(vmid, dst.wrapping_add(ahead), src.wrapping_add(ahead), rest) {
+                    Ok((from, to)) => {
+                        ahead += from.len().min(to.len()) as u64;
+                        *slot = Some((from, to));
+                    }
+                    Err(e) => stop = Err(e),
+                }
+                if stop.is_err() || ahead >= len {
+                    break;
+                }
             }
-            *done += n as u64;
+            for (from, to) in batch.iter().flatten() {
+                let n = from.len().min(to.len());
+                match (from, to) {
+                    (Piece::Memory(from), Piece::Memory(to)) => from.copy_to_volatile_slice(*to),
+                    (Piece::Nothing(_), Piece::Memory(to)) => zero(to, n),
+                    (_, Piece::Nothing(_)) => {}
+                    (from, to) => self.bounce(from, to, n)?,
+                }
+                *done += n as u64;
+            }
+            stop?;
         }
         Ok(())
+    }
+    /// The pieces at `src` and `dst`, at most `len` bytes; the shorter one counts.
+    fn pair(&mut self, vmid: u8, dst: u64, src: u64, len: usize) -> Result<(Piece<'m>, Piece<'m>), Stop> {
+        let from = self.piece(vmid, src, len, Access::Read)?;
+        let to = self.piece(vmid, dst, from.len(), Access::Write)?;
+        Ok((from, to))
     }
     /// Copies `n` bytes where one side is encrypted.
     fn bounce(&self, from: &Piece<'_>, to: &Piece<'_>, n: usize) -> Result<(), Stop> {
@@ -249,10 +276,12 @@ fn step(va: u64, done: usize) -> u64 {
     va.wrapping_add(done as u64)
 }
 
-fn zero(to: &VolatileSlice<'_>) {
+/// Zeroes the first `len` bytes of `to`, or all it has.
+fn zero(to: &VolatileSlice<'_>, len: usize) {
+    let len = len.min(to.len());
     let mut done = 0;
-    while done < to.len() {
-        let n = (to.len() - done).min(ZERO.len());
+    while done < len {
+        let n = (len - done).min(ZERO.len());
         // The slice is as long as checked: this cannot fail.
         if to.write_slice(ZERO.get(..n).unwrap_or(&[]), done).is_err() {
             return;
