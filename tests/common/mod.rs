@@ -6,6 +6,7 @@ pub mod data;
 pub mod memory;
 pub mod model;
 pub mod packets;
+pub mod spaces;
 pub mod walker;
 
 use memory::Ram;
