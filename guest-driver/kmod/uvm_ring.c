@@ -6,6 +6,7 @@
  */
 
 #include <linux/delay.h>
+#include <linux/iopoll.h>
 #include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/sizes.h>
@@ -23,6 +24,7 @@
 /* A user can hang a ring as often as they like; the log stays readable. */
 #define UVM_DUMP_INTERVAL	(10 * HZ)
 #define UVM_DUMP_BURST		20
+#define UVM_SETTLE_TIMEOUT_US	1000000
 #define UVM_TEST_TIMEOUT_MS	2000
 #define UVM_TEST_BEFORE		0xcafedead
 #define UVM_TEST_AFTER		0xdeadbeef
@@ -97,10 +99,11 @@ static void uvm_ring_commit(struct uvm_ring *ring)
 {
 	u64 wptr = ring->wptr << 2;
 
-	/* The queue orders memory by itself; the register does not. */
+	/* Write-combined VRAM too. */
 	wmb();
 	if (uvm_doorbell(ring->uvm, ring->doorbell, wptr))
 		return;
+	/* The queue is dead, or else this would be overtaken by it later. */
 	uvm_ring_wreg(ring, mmSDMA_MINOR_PTR_UPDATE(0), 1);
 	uvm_ring_wreg(ring, mmSDMA_RB_WPTR_HI(0), upper_32_bits(wptr));
 	uvm_ring_wreg(ring, mmSDMA_RB_WPTR(0), lower_32_bits(wptr));
@@ -220,6 +223,7 @@ int uvm_ring_start(struct uvm_ring *ring)
 		      uvm_ring_rreg(ring, mmSDMA_CNTL) |
 		      SDMA_CNTL__TRAP_ENABLE);
 	ring->wptr = 0;
+	WRITE_ONCE(ring->started, true);
 	uvm_ring_run(ring, 0);
 	mutex_unlock(&ring->lock);
 	return 0;
@@ -300,6 +304,21 @@ void uvm_ring_dump(struct uvm_ring *ring)
 	drm_err(drm, "%s: IB at IB_RPTR:%s\n", ring->name, text);
 }
 
+/*
+ * Doorbells are on their way for a while. One that came after the ring was
+ * set up anew would set its write pointer back: wait for the last.
+ */
+static void uvm_ring_settle(struct uvm_ring *ring)
+{
+	u32 wptr, last = lower_32_bits(ring->wptr << 2);
+
+	if (read_poll_timeout(uvm_ring_rreg, wptr, wptr == last, 100,
+			      UVM_SETTLE_TIMEOUT_US, false, ring,
+			      mmSDMA_RB_WPTR(0)))
+		drm_err(&ring->uvm->drm, "%s: doorbell lost: WPTR %#x, not %#x\n",
+			ring->name, wptr, last);
+}
+
 /**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
@@ -330,6 +349,7 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 			"the engine refused a packet" : "a job timed out");
 		uvm_ring_dump(ring);
 	}
+	uvm_ring_settle(ring);
 	uvm_ring_halt(ring);
 	uvm_fence_process(ring);
 	rptr = ring->wptr;
@@ -382,12 +402,12 @@ int uvm_ring_test(struct uvm_ring *ring)
 	return 0;
 }
 
-/* Waits for the interrupt: the fence alone can be seen without one. */
-static bool uvm_ring_interrupted(struct uvm_ring *ring, u64 before)
+/* Waits for the trap's vector: the fence alone can be seen without one. */
+static bool uvm_ring_trapped(struct uvm_ring *ring, u64 before)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(UVM_TEST_TIMEOUT_MS);
 
-	while (atomic64_read(&ring->signalled) == before) {
+	while (atomic64_read(&ring->traps) == before) {
 		if (time_after(jiffies, end))
 			return false;
 		usleep_range(20, 100);
@@ -405,7 +425,7 @@ int uvm_ib_test(struct uvm_ring *ring)
 {
 	__le32 *place = uvm_ring_wb(ring, UVM_WB_TEST);
 	__le32 *ib = ring->move_ib.cpu;
-	u64 before = atomic64_read(&ring->signalled);
+	u64 before = atomic64_read(&ring->traps);
 	struct uvm_fence *fence;
 	u32 n;
 	int ret;
@@ -423,7 +443,7 @@ int uvm_ib_test(struct uvm_ring *ring)
 		kfree(fence);
 		return ret;
 	}
-	if (!uvm_ring_interrupted(ring, before)) {
+	if (!uvm_ring_trapped(ring, before)) {
 		mutex_lock(&ring->lock);
 		drm_err(&ring->uvm->drm, "%s: IB test failed: %s\n", ring->name,
 			dma_fence_is_signaled(&fence->base) ?
