@@ -402,8 +402,7 @@ int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
 void uvm_ring_recover(struct uvm_ring *ring, bool late);
 void uvm_ring_dump(struct uvm_ring *ring);
-int uvm_ring_test(struct uvm_ring *ring);
-int uvm_ib_test(struct uvm_ring *ring);
+void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n);
 u32 uvm_ring_reg(struct uvm_ring *ring, u32 index);
 __le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
 
@@ -411,6 +410,10 @@ __le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
 #define UVM_WB_RPTR		0x00
 #define UVM_WB_FENCE		0x40
 #define UVM_WB_TEST		0x80
+
+/* uvm_selftest.c */
+int uvm_ring_test(struct uvm_ring *ring);
+int uvm_ib_test(struct uvm_ring *ring);
 
 /* uvm_sdma.c */
 u32 uvm_emit_write(__le32 *p, u64 dst, u32 value);

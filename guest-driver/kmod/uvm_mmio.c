@@ -18,9 +18,15 @@
 /* A queue that is full for so long does not move any more. */
 #define UVM_DOORBELL_TIMEOUT	(2 * HZ)
 
-/*
+/**
+ * uvm_win_get32() - read a dword of the window
+ * @vdev: the device
+ * @offset: UVM_WIN_OFF_*
+ *
  * The accessors of the config space are called directly: virtio_cread() adds
  * nothing but might_sleep() and the conversion, and is made for structures.
+ *
+ * Return: the dword.
  */
 u32 uvm_win_get32(struct virtio_device *vdev, u32 offset)
 {
@@ -30,7 +36,13 @@ u32 uvm_win_get32(struct virtio_device *vdev, u32 offset)
 	return le32_to_cpu(value);
 }
 
-/* For fields that never change: the halves are read one after the other. */
+/**
+ * uvm_win_get64() - read a field of 64 bits that never changes
+ * @vdev: the device
+ * @offset: UVM_WIN_OFF_*
+ *
+ * Return: the field; its halves are read one after the other.
+ */
 u64 uvm_win_get64(struct virtio_device *vdev, u32 offset)
 {
 	u64 low = uvm_win_get32(vdev, offset);
