@@ -308,7 +308,8 @@ fn an_access_across_a_border_of_the_system_aperture_goes_two_ways() {
             .collect();
         rig.execute_checked(0, &copies);
         let wide =
-            [p::copy(fb + 4 * MIB, fb + 11 * MIB - 250_000, 500_000), p::fill(fb + 9 * MIB - 99, 0, 1, 4000)].concat();
+            [p::copy(fb + 9 * MIB + 4096, fb + 11 * MIB - 63 * 4096, 500_000), p::fill(fb + 9 * MIB - 99, 0, 1, 4000)]
+                .concat();
         rig.execute_checked(1, &wide);
     }
 }

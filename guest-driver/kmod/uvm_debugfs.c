@@ -73,10 +73,11 @@ static void uvm_debugfs_show_ring(struct seq_file *m, struct uvm_ring *ring)
 		   uvm_rreg(uvm, uvm_ring_reg(ring, mmSDMA_RB_CNTL(0))),
 		   uvm_rreg(uvm, uvm_ring_reg(ring, mmSDMA_STATUS_REG)),
 		   uvm_rreg(uvm, uvm_ring_reg(ring, mmSDMA_CONTEXT_STATUS(0))));
-	seq_printf(m, "  fences: emitted %u, reached %u, signalled %lld, timeouts %lld\n",
+	seq_printf(m, "  fences: emitted %u, reached %u, signalled %lld, traps %lld, timeouts %lld\n",
 		   ring->emitted,
 		   le32_to_cpu(READ_ONCE(*uvm_ring_wb(ring, UVM_WB_FENCE))),
 		   atomic64_read(&ring->signalled),
+		   atomic64_read(&ring->traps),
 		   atomic64_read(&ring->timeouts));
 }
 
@@ -90,9 +91,8 @@ static int uvm_debugfs_show_rings(struct seq_file *m, void *unused)
 		return -ENODEV;
 	for (i = 0; i < uvm->nr_rings; i++)
 		uvm_debugfs_show_ring(m, &uvm->rings[i]);
-	seq_printf(m, "doorbells %llu, of them without the queue %llu\n",
-		   uvm->mmio.doorbells + uvm->mmio.doorbells_full,
-		   uvm->mmio.doorbells_full);
+	seq_printf(m, "doorbells %llu, of them waited %llu\n",
+		   uvm->mmio.doorbells, uvm->mmio.doorbells_full);
 	drm_dev_exit(idx);
 	return 0;
 }

@@ -342,7 +342,7 @@ static void uvm_stop(struct uvm_device *uvm)
 	u32 i;
 
 	for (i = 0; i < uvm->nr_rings; i++)
-		if (uvm->rings[i].buf.cpu)
+		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
 	uvm_ih_stop(uvm);
 	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0), 0);

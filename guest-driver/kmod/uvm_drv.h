@@ -87,7 +87,7 @@ struct uvm_event_msg {
  * @events: buffers of the event queue
  * @nr_events: how many there are
  * @doorbells: doorbells sent
- * @doorbells_full: doorbells that found no free message
+ * @doorbells_full: doorbells that had to wait for a free message
  */
 struct uvm_mmio {
 	struct mutex lock;
@@ -206,6 +206,7 @@ struct uvm_fence {
  * @mask: dwords - 1
  * @wptr: dwords emitted, never wrapping
  * @wb: page the device writes to: read pointer, fence, and a place for tests
+ * @started: its memory is there, and vectors may name it
  * @dead: the device is gone; nothing may be emitted
  * @hung: the device reported that it stopped on a packet
  * @dumps: how often its state may be shown
@@ -217,6 +218,7 @@ struct uvm_fence {
  * @kernel_entity: for the driver's own jobs
  * @move_lock: @move_ib
  * @move_ib: packets of the driver's own copies
+ * @traps: interrupts of TRAP packets
  * @signalled: fences signalled
  * @timeouts: jobs given up
  */
@@ -230,6 +232,7 @@ struct uvm_ring {
 	u32 mask;
 	u64 wptr;
 	struct uvm_kbuf wb;
+	bool started;
 	bool dead;
 	bool hung;
 	struct ratelimit_state dumps;
@@ -241,6 +244,7 @@ struct uvm_ring {
 	struct drm_sched_entity kernel_entity;
 	struct mutex move_lock;
 	struct uvm_kbuf move_ib;
+	atomic64_t traps;
 	atomic64_t signalled;
 	atomic64_t timeouts;
 };
@@ -398,8 +402,7 @@ int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
 void uvm_ring_recover(struct uvm_ring *ring, bool late);
 void uvm_ring_dump(struct uvm_ring *ring);
-int uvm_ring_test(struct uvm_ring *ring);
-int uvm_ib_test(struct uvm_ring *ring);
+void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n);
 u32 uvm_ring_reg(struct uvm_ring *ring, u32 index);
 __le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
 
@@ -407,6 +410,10 @@ __le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
 #define UVM_WB_RPTR		0x00
 #define UVM_WB_FENCE		0x40
 #define UVM_WB_TEST		0x80
+
+/* uvm_selftest.c */
+int uvm_ring_test(struct uvm_ring *ring);
+int uvm_ib_test(struct uvm_ring *ring);
 
 /* uvm_sdma.c */
 u32 uvm_emit_write(__le32 *p, u64 dst, u32 value);

@@ -75,12 +75,13 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 	u32 index = vector->client == IH_CLIENT_SDMA1;
 	struct uvm_ring *ring = &uvm->rings[index];
 
-	if (index >= uvm->nr_rings) {
+	if (index >= uvm->nr_rings || !READ_ONCE(ring->started)) {
 		atomic64_inc(&uvm->ih.unknown);
 		return;
 	}
 	switch (vector->source) {
 	case IH_SRC_SDMA_TRAP:
+		atomic64_inc(&ring->traps);
 		uvm_fence_process(ring);
 		break;
 	case IH_SRC_SDMA_ILLEGAL_INST:
@@ -146,7 +147,8 @@ static u32 uvm_ih_overflow(struct uvm_device *uvm)
 
 	/* A lost trap leaves no other trace than the fence it announced. */
 	for (i = 0; i < uvm->nr_rings; i++)
-		uvm_fence_process(&uvm->rings[i]);
+		if (READ_ONCE(uvm->rings[i].started))
+			uvm_fence_process(&uvm->rings[i]);
 	return wptr;
 }
 
@@ -201,10 +203,18 @@ void uvm_ih_work(struct work_struct *work)
  * uvm_ih_kick() - an event came
  * @uvm: the device
  *
+ * Most events say that a fence was written. Whoever waits for it learns so
+ * at once, by the fence's memory; the vectors are read when the worker runs.
+ *
  * Context: interrupt.
  */
 void uvm_ih_kick(struct uvm_device *uvm)
 {
+	u32 i;
+
+	for (i = 0; i < uvm->nr_rings; i++)
+		if (READ_ONCE(uvm->rings[i].started))
+			uvm_fence_process(&uvm->rings[i]);
 	queue_work(uvm->ih.wq, &uvm->ih.work);
 }
 

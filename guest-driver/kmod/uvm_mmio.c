@@ -4,6 +4,8 @@
  * register is reached, and the queues of doorbells and of interrupts.
  */
 
+#include <linux/delay.h>
+#include <linux/jiffies.h>
 #include <linux/scatterlist.h>
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
@@ -12,12 +14,19 @@
 
 /* Enough for the interrupts that can be pending: the device merges them. */
 #define UVM_MAX_EVENTS		16
-/* More doorbells than this are never on their way: jobs wait in between. */
 #define UVM_MAX_MSGS		128
+/* A queue that is full for so long does not move any more. */
+#define UVM_DOORBELL_TIMEOUT	(2 * HZ)
 
-/*
+/**
+ * uvm_win_get32() - read a dword of the window
+ * @vdev: the device
+ * @offset: UVM_WIN_OFF_*
+ *
  * The accessors of the config space are called directly: virtio_cread() adds
  * nothing but might_sleep() and the conversion, and is made for structures.
+ *
+ * Return: the dword.
  */
 u32 uvm_win_get32(struct virtio_device *vdev, u32 offset)
 {
@@ -27,7 +36,13 @@ u32 uvm_win_get32(struct virtio_device *vdev, u32 offset)
 	return le32_to_cpu(value);
 }
 
-/* For fields that never change: the halves are read one after the other. */
+/**
+ * uvm_win_get64() - read a field of 64 bits that never changes
+ * @vdev: the device
+ * @offset: UVM_WIN_OFF_*
+ *
+ * Return: the field; its halves are read one after the other.
+ */
 u64 uvm_win_get64(struct virtio_device *vdev, u32 offset)
 {
 	u64 low = uvm_win_get32(vdev, offset);
@@ -99,16 +114,40 @@ static void uvm_doorbell_reclaim(struct uvm_mmio *mmio)
 		mmio->free[mmio->nr_free++] = msg - mmio->msgs;
 }
 
+/*
+ * Takes the lock with a message free. A full queue is waited for, and not
+ * overtaken by a register write: the device would see the older values last.
+ */
+static bool uvm_doorbell_lock(struct uvm_mmio *mmio, unsigned long *flags)
+{
+	unsigned long end = jiffies + UVM_DOORBELL_TIMEOUT;
+	bool full = false;
+
+	for (;;) {
+		spin_lock_irqsave(&mmio->doorbell_lock, *flags);
+		uvm_doorbell_reclaim(mmio);
+		if (mmio->nr_free)
+			return true;
+		mmio->doorbells_full += !full;
+		spin_unlock_irqrestore(&mmio->doorbell_lock, *flags);
+		if (time_after(jiffies, end))
+			return false;
+		full = true;
+		usleep_range(20, 100);
+	}
+}
+
 /**
  * uvm_doorbell() - ring a doorbell
  * @uvm: the device
  * @slot: which
  * @value: what is written to it
  *
- * Memory written before is seen by the device first.
+ * Memory written before is seen by the device first. Doorbells take effect in
+ * the order in which they were rung, but some time later.
  *
- * Context: any.
- * Return: false if the queue is full or broken: write the register instead.
+ * Context: may sleep; allocates nothing.
+ * Return: false if the queue does not move or is broken.
  */
 bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value)
 {
@@ -119,13 +158,8 @@ bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value)
 	bool notify;
 	int ret;
 
-	spin_lock_irqsave(&mmio->doorbell_lock, flags);
-	uvm_doorbell_reclaim(mmio);
-	if (!mmio->nr_free) {
-		mmio->doorbells_full++;
-		spin_unlock_irqrestore(&mmio->doorbell_lock, flags);
+	if (!uvm_doorbell_lock(mmio, &flags))
 		return false;
-	}
 	msg = &mmio->msgs[mmio->free[--mmio->nr_free]];
 	msg->slot = cpu_to_le32(slot);
 	msg->value = cpu_to_le64(value);
@@ -133,7 +167,6 @@ bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value)
 	ret = virtqueue_add_outbuf(mmio->doorbell_vq, &sg, 1, msg, GFP_ATOMIC);
 	if (ret) {
 		mmio->nr_free++;
-		mmio->doorbells_full++;
 		spin_unlock_irqrestore(&mmio->doorbell_lock, flags);
 		return false;
 	}

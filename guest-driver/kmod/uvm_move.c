@@ -3,6 +3,7 @@
  * Moves of buffers between domains: the policy plans, this file performs.
  */
 
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include <drm/drm_print.h>
@@ -10,6 +11,9 @@
 
 #include "uvm_drv.h"
 #include "uvm_trace.h"
+
+/* Bytes of VRAM that the CPU clears itself. */
+#define UVM_CLEAR_BY_CPU	SZ_64K
 
 /*
  * A copy with one end in system pages that have no GPU address: they are
@@ -51,6 +55,21 @@ static int uvm_move_copy(struct uvm_bo *bo, struct uvm_ring *ring,
 			     action->size);
 }
 
+/* What is soon done by the CPU is not worth a job and its interrupt. */
+static int uvm_move_clear(struct uvm_ring *ring,
+			  const struct uvm_policy_action *action)
+{
+	if (action->to_domain == UVM_DOMAIN_VRAM &&
+	    action->size <= UVM_CLEAR_BY_CPU) {
+		memset_io(ring->uvm->vram.cpu + action->to, 0, action->size);
+		/* Out of the write-combining buffers. */
+		wmb();
+		return 0;
+	}
+	return uvm_sdma_clear(ring, uvm_gpu_addr(action->to_domain, action->to),
+			      action->size);
+}
+
 static int uvm_move_act(struct uvm_bo *bo, struct uvm_ring *ring,
 			const struct uvm_policy_action *action)
 {
@@ -69,9 +88,7 @@ static int uvm_move_act(struct uvm_bo *bo, struct uvm_ring *ring,
 	case UVM_POLICY_OP_COPY:
 		return uvm_move_copy(bo, ring, action);
 	case UVM_POLICY_OP_CLEAR:
-		return uvm_sdma_clear(ring, uvm_gpu_addr(action->to_domain,
-							 action->to),
-				      action->size);
+		return uvm_move_clear(ring, action);
 	case UVM_POLICY_OP_RELEASE_PAGES:
 		uvm_bo_release_pages(bo);
 		return 0;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An SDMA instance and its GFX ring: bring-up, emission, recovery, tests.
+ * An SDMA instance and its GFX ring: bring-up, emission, recovery.
  *
  * The ring's pointers are byte offsets that never wrap; its size masks them.
  */
 
-#include <linux/delay.h>
-#include <linux/jiffies.h>
+#include <linux/iopoll.h>
 #include <linux/log2.h>
 #include <linux/sizes.h>
 
@@ -23,9 +22,7 @@
 /* A user can hang a ring as often as they like; the log stays readable. */
 #define UVM_DUMP_INTERVAL	(10 * HZ)
 #define UVM_DUMP_BURST		20
-#define UVM_TEST_TIMEOUT_MS	2000
-#define UVM_TEST_BEFORE		0xcafedead
-#define UVM_TEST_AFTER		0xdeadbeef
+#define UVM_SETTLE_TIMEOUT_US	1000000
 
 /**
  * uvm_ring_reg() - a register of the ring's instance
@@ -97,10 +94,11 @@ static void uvm_ring_commit(struct uvm_ring *ring)
 {
 	u64 wptr = ring->wptr << 2;
 
-	/* The queue orders memory by itself; the register does not. */
+	/* Write-combined VRAM too. */
 	wmb();
 	if (uvm_doorbell(ring->uvm, ring->doorbell, wptr))
 		return;
+	/* The queue is dead, or else this would be overtaken by it later. */
 	uvm_ring_wreg(ring, mmSDMA_MINOR_PTR_UPDATE(0), 1);
 	uvm_ring_wreg(ring, mmSDMA_RB_WPTR_HI(0), upper_32_bits(wptr));
 	uvm_ring_wreg(ring, mmSDMA_RB_WPTR(0), lower_32_bits(wptr));
@@ -154,6 +152,23 @@ int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
 unlock:
 	mutex_unlock(&ring->lock);
 	return ret;
+}
+
+/**
+ * uvm_ring_submit_raw() - run a packet from the ring itself
+ * @ring: the ring
+ * @packet: the packet
+ * @n: dwords; few enough for an empty ring
+ *
+ * For tests: no fence tells when it is done. Context: within drm_dev_enter().
+ */
+void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n)
+{
+	mutex_lock(&ring->lock);
+	uvm_ring_write(ring, packet, n);
+	uvm_ring_pad(ring, 0);
+	uvm_ring_commit(ring);
+	mutex_unlock(&ring->lock);
 }
 
 /* Starts the engine at @rptr (dwords) of a halted ring. */
@@ -220,6 +235,7 @@ int uvm_ring_start(struct uvm_ring *ring)
 		      uvm_ring_rreg(ring, mmSDMA_CNTL) |
 		      SDMA_CNTL__TRAP_ENABLE);
 	ring->wptr = 0;
+	WRITE_ONCE(ring->started, true);
 	uvm_ring_run(ring, 0);
 	mutex_unlock(&ring->lock);
 	return 0;
@@ -257,11 +273,8 @@ static const __le32 *uvm_ring_find_ib(struct uvm_ring *ring, u64 gpu)
 	return NULL;
 }
 
-/**
- * uvm_ring_dump() - say in the log where a ring stands
- * @ring: the ring, locked
- */
-void uvm_ring_dump(struct uvm_ring *ring)
+/* Says in the log where a ring stands. */
+static void uvm_ring_dump_locked(struct uvm_ring *ring)
 {
 	struct drm_device *drm = &ring->uvm->drm;
 	u32 rptr = uvm_ring_rreg(ring, mmSDMA_RB_RPTR(0));
@@ -301,6 +314,32 @@ void uvm_ring_dump(struct uvm_ring *ring)
 }
 
 /**
+ * uvm_ring_dump() - say in the log where a ring stands
+ * @ring: the ring
+ */
+void uvm_ring_dump(struct uvm_ring *ring)
+{
+	mutex_lock(&ring->lock);
+	uvm_ring_dump_locked(ring);
+	mutex_unlock(&ring->lock);
+}
+
+/*
+ * Doorbells are on their way for a while. One that came after the ring was
+ * set up anew would set its write pointer back: wait for the last.
+ */
+static void uvm_ring_settle(struct uvm_ring *ring)
+{
+	u32 wptr, last = lower_32_bits(ring->wptr << 2);
+
+	if (read_poll_timeout(uvm_ring_rreg, wptr, wptr == last, 100,
+			      UVM_SETTLE_TIMEOUT_US, false, ring,
+			      mmSDMA_RB_WPTR(0)))
+		drm_err(&ring->uvm->drm, "%s: doorbell lost: WPTR %#x, not %#x\n",
+			ring->name, wptr, last);
+}
+
+/**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
  * @late: its oldest job timed out; else only if the engine has stopped
@@ -328,8 +367,9 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	if (__ratelimit(&ring->dumps)) {
 		drm_err(drm, "%s: %s, resetting the ring\n", ring->name, why ?
 			"the engine refused a packet" : "a job timed out");
-		uvm_ring_dump(ring);
+		uvm_ring_dump_locked(ring);
 	}
+	uvm_ring_settle(ring);
 	uvm_ring_halt(ring);
 	uvm_fence_process(ring);
 	rptr = ring->wptr;
@@ -343,101 +383,6 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	uvm_ring_run(ring, rptr);
 unlock:
 	mutex_unlock(&ring->lock);
-}
-
-/**
- * uvm_ring_test() - see that the engine executes packets
- * @ring: the ring, started, with nothing on it
- *
- * Return: 0 or -ETIMEDOUT.
- */
-int uvm_ring_test(struct uvm_ring *ring)
-{
-	__le32 *place = uvm_ring_wb(ring, UVM_WB_TEST);
-	unsigned long end;
-	__le32 packet[8];
-
-	WRITE_ONCE(*place, cpu_to_le32(UVM_TEST_BEFORE));
-	mutex_lock(&ring->lock);
-	uvm_ring_write(ring, packet,
-		       uvm_emit_write(packet, ring->wb.gpu + UVM_WB_TEST,
-				      UVM_TEST_AFTER));
-	uvm_ring_pad(ring, 0);
-	uvm_ring_commit(ring);
-	mutex_unlock(&ring->lock);
-
-	end = jiffies + msecs_to_jiffies(UVM_TEST_TIMEOUT_MS);
-	while (READ_ONCE(*place) != cpu_to_le32(UVM_TEST_AFTER)) {
-		if (time_after(jiffies, end)) {
-			mutex_lock(&ring->lock);
-			drm_err(&ring->uvm->drm,
-				"%s: ring test failed: memory holds %#x\n",
-				ring->name, le32_to_cpu(READ_ONCE(*place)));
-			uvm_ring_dump(ring);
-			mutex_unlock(&ring->lock);
-			return -ETIMEDOUT;
-		}
-		usleep_range(20, 100);
-	}
-	return 0;
-}
-
-/* Waits for the interrupt: the fence alone can be seen without one. */
-static bool uvm_ring_interrupted(struct uvm_ring *ring, u64 before)
-{
-	unsigned long end = jiffies + msecs_to_jiffies(UVM_TEST_TIMEOUT_MS);
-
-	while (atomic64_read(&ring->signalled) == before) {
-		if (time_after(jiffies, end))
-			return false;
-		usleep_range(20, 100);
-	}
-	return true;
-}
-
-/**
- * uvm_ib_test() - see that indirect buffers, fences and interrupts work
- * @ring: the ring, started, with nothing on it
- *
- * Return: 0, -ENOMEM, -ETIMEDOUT, -EIO.
- */
-int uvm_ib_test(struct uvm_ring *ring)
-{
-	__le32 *place = uvm_ring_wb(ring, UVM_WB_TEST);
-	__le32 *ib = ring->move_ib.cpu;
-	u64 before = atomic64_read(&ring->signalled);
-	struct uvm_fence *fence;
-	u32 n;
-	int ret;
-
-	fence = uvm_fence_alloc();
-	if (!fence)
-		return -ENOMEM;
-
-	WRITE_ONCE(*place, cpu_to_le32(UVM_TEST_BEFORE));
-	n = uvm_emit_write(ib, ring->wb.gpu + UVM_WB_TEST, UVM_TEST_AFTER);
-	while (n & 7)
-		ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
-	ret = uvm_ring_submit(ring, ring->move_ib.gpu, n, fence);
-	if (ret) {
-		kfree(fence);
-		return ret;
-	}
-	if (!uvm_ring_interrupted(ring, before)) {
-		mutex_lock(&ring->lock);
-		drm_err(&ring->uvm->drm, "%s: IB test failed: %s\n", ring->name,
-			dma_fence_is_signaled(&fence->base) ?
-			"the fence came, its interrupt did not" : "no fence");
-		uvm_ring_dump(ring);
-		mutex_unlock(&ring->lock);
-		ret = -ETIMEDOUT;
-	} else if (READ_ONCE(*place) != cpu_to_le32(UVM_TEST_AFTER)) {
-		drm_err(&ring->uvm->drm, "%s: IB test failed: memory holds %#x\n",
-			ring->name, le32_to_cpu(READ_ONCE(*place)));
-		ret = -EIO;
-	}
-	dma_fence_put(&fence->base);
-	return ret;
 }
 
 /**

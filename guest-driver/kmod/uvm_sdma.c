@@ -15,8 +15,14 @@ static void uvm_put64(__le32 *p, u64 value)
 	p[1] = cpu_to_le32(upper_32_bits(value));
 }
 
-/* Each of these writes one packet and returns its dwords. */
-
+/**
+ * uvm_emit_write() - WRITE_LINEAR of one dword
+ * @p: where the packet goes
+ * @dst: VMID-0 address, a multiple of 4
+ * @value: what is written
+ *
+ * Return: dwords of the packet, as all of these.
+ */
 u32 uvm_emit_write(__le32 *p, u64 dst, u32 value)
 {
 	p[0] = cpu_to_le32(SDMA_PKT_WRITE_LINEAR);
@@ -26,6 +32,15 @@ u32 uvm_emit_write(__le32 *p, u64 dst, u32 value)
 	return SDMA_PKT_WRITE_LINEAR_DWORDS + 1;
 }
 
+/**
+ * uvm_emit_indirect() - INDIRECT: run other packets
+ * @p: where the packet goes
+ * @vmid: address space of the packets
+ * @ib: their address, a multiple of 32
+ * @dwords: how many
+ *
+ * Return: dwords of the packet.
+ */
 u32 uvm_emit_indirect(__le32 *p, u32 vmid, u64 ib, u32 dwords)
 {
 	p[0] = cpu_to_le32(SDMA_PKT_INDIRECT |
@@ -36,6 +51,14 @@ u32 uvm_emit_indirect(__le32 *p, u32 vmid, u64 ib, u32 dwords)
 	return SDMA_PKT_INDIRECT_DWORDS;
 }
 
+/**
+ * uvm_emit_fence() - FENCE: write a dword once all before is done
+ * @p: where the packet goes
+ * @addr: VMID-0 address, a multiple of 4
+ * @value: what is written
+ *
+ * Return: dwords of the packet.
+ */
 u32 uvm_emit_fence(__le32 *p, u64 addr, u32 value)
 {
 	p[0] = cpu_to_le32(SDMA_PKT_FENCE);
@@ -44,6 +67,13 @@ u32 uvm_emit_fence(__le32 *p, u64 addr, u32 value)
 	return SDMA_PKT_FENCE_DWORDS;
 }
 
+/**
+ * uvm_emit_trap() - TRAP: interrupt
+ * @p: where the packet goes
+ * @context: 28 bits for the vector
+ *
+ * Return: dwords of the packet.
+ */
 u32 uvm_emit_trap(__le32 *p, u32 context)
 {
 	p[0] = cpu_to_le32(SDMA_PKT_TRAP);
@@ -51,6 +81,15 @@ u32 uvm_emit_trap(__le32 *p, u32 context)
 	return SDMA_PKT_TRAP_DWORDS;
 }
 
+/**
+ * uvm_emit_copy() - COPY_LINEAR
+ * @p: where the packet goes
+ * @dst: VMID-0 address
+ * @src: VMID-0 address
+ * @bytes: 1 to SDMA_PKT_MAX_BYTES
+ *
+ * Return: dwords of the packet.
+ */
 u32 uvm_emit_copy(__le32 *p, u64 dst, u64 src, u32 bytes)
 {
 	p[0] = cpu_to_le32(SDMA_PKT_COPY_LINEAR);
@@ -61,6 +100,15 @@ u32 uvm_emit_copy(__le32 *p, u64 dst, u64 src, u32 bytes)
 	return SDMA_PKT_COPY_LINEAR_DWORDS;
 }
 
+/**
+ * uvm_emit_fill() - CONST_FILL with a dword
+ * @p: where the packet goes
+ * @dst: VMID-0 address, a multiple of 4
+ * @value: the dword
+ * @bytes: 4 to SDMA_PKT_MAX_BYTES, a multiple of 4
+ *
+ * Return: dwords of the packet.
+ */
 u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes)
 {
 	/* FILLSIZE 2: dwords. */
@@ -73,8 +121,8 @@ u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes)
 }
 
 /*
- * Runs what fill() puts into the ring's own indirect buffer, as often as the
- * buffer must be filled anew, and waits. @src is 0 for a clear.
+ * Copies, or clears where @src is 0, with packets in the ring's own indirect
+ * buffer: as many jobs as it takes, one after the other.
  */
 static int uvm_sdma_run(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes)
 {

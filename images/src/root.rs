@@ -91,9 +91,11 @@ impl Root {
         require_root("building in the build root")?;
         let mut command = Command::new("unshare");
         command
-            .args(["--mount", "--propagation", "private", "--fork", "--kill-child", "--", "sh", "-euc"])
+            .args(["--mount", "--propagation", "unchanged", "--fork", "--kill-child", "--", "sh", "-euc"])
             .arg(
                 r#"root=$1 work=$2; shift 2
+                # In a chroot / is no mount point and refuses; then the namespace must be private already.
+                mount --make-rprivate / 2>/dev/null || ! grep -q ' shared:' /proc/self/mountinfo
                 mount --bind "$root" "$root"
                 mount --bind "$work" "$root/mnt"
                 mount -o remount,bind,ro "$root"

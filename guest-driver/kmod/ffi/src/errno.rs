@@ -8,6 +8,7 @@ use uvm_policy::Error;
 const ENOENT: c_int = 2;
 const ENOMEM: c_int = 12;
 const EBUSY: c_int = 16;
+const EEXIST: c_int = 17;
 const EINVAL: c_int = 22;
 const ENOSPC: c_int = 28;
 
@@ -18,6 +19,7 @@ pub(crate) fn errno(error: Error) -> c_int {
         Error::NoMemory => -ENOMEM,
         Error::Invalid => -EINVAL,
         Error::Unknown => -ENOENT,
+        Error::Exists => -EEXIST,
         Error::Busy | Error::Wait(_) => -EBUSY,
     }
 }

@@ -33,6 +33,7 @@ pub const CASES: &[Case] = &[
     ring("large_object_goes_round", moves::large_object_goes_round),
     once("mapping_stays_valid_across_moves", moves::mapping_stays_valid_across_moves),
     once("readers_see_the_data_while_it_moves", moves::readers_see_the_data_while_it_moves),
+    once("writers_lose_nothing_while_it_moves", moves::writers_lose_nothing_while_it_moves),
     once("moves_and_copies_of_one_object_do_not_mix", moves::moves_and_copies_of_one_object_do_not_mix),
     once("moves_are_counted", moves::moves_are_counted),
     once("random_moves_keep_the_data", moves::random_moves_keep_the_data),

@@ -119,10 +119,11 @@ pub fn same_bytes(what: impl Display, seen: &[u8], expected: &[u8]) -> Result<()
 
 /// Fails unless the call was refused with one of `expected`.
 pub fn refused<T>(what: impl Display, result: drm::Result<T>, expected: &[Errno]) -> Result<()> {
+    let wanted = || expected.iter().map(Errno::to_string).collect::<Vec<_>>().join(" or ");
     match result {
         Err(error) if expected.contains(&error.errno) => Ok(()),
-        Err(error) => anyhow::bail!("{what}: expected {expected:?}, seen {error}"),
-        Ok(_) => anyhow::bail!("{what}: expected {expected:?}, but it succeeded"),
+        Err(error) => anyhow::bail!("{what}: expected {}, seen {error}", wanted()),
+        Ok(_) => anyhow::bail!("{what}: expected {}, but it succeeded", wanted()),
     }
 }
 

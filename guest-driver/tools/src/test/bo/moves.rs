@@ -101,6 +101,44 @@ pub fn readers_see_the_data_while_it_moves(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
+pub fn writers_lose_nothing_while_it_moves(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let length = 256 << 10;
+    let bo = Bo::new(&device, length as u64, Domain::System)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (map, seen_stop, mut rng) = (bo.map()?, stop.clone(), ctx.rng());
+    let writer = std::thread::spawn(move || {
+        let mut model = vec![0_u64; length / 8];
+        let mut writes = 0;
+        while !seen_stop.load(Ordering::Relaxed) {
+            // Page after page, a word in each: none of them keeps an old mapping for long without a write through it.
+            let n = writes * 512 % model.len() + rng.index(512);
+            let Some(word) = model.get_mut(n) else { continue };
+            // What was written to the word before must still be there.
+            let seen = map.load(n * 8);
+            if seen != *word {
+                return Err(format!("word {n:#x} before write {writes}: expected {word:#x}, seen {seen:#x}"));
+            }
+            *word = rng.next();
+            map.store(n * 8, *word);
+            writes += 1;
+        }
+        Ok((model, writes))
+    });
+    let moved = (0..60).try_for_each(|n| {
+        let to = [Domain::Vram, Domain::Gtt, Domain::Vram, Domain::System][n % 4];
+        bo.move_to(to, u32::try_from(n % 2).unwrap_or(0))
+    });
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+    moved?;
+    let (model, writes) = written.map_err(anyhow::Error::msg)?;
+    ensure!(writes > 1000, "only {writes} writes during 60 moves");
+    ctx.note(format_args!("{writes} writes during 60 moves"));
+    let expected: Vec<u8> = model.iter().flat_map(|word| word.to_le_bytes()).collect();
+    same_bytes("the object at the end", &content(&bo, length)?, &expected)
+}
+
 /// One client moves an object about while another copies it, whole, to where it can look at it.
 pub fn moves_and_copies_of_one_object_do_not_mix(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
