@@ -182,6 +182,7 @@ struct uvm_kbuf {
 /**
  * struct uvm_fence - what a ring has still to reach
  * @base: the fence; first, so that freeing it frees all
+ * @lock: of @base: a ring's could be gone before the fence is
  * @ring: the ring; valid until the fence has signalled
  * @node: place in the ring's list, oldest first
  * @seq: what the ring writes to memory when it gets there
@@ -189,6 +190,7 @@ struct uvm_kbuf {
  */
 struct uvm_fence {
 	struct dma_fence base;
+	spinlock_t lock;
 	struct uvm_ring *ring;
 	struct list_head node;
 	u32 seq;

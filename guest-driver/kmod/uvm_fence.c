@@ -70,8 +70,9 @@ void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence)
 	lockdep_assert_held(&ring->lock);
 	fence->ring = ring;
 	fence->seq = ++ring->emitted;
-	dma_fence_init(&fence->base, &uvm_fence_ops, NULL, ring->fence_context,
-		       fence->seq);
+	spin_lock_init(&fence->lock);
+	dma_fence_init(&fence->base, &uvm_fence_ops, &fence->lock,
+		       ring->fence_context, fence->seq);
 	dma_fence_get(&fence->base);
 	spin_lock_irqsave(&ring->fence_lock, flags);
 	list_add_tail(&fence->node, &ring->fences);

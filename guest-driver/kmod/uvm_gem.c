@@ -13,7 +13,7 @@
 #include "uvm_drv.h"
 
 /* Pages mapped by one CPU fault. */
-#define UVM_FAULT_AROUND	16
+#define UVM_FAULT_AROUND	64
 
 /* A mask with every domain. */
 #define UVM_ALL_DOMAINS		GENMASK(UVM_POLICY_DOMAINS - 1, 0)
