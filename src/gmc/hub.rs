@@ -180,6 +180,7 @@ impl Hub {
     }
 
     /// Which way `va` goes and where it ends, for a client with an L1.
+    #[inline]
     pub fn translate(
         &mut self,
         memory: &Memory<'_>,

@@ -6,7 +6,7 @@
 //! is a change of their generation; invalidating a range looks at every entry.
 
 use super::{Access, Phys, Translation};
-use uvm_spec::{pte, VMIDS};
+use uvm_spec::{pte, PAGE_SHIFT, VMIDS};
 
 /// log2 of the bytes of the size classes: page, 64 KiB, 2 MiB, 1 GiB.
 const CLASSES: [u32; 4] = [12, 16, 21, 30];
@@ -15,36 +15,50 @@ const WAYS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// First byte of the range, virtual.
-    va: u64,
-    /// log2 of its bytes.
-    bits: u32,
-    vmid: u8,
-    class: u8,
+    /// First byte of the range, virtual, with the VMID in the bits below a page.
+    key: u64,
+    /// The bits of a key that must agree.
+    mask: u64,
     /// Generation of the address space when it was filled; 0 is none.
     generation: u64,
     at: Phys,
     /// The page table entry.
     entry: u64,
+    /// log2 of the range's bytes.
+    bits: u32,
+    class: u8,
 }
 
 const EMPTY: Entry = Entry {
-    va: 0,
-    bits: 12,
-    vmid: 0,
-    class: 0,
+    key: 0,
+    mask: u64::MAX,
     generation: 0,
     at: Phys { space: super::Space::Vram, addr: 0 },
     entry: 0,
+    bits: PAGE_SHIFT,
+    class: 0,
 };
 
+/// What an entry is found by: page and VMID.
+fn key(vmid: u8, va: u64) -> u64 {
+    va >> PAGE_SHIFT << PAGE_SHIFT | u64::from(vmid)
+}
+
 impl Entry {
-    fn holds(&self, vmid: u8, va: u64, generation: u64) -> bool {
-        self.vmid == vmid && self.generation == generation && (self.va ^ va) >> self.bits == 0
+    #[inline]
+    fn holds(&self, key: u64, generation: u64) -> bool {
+        (self.key ^ key) & self.mask == 0 && self.generation == generation
     }
+    #[inline]
     fn translate(&self, va: u64) -> Translation {
-        let offset = va - self.va;
+        let offset = va & ((1 << self.bits) - 1);
         Translation { at: self.at.offset(offset), len: (1 << self.bits) - offset, entry: self.entry, bits: self.bits }
+    }
+    fn vmid(&self) -> u64 {
+        self.key & ((1 << PAGE_SHIFT) - 1)
+    }
+    fn first(&self) -> u64 {
+        self.key >> PAGE_SHIFT << PAGE_SHIFT
     }
 }
 
@@ -110,8 +124,9 @@ impl Tlb {
             Access::Write => pte::WRITEABLE,
             Access::Execute => pte::EXECUTABLE,
         };
+        let key = key(vmid, va);
         if let Some(entry) = self.entries.get(self.last) {
-            if entry.holds(vmid, va, generation) && entry.entry & needed != 0 {
+            if entry.holds(key, generation) && entry.entry & needed != 0 {
                 self.hits += 1;
                 return Some(entry.translate(va));
             }
@@ -122,10 +137,10 @@ impl Tlb {
                 continue;
             }
             let first = self.set(vmid, va, *class) * WAYS;
-            for way in first..first + WAYS {
-                let Some(entry) = self.entries.get(way) else { break };
-                if usize::from(entry.class) == i && entry.holds(vmid, va, generation) && entry.entry & needed != 0 {
-                    self.last = way;
+            let ways = self.entries.get(first..first + WAYS).unwrap_or_default();
+            for (way, entry) in ways.iter().enumerate() {
+                if entry.holds(key, generation) && usize::from(entry.class) == i && entry.entry & needed != 0 {
+                    self.last = first + way;
                     self.hits += 1;
                     return Some(entry.translate(va));
                 }
@@ -145,19 +160,19 @@ impl Tlb {
         let ways = self.entries.get_mut(first..first + WAYS).unwrap_or_default();
         // A stale or equal entry goes first, then one after the other.
         let victim = self.victim % WAYS;
-        let reuse = ways.iter().position(|e| e.generation == 0 || e.holds(vmid, va, generation));
+        let reuse = ways.iter().position(|e| e.generation == 0 || e.holds(key(vmid, va), generation));
         self.victim = self.victim.wrapping_add(usize::from(reuse.is_none()));
         let way = reuse.unwrap_or(victim);
         let Ok(class_number) = u8::try_from(class) else { return };
         if let Some(slot) = ways.get_mut(way) {
             *slot = Entry {
-                va: va - offset,
-                bits,
-                vmid,
-                class: class_number,
+                key: key(vmid, va - offset),
+                mask: !((1 << bits) - 1) | ((1 << PAGE_SHIFT) - 1),
                 generation,
                 at: Phys { space: at.space, addr: start },
                 entry: translation.entry,
+                bits,
+                class: class_number,
             };
             self.last = first + way;
         }
@@ -177,8 +192,8 @@ impl Tlb {
         }
         if let Pages::Range { first, last } = pages {
             for entry in &mut self.entries {
-                let end = entry.va | ((1 << entry.bits) - 1);
-                if vmids & 1 << entry.vmid != 0 && entry.va <= last && first <= end {
+                let end = entry.first() | ((1 << entry.bits) - 1);
+                if vmids & 1 << entry.vmid() != 0 && entry.first() <= last && first <= end {
                     entry.generation = 0;
                 }
             }
