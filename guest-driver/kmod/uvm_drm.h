@@ -49,6 +49,18 @@
 #define UVM_PARAM_TIMEOUTS	12
 /* SDMA bytes that the driver's own moves copied. */
 #define UVM_PARAM_BYTES_MOVED	13
+/* SDMA packets that the device counted since its reset. */
+#define UVM_PARAM_DEVICE_PACKETS	14
+/* Bytes that the device's SDMA copied, filled or wrote since its reset. */
+#define UVM_PARAM_DEVICE_BYTES	15
+/* Interrupt vectors that the device counted since its reset. */
+#define UVM_PARAM_DEVICE_INTERRUPTS	16
+/* Page faults that the device counted since its reset. */
+#define UVM_PARAM_DEVICE_FAULTS	17
+/* Page-table walks that the device counted since its reset. */
+#define UVM_PARAM_DEVICE_WALKS	18
+/* Translations that the device's caches held since its reset. */
+#define UVM_PARAM_DEVICE_TLB_HITS	19
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.

@@ -45,6 +45,30 @@ static u64 uvm_policy_value(struct uvm_device *uvm, u32 domain, bool used)
 	return used ? stats.used : stats.size;
 }
 
+/* What the device counts itself, by UVM_PARAM_DEVICE_*. */
+static const u32 uvm_device_counters[] = {
+	[UVM_PARAM_DEVICE_PACKETS] = UVM_WIN_OFF_PACKETS,
+	[UVM_PARAM_DEVICE_BYTES] = UVM_WIN_OFF_BYTES,
+	[UVM_PARAM_DEVICE_INTERRUPTS] = UVM_WIN_OFF_INTERRUPTS,
+	[UVM_PARAM_DEVICE_FAULTS] = UVM_WIN_OFF_FAULTS,
+	[UVM_PARAM_DEVICE_WALKS] = UVM_WIN_OFF_WALKS,
+	[UVM_PARAM_DEVICE_TLB_HITS] = UVM_WIN_OFF_TLB_HITS,
+};
+
+static int uvm_device_counter(struct uvm_device *uvm, u32 param, u64 *value)
+{
+	int idx;
+
+	if (param >= ARRAY_SIZE(uvm_device_counters) ||
+	    !uvm_device_counters[param])
+		return -EINVAL;
+	if (!drm_dev_enter(&uvm->drm, &idx))
+		return -ENODEV;
+	*value = uvm_win_counter(uvm, uvm_device_counters[param]);
+	drm_dev_exit(idx);
+	return 0;
+}
+
 static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 			       struct drm_file *file)
 {
@@ -103,7 +127,7 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		args->value = atomic64_read(&uvm->bytes_moved);
 		break;
 	default:
-		return -EINVAL;
+		return uvm_device_counter(uvm, args->param, &args->value);
 	}
 	return 0;
 }

@@ -361,6 +361,7 @@ extern uint uvm_timeout_ms;
 /* uvm_mmio.c */
 u32 uvm_win_get32(struct virtio_device *vdev, u32 offset);
 u64 uvm_win_get64(struct virtio_device *vdev, u32 offset);
+u64 uvm_win_counter(struct uvm_device *uvm, u32 offset);
 u32 uvm_rreg(struct uvm_device *uvm, u32 index);
 void uvm_wreg(struct uvm_device *uvm, u32 index, u32 value);
 bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value);

@@ -50,6 +50,29 @@ u64 uvm_win_get64(struct virtio_device *vdev, u32 offset)
 	return low | (u64)uvm_win_get32(vdev, offset + 4) << 32;
 }
 
+/**
+ * uvm_win_counter() - read a field of 64 bits that grows
+ * @uvm: the device
+ * @offset: UVM_WIN_OFF_*
+ *
+ * Context: may sleep.
+ * Return: the counter, its halves from the same moment.
+ */
+u64 uvm_win_counter(struct uvm_device *uvm, u32 offset)
+{
+	u32 low, high, again;
+
+	mutex_lock(&uvm->mmio.lock);
+	again = uvm_win_get32(uvm->vdev, offset + 4);
+	do {
+		high = again;
+		low = uvm_win_get32(uvm->vdev, offset);
+		again = uvm_win_get32(uvm->vdev, offset + 4);
+	} while (high != again);
+	mutex_unlock(&uvm->mmio.lock);
+	return low | (u64)high << 32;
+}
+
 static void uvm_win_set32(struct virtio_device *vdev, u32 offset, u32 value)
 {
 	__le32 le = cpu_to_le32(value);

@@ -252,4 +252,16 @@ uapi_consts! {
     PARAM_TIMEOUTS = 12;
     /// SDMA bytes that the driver's own moves copied.
     PARAM_BYTES_MOVED = 13;
+    /// SDMA packets that the device counted since its reset.
+    PARAM_DEVICE_PACKETS = 14;
+    /// Bytes that the device's SDMA copied, filled or wrote since its reset.
+    PARAM_DEVICE_BYTES = 15;
+    /// Interrupt vectors that the device counted since its reset.
+    PARAM_DEVICE_INTERRUPTS = 16;
+    /// Page faults that the device counted since its reset.
+    PARAM_DEVICE_FAULTS = 17;
+    /// Page-table walks that the device counted since its reset.
+    PARAM_DEVICE_WALKS = 18;
+    /// Translations that the device's caches held since its reset.
+    PARAM_DEVICE_TLB_HITS = 19;
 }
