@@ -2,10 +2,15 @@
 //! The fuzz targets' seeds, and whatever a fuzzer once found, as ordinary tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed")]
 
+use proptest::prelude::*;
 use std::path::Path;
 
 #[path = "fuzz/src/config_window.rs"]
 mod config_window;
+#[path = "fuzz/src/packet.rs"]
+mod packet;
+#[path = "fuzz/src/registers.rs"]
+mod registers;
 
 /// Runs `target` on every file of its corpus.
 fn replay(name: &str, target: fn(&[u8])) {
@@ -23,4 +28,43 @@ fn replay(name: &str, target: fn(&[u8])) {
 #[test]
 fn config_window_seeds() {
     replay("config_window", config_window::run);
+}
+
+#[test]
+fn packet_seeds() {
+    replay("packet", packet::run);
+}
+
+#[test]
+fn register_seeds() {
+    replay("registers", registers::run);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packets_of_any_opcode_are_bounded(
+        switches in 0..8u8,
+        stream in prop::collection::vec((0..20u32, any::<u32>(), prop::collection::vec(operand(), 0..10)), 0..20),
+    ) {
+        let mut input = vec![switches];
+        for (op, header, operands) in stream {
+            // Mostly valid headers: reserved bits only now and then.
+            let header = if header % 4 == 0 { header & !0xff | op } else { header & 0xffff_0000 | op };
+            input.extend(header.to_le_bytes());
+            input.extend(operands.iter().flat_map(|dw| dw.to_le_bytes()));
+        }
+        packet::run(&input);
+    }
+
+    #[test]
+    fn register_accesses_in_any_order_are_bounded(input in prop::collection::vec(any::<u8>(), 0..1500)) {
+        registers::run(&input);
+    }
+}
+
+/// Dwords that packets like: small numbers, high halves, places in VRAM and RAM, or anything.
+fn operand() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), 0..4096u32, 0..0x0110_0000u32, 0x4000_0000..0x4004_0000u32, any::<u32>()]
 }

@@ -2,3 +2,5 @@
 //! Bodies of the fuzz targets: each takes bytes and panics where something is wrong.
 
 pub mod config_window;
+pub mod packet;
+pub mod registers;
