@@ -12,6 +12,7 @@ pub mod ih;
 pub mod nbio;
 pub mod regs;
 pub mod sdma;
+mod throttle;
 pub mod trace;
 pub mod vhost_user;
 pub mod vram;

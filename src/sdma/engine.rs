@@ -6,6 +6,7 @@ use super::work::{Outcome, Stream, Work};
 use crate::gmc::access::Reported;
 use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
 use crate::regs::{RegFile, Written};
+use crate::throttle::Throttle;
 use crate::trace::{Event, Tracer};
 use uvm_spec::sdma::*;
 use uvm_spec::{hub::cid, ih, Block};
@@ -93,6 +94,7 @@ pub struct Sdma {
     turn: usize,
     /// Offset of the settable time stamp from the reference clock.
     timestamp: u64,
+    stops: Throttle,
     /// Packets executed since reset.
     pub packets: u64,
     /// Bytes copied, filled or written since reset.
@@ -128,13 +130,15 @@ impl Sdma {
             rings: Default::default(),
             turn: 0,
             timestamp: 0,
+            stops: Throttle::default(),
             packets: 0,
             bytes: 0,
         }
     }
     /// Brings every register to its reset value and drops all work.
     pub fn reset(&mut self) {
-        *self = Self::new(self.number);
+        let stops = std::mem::take(&mut self.stops);
+        *self = Self { stops, ..Self::new(self.number) };
     }
     /// The register file, for dispatch.
     pub fn regs(&self) -> &RegFile {
@@ -523,16 +527,13 @@ impl Sdma {
     /// The ring stops on the packet at its read pointer.
     fn stop(&mut self, ring: usize, n: u32, code: u32, io: &mut Io<'_, '_>) {
         let rptr = self.rptr(n);
-        log::warn!(
-            "SDMA{} {} stopped at RPTR {rptr:#x}: {}",
-            self.number,
-            RING_NAMES.get(ring).copied().unwrap_or("?"),
-            match code {
-                exception::ILLEGAL => "illegal packet",
-                exception::FAULT => "page fault without a default page",
-                _ => "indirect buffer inside an indirect buffer",
-            }
-        );
+        let why = match code {
+            exception::ILLEGAL => "illegal packet",
+            exception::FAULT => "page fault without a default page",
+            _ => "indirect buffer inside an indirect buffer",
+        };
+        let name = RING_NAMES.get(ring).copied().unwrap_or("?");
+        self.stops.warn(format_args!("SDMA{} {name} stopped at RPTR {rptr:#x}: {why}", self.number));
         if let Some(state) = self.rings.get_mut(ring) {
             state.exception = code;
             state.work = None;

@@ -12,7 +12,6 @@ mod server;
 mod shared;
 mod shmem;
 mod socket;
-mod throttle;
 pub mod window;
 
 pub use server::{ServeError, Server};

@@ -1,11 +1,11 @@
-// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+// SPDX-License-Identifier: BSD-3-Clause crate::throttle::Throttle;
+use OR Apache-2.0
 //! The two virtqueues: doorbells in, interrupts out.
 //!
 //! The guest owns the rings and may rewrite them while they are read, so each buffer is read once into a copy of bounded
 //! size, and each loop ends after a number of turns that the queue's size gives. A malformed buffer goes back with length
 //! 0 and a warning.
 
-use super::throttle::Throttle;
 use crate::bus::SystemMemory;
 use parking_lot::Mutex;
 use std::ops::Deref;

@@ -10,11 +10,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// A source of warnings.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<(Option<Instant>, u64)>);
+pub(crate) struct Throttle(Mutex<(Option<Instant>, u64)>);
 
 impl Throttle {
     /// Logs `message`, or counts it where one was logged a short while ago.
-    pub(super) fn warn(&self, message: impl Display) {
+    pub(crate) fn warn(&self, message: impl Display) {
         let mut state = self.0.lock();
         let (last, held) = &mut *state;
         if last.is_some_and(|at| at.elapsed() < PERIOD) {
