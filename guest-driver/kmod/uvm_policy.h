@@ -60,6 +60,23 @@
 /* Number of VM hubs; a mask of hubs has bits 1 << hub: 0 is the GC hub, 1 the MM hub. */
 #define UVM_POLICY_HUBS 2
 
+/* Change: map memory, which uvm_policy_update_pages() tells. */
+#define UVM_POLICY_CHANGE_MAP 1
+/* Change: make it partially resident: reads give zero, writes go nowhere, nothing faults. */
+#define UVM_POLICY_CHANGE_PRT 2
+/* Change: map nothing. */
+#define UVM_POLICY_CHANGE_UNMAP 3
+
+/* Update: what is mapped there already makes way; without, it is -EEXIST. */
+#define UVM_POLICY_UPDATE_REPLACE 1
+
+/* Write @count entries of the table at @table from @first on: @value, @value + @increment, ... */
+#define UVM_POLICY_STEP_WRITE 1
+/* Wait until all writes so far have landed, then fetch more. */
+#define UVM_POLICY_STEP_SYNC 2
+/* Invalidate pages [@first, @first + @count) of @vmids on all hubs, await the ACKs. */
+#define UVM_POLICY_STEP_INVALIDATE 3
+
 /**
  * struct uvm_policy - the memory manager's decisions for one device
  *
@@ -257,6 +274,7 @@ struct uvm_policy_vm_config {
  * @root_addr: where the root lies: a VRAM offset, or the address that was given
  * @root_size: bytes of the root
  * @size: bytes of the address space
+ * @tables: number of page tables, the root included
  * @seq: number of changes of the tables that a cache could have missed
  * @pasid: 1 to 65535
  * @busy: VMIDs on which jobs of it run or are about to, bits 1 << vmid
@@ -266,6 +284,7 @@ struct uvm_policy_vm_info {
 	u64 root_addr;
 	u64 root_size;
 	u64 size;
+	u64 tables;
 	u64 seq;
 	u32 pasid;
 	u32 busy;
@@ -303,6 +322,83 @@ struct uvm_policy_vmid_grant {
 	u32 flush;
 	u32 load;
 	u32 pad;
+};
+
+/**
+ * struct uvm_policy_update - a change of a range of addresses
+ * @vm: the address space
+ * @va: first address; canonical where the space has 48 or 57 bits
+ * @size: bytes, whole pages, not 0
+ * @attributes: for a map: SNOOPED, TMZ, EXECUTABLE, READABLE, WRITEABLE and MTYPE as a page table
+ *              entry has them; else 0
+ * @bo: for a map: whose memory it is, as the driver calls it; else 0
+ * @bo_offset: for a map: where in it, bytes, whole pages; else 0
+ * @change: UVM_POLICY_CHANGE_*
+ * @flags: UVM_POLICY_UPDATE_REPLACE
+ */
+struct uvm_policy_update {
+	u64 vm;
+	u64 va;
+	u64 size;
+	u64 attributes;
+	u64 bo;
+	u64 bo_offset;
+	u32 change;
+	u32 flags;
+};
+
+/**
+ * struct uvm_policy_pages - pages in a row
+ * @addr: address of the first: a VRAM offset, or as the device addresses system memory
+ * @pages: how many, not 0
+ * @domain: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+ * @pad: must be 0
+ */
+struct uvm_policy_pages {
+	u64 addr;
+	u64 pages;
+	u32 domain;
+	u32 pad;
+};
+
+/**
+ * struct uvm_policy_step - one step of an update
+ * @op: UVM_POLICY_STEP_*; says which of the others count
+ * @domain: where the table lies: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+ * @vmids: VMIDs to invalidate, bits 1 << vmid
+ * @pad: 0
+ * @table: address of the table: a VRAM offset or the address that was given
+ * @first: first entry of 8 bytes, from the table's start; first page number
+ * @count: number of entries, at most what one PTEPDE packet can do; number of pages
+ * @value: the first entry
+ * @increment: difference of each entry to the one before
+ */
+struct uvm_policy_step {
+	u32 op;
+	u32 domain;
+	u32 vmids;
+	u32 pad;
+	u64 table;
+	u64 first;
+	u64 count;
+	u64 value;
+	u64 increment;
+};
+
+/**
+ * struct uvm_policy_mapping - what an address is mapped onto
+ * @va: first address of the piece around it that is contiguous in memory
+ * @size: bytes of the piece
+ * @entry: page table entry of its first page; without VALID it is partially resident
+ * @bo: as given to uvm_policy_update_begin()
+ * @bo_offset: of its first byte
+ */
+struct uvm_policy_mapping {
+	u64 va;
+	u64 size;
+	u64 entry;
+	u64 bo;
+	u64 bo_offset;
 };
 
 /**
@@ -636,6 +732,117 @@ int uvm_policy_vmid_unreserve(struct uvm_policy *policy, u64 vm);
  * Return: 0 or -EINVAL.
  */
 int uvm_policy_vmid_reset(struct uvm_policy *policy);
+
+/**
+ * uvm_policy_update_begin() - begin a change of what an address space maps
+ * @policy: the policy
+ * @update: the change
+ * @token: names it from now on; never 0
+ *
+ * One at a time for each address space. Then: uvm_policy_update_pages() until all pages of a map
+ * are told; uvm_policy_update_prepare(); uvm_policy_update_next() and the steps it gives until it
+ * gives none; uvm_policy_update_complete(), which may come at any time to give up. The policy's lock
+ * is not held for the steps.
+ *
+ * Return: 0, -EBUSY while another change of the address space is under way, -EEXIST, -ENOMEM,
+ * -ENOENT, -EINVAL.
+ */
+int uvm_policy_update_begin(struct uvm_policy *policy, const struct uvm_policy_update *update,
+			    u64 *token);
+
+/**
+ * uvm_policy_update_pages() - tell the next pages of a map
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ * @pages: runs of pages, in the order of the addresses that they are mapped at
+ * @count: how many runs, not 0
+ *
+ * Takes all of them or, on failure, none. Long lists take many calls.
+ *
+ * Return: 0, -ENOMEM, -ENOENT, -EINVAL.
+ */
+int uvm_policy_update_pages(struct uvm_policy *policy, u64 token,
+			    const struct uvm_policy_pages *pages, u32 count);
+
+/**
+ * uvm_policy_update_prepare() - plan a change and take memory for its tables
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ * @need: with -EAGAIN, how many pages to give with uvm_policy_table_page_add(); else 0
+ *
+ * On failure it may be tried again.
+ *
+ * Return: 0, -EAGAIN when tables in SYSTEM need pages, -ENOSPC when VRAM has no room for tables,
+ * -ENOMEM, -ENOENT, -EINVAL while pages of a map are missing.
+ */
+int uvm_policy_update_prepare(struct uvm_policy *policy, u64 token, u64 *need);
+
+/**
+ * uvm_policy_update_next() - the next steps of a change
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ * @steps: the steps, to be performed in order
+ * @room: how many @steps can hold, not 0
+ * @count: how many there are; 0: all were given before
+ *
+ * What was given before is performed, or sits before what comes on a ring; what was given up to a
+ * sync has landed.
+ *
+ * Return: 0, -ENOENT, -EINVAL before uvm_policy_update_prepare().
+ */
+int uvm_policy_update_next(struct uvm_policy *policy, u64 token, struct uvm_policy_step *steps,
+			   u32 room, u32 *count);
+
+/**
+ * uvm_policy_update_complete() - end a change
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ * @error: 0 when all steps were given and performed; else one failed, or the change is given up
+ *
+ * Return 0 after an error of 0: the address space maps what was asked for, unless that follows on
+ * -EAGAIN; nothing reaches any more what it mapped before. Return 0 after an error, or with an error
+ * of 0 after -EAGAIN: it maps what it did before, and nothing reaches what it was to map.
+ * -EAGAIN: entries in use may have been written. Fetch steps again, which write them back, perform
+ * them and complete again, as often as it takes; meanwhile both what was mapped and what was to be
+ * must stay. Never allocates.
+ *
+ * Return: 0, -EAGAIN, -ENOENT, -EINVAL for an error of 0 before all steps were given.
+ */
+int uvm_policy_update_complete(struct uvm_policy *policy, u64 token, int error);
+
+/**
+ * uvm_policy_vm_find() - what an address is mapped onto
+ * @policy: the policy
+ * @vm: the address space
+ * @va: any address
+ * @mapping: the answer; a change under way does not show before it is complete
+ *
+ * Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
+ */
+int uvm_policy_vm_find(const struct uvm_policy *policy, u64 vm, u64 va,
+		       struct uvm_policy_mapping *mapping);
+
+/**
+ * uvm_policy_table_page_add() - give a page of system memory for page tables
+ * @policy: the policy
+ * @addr: as the device addresses it
+ *
+ * It need not be zeroed.
+ *
+ * Return: 0, -ENOMEM, -EINVAL.
+ */
+int uvm_policy_table_page_add(struct uvm_policy *policy, u64 addr);
+
+/**
+ * uvm_policy_table_page_take() - take back a page that no page table lies in
+ * @policy: the policy
+ * @addr: the page
+ *
+ * Before uvm_policy_destroy(), until there is none. Never allocates.
+ *
+ * Return: 0, -ENOENT when all are in use, -EINVAL.
+ */
+int uvm_policy_table_page_take(struct uvm_policy *policy, u64 *addr);
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables

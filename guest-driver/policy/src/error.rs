@@ -17,6 +17,8 @@ pub enum Error {
     Invalid,
     /// The identifier was never given out, or what it named is gone.
     Unknown,
+    /// Part of the range is mapped already.
+    Exists,
     /// The thing is in use and no end of that use is known to the policy (a pin, an owner).
     Busy,
     /// The thing is in use by a move; the token says which one to wait for.
@@ -30,6 +32,7 @@ impl fmt::Display for Error {
             Error::NoMemory => f.write_str("out of memory for the policy's own tables"),
             Error::Invalid => f.write_str("invalid argument"),
             Error::Unknown => f.write_str("unknown identifier"),
+            Error::Exists => f.write_str("already mapped"),
             Error::Busy => f.write_str("in use"),
             Error::Wait(token) => write!(f, "in use by move {:#x}", token.raw()),
         }

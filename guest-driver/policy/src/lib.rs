@@ -13,8 +13,8 @@
 //!   is [`Error::NoMemory`] and leaves the policy as it was. Giving something back never allocates. The kernel
 //!   build proves it: its `alloc` crate has no other kind of allocation.
 //! - **Identifiers, not pointers.** An id carries its kind and a generation; a stale one is recognised.
-//! - **Bounded work.** No recursion; every walk is bounded by the height of a balanced tree, except the one
-//!   documented at [`Policy::alloc`].
+//! - **Bounded work.** No recursion; every walk in a segment is bounded by the height of a balanced tree, except
+//!   the one documented at [`Policy::alloc`], and every walk in an address space by the entries that change.
 //!
 //! A buffer goes to VRAM:
 //!
@@ -40,7 +40,9 @@
 //! ```
 //!
 //! Map: `heap` places ranges inside one segment, [`Policy`] owns segments, buffer objects and moves,
-//! `placement` orders domains for a request, `moves` turns a change of domain into actions.
+//! `placement` orders domains for a request, `moves` turns a change of domain into actions. `vm` keeps address
+//! spaces and turns a change of what they map into writes of page table entries, `vmid` shares the hardware's
+//! contexts among them.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(uvm_kernel, allow(stable_features), feature(vec_push_within_capacity))]
@@ -68,5 +70,5 @@ pub use ids::{BlockId, BoId, JobId, SegmentId, Token, UpdateId, VmId};
 pub use moves::{Action, Actions, Begin, Domain, Location, MoveOptions, Outcome, Started};
 pub use placement::{DomainList, DomainMask, PlacementRequest};
 pub use policy::{AllocRequest, Allocation, Policy, SegmentConfig, SegmentStats};
-pub use vm::{VmConfig, VmInfo};
+pub use vm::{Change, Completed, Mapping, Prepared, UpdateAction, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};

@@ -48,7 +48,8 @@ impl Pasids {
     fn free_from(&self, start: u16) -> Option<u16> {
         let (first, bit) = (usize::from(start >> 6), start & 63);
         let below = 1u64.wrapping_shl(u32::from(bit)).wrapping_sub(1);
-        self.taken.iter().enumerate().skip(first).find_map(|(index, word)| {
+        (first..WORDS).find_map(|index| {
+            let word = self.taken.get(index)?;
             let busy = if index == first { word | below } else { *word };
             let free = u16::try_from(busy.trailing_ones()).ok().filter(|free| *free < 64)?;
             u16::try_from(index).ok()?.checked_mul(64)?.checked_add(free)

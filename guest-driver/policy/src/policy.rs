@@ -14,7 +14,7 @@ use crate::pasid::Pasids;
 use crate::placement::{self, DomainList, DomainMask, PlacementRequest, Room};
 use crate::slab::Slab;
 use crate::table::try_push;
-use crate::vm::Vm;
+use crate::vm::{TablePages, Update, Vm};
 use crate::vmid::Vmids;
 
 /// A range of addresses that memory is given out of.
@@ -88,6 +88,8 @@ pub struct Policy {
     pub(crate) bos: Slab<Bo>,
     pub(crate) moves: Slab<Move>,
     pub(crate) vms: Slab<Vm>,
+    pub(crate) updates: Slab<Update>,
+    pub(crate) table_pages: TablePages,
     pub(crate) pasids: Pasids,
     pub(crate) vmids: Vmids,
 }
@@ -102,6 +104,8 @@ impl Policy {
             bos: Slab::new(),
             moves: Slab::new(),
             vms: Slab::new(),
+            updates: Slab::new(),
+            table_pages: TablePages::default(),
             pasids: Pasids::new(),
             vmids: Vmids::try_new()?,
         })

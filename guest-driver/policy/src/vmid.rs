@@ -22,7 +22,7 @@ use uvm_spec::VMIDS;
 use crate::error::Error;
 use crate::ids::{JobId, Key};
 use crate::slab::Slab;
-use crate::table::try_push;
+use crate::table::{count, remove_item, try_push};
 
 /// VM hubs, each with its own translation caches and base registers: 0 is the GC hub, 1 the MM hub.
 pub const HUBS: usize = 2;
@@ -157,13 +157,18 @@ impl Vmids {
         }
     }
 
+    /// All VMIDs that may be given out, those set aside for one owner included.
+    fn given_out(&self) -> impl Iterator<Item = (u8, &Slot)> + Clone + '_ {
+        (1..self.end).filter_map(|vmid| Some((vmid, self.slots.get(usize::from(vmid))?)))
+    }
+
     fn pool(&self) -> impl Iterator<Item = (u8, &Slot)> + Clone + '_ {
-        (1..self.end).zip(self.slots.iter().skip(1)).filter(|(_, slot)| !slot.reserved)
+        self.given_out().filter(|(_, slot)| !slot.reserved)
     }
 
     /// How many of the pool have been in one hand for longer.
     fn seniority(&self, since: u64) -> usize {
-        self.pool().filter(|(_, slot)| slot.since < since).count()
+        count(self.pool().filter(|(_, slot)| slot.since < since))
     }
 
     fn tick(&mut self) -> u64 {
@@ -192,12 +197,12 @@ impl Vmids {
         if let Some(vmid) = self.reserved_for(vm) {
             return Ok(vmid);
         }
-        let ahead = self.queue.iter().position(|other| *other == vm).unwrap_or(self.queue.len());
+        let ahead = count(self.queue.iter().take_while(|other| **other != vm));
         if let Some((vmid, _)) = self.pool().find(|(_, slot)| own(slot) && self.seniority(slot.since) >= ahead) {
             return Ok(vmid);
         }
         let idle = self.pool().filter(|(_, slot)| slot.jobs == 0);
-        let idle_count = idle.clone().count();
+        let idle_count = count(idle.clone());
         if idle_count > ahead {
             let best = idle.min_by_key(|(_, slot)| (slot.owner.is_some(), slot.used));
             return best.map(|(vmid, _)| vmid).ok_or(VmidWait { vmid: 0, fence: None });
@@ -208,8 +213,8 @@ impl Vmids {
     /// The VMID that one behind `behind` others should wait for: of those in use, by seniority.
     fn expected(&self, behind: usize) -> VmidWait {
         let busy = || self.pool().filter(|(_, slot)| slot.jobs != 0);
-        let last = busy().count().saturating_sub(1);
-        let rank = |since: u64| busy().filter(|(_, slot)| slot.since < since).count();
+        let last = count(busy()).saturating_sub(1);
+        let rank = |since: u64| count(busy().filter(|(_, slot)| slot.since < since));
         busy()
             .find(|(_, slot)| rank(slot.since) == behind.min(last))
             .and_then(|(vmid, slot)| Some((vmid, self.jobs.get(slot.youngest?).ok()?.request.fence)))
@@ -276,7 +281,8 @@ impl Vmids {
         entry.submitted = true;
         let (vmid, ring, seq, flush) = (entry.vmid, entry.request.ring, entry.seq, entry.flush);
         self.edit(vmid, |slot| {
-            for (_, state) in (0u32..).zip(&mut slot.hubs).filter(|(hub, _)| flush & 1u32.wrapping_shl(*hub) != 0) {
+            for (_, state) in (0..u32::MAX).zip(&mut slot.hubs).filter(|(hub, _)| flush & 1u32.wrapping_shl(*hub) != 0)
+            {
                 // One that comes sooner and covers as much is kept.
                 let covered = state.coming.is_some_and(|(_, _, other)| other >= seq);
                 if flushed {
@@ -317,13 +323,12 @@ impl Vmids {
 
     /// Leaves the queue.
     pub(crate) fn give_up(&mut self, vm: Key) {
-        self.queue.retain(|other| *other != vm);
+        remove_item(&mut self.queue, vm);
     }
 
     /// The VMID set aside for an address space.
     pub(crate) fn reserved_for(&self, vm: Key) -> Option<u8> {
-        let mut slots = (1..self.end).zip(self.slots.iter().skip(1));
-        slots.find(|(_, slot)| slot.reserved && slot.owner == Some(vm)).map(|(vmid, _)| vmid)
+        self.given_out().find(|(_, slot)| slot.reserved && slot.owner == Some(vm)).map(|(vmid, _)| vmid)
     }
 
     /// Sets a VMID of the pool aside for an address space: the one it has, or one that nobody waits for.
@@ -332,7 +337,7 @@ impl Vmids {
         if let Some(vmid) = self.reserved_for(vm) {
             return Ok(vmid);
         }
-        if self.pool().count() < 2 {
+        if count(self.pool()) < 2 {
             return Err(Error::NoSpace);
         }
         let vmid = self.choose(vm).map_err(|_| Error::Busy)?;
@@ -368,7 +373,7 @@ impl Vmids {
 
     /// VMIDs on which jobs of an address space run or are about to, bits `1 << vmid`.
     pub(crate) fn busy(&self, vm: Key) -> u32 {
-        let slots = (0u32..).zip(&self.slots);
+        let slots = (0..u32::from(END)).zip(&self.slots);
         let busy = slots.filter(|(_, slot)| slot.owner == Some(vm) && slot.jobs != 0);
         busy.fold(0, |mask, (vmid, _)| mask | 1u32.wrapping_shl(vmid))
     }
@@ -390,7 +395,7 @@ impl Vmids {
 /// The hubs to flush, and those to load.
 fn needed(hubs: &[Flushed; HUBS], seq: u64, request: &GrabRequest) -> (u32, u32) {
     let (mut flush, mut load) = (0, 0);
-    for (hub, state) in (0u32..).zip(hubs) {
+    for (hub, state) in (0..u32::MAX).zip(hubs) {
         let bit = request.hubs & 1u32.wrapping_shl(hub);
         let before = state.coming.filter(|(_, ring, _)| *ring == request.ring).map(|(_, _, seq)| seq);
         let known = state.done.max(before);

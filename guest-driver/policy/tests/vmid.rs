@@ -342,7 +342,7 @@ fn apply(contexts: &mut Contexts, grant: &Grant, root: u64, seq: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever is submitted, dropped, reset or reserved: when a job runs, its hubs have its own root, and have
     /// cached nothing older than the tables were when it was granted.

@@ -6,6 +6,7 @@ use core::ffi::c_int;
 use uvm_policy::Error;
 
 const ENOENT: c_int = 2;
+const EAGAIN: c_int = 11;
 const ENOMEM: c_int = 12;
 const EBUSY: c_int = 16;
 const EEXIST: c_int = 17;
@@ -22,6 +23,11 @@ pub(crate) fn errno(error: Error) -> c_int {
         Error::Exists => -EEXIST,
         Error::Busy | Error::Wait(_) => -EBUSY,
     }
+}
+
+/// "Do more and call again", which is no error of the policy's.
+pub(crate) fn again() -> c_int {
+    -EAGAIN
 }
 
 /// 0, or the negative errno.

@@ -22,10 +22,12 @@ mod kernel;
 #[cfg(any(uvm_kernel, test))]
 mod message;
 mod types;
+mod update_api;
 mod vm_types;
 mod vmid_api;
 
 pub use api::*;
 pub use types::*;
+pub use update_api::*;
 pub use vm_types::*;
 pub use vmid_api::*;

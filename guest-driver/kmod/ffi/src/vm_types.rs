@@ -1,10 +1,27 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The structures and numbers of the C border for address spaces. Docs are kernel-doc: they become the header's.
 
-use uvm_policy::{GrabRequest, Grant, VmInfo, VmidWait};
+use uvm_policy::{Domain, GrabRequest, Grant, Mapping, UpdateAction, VmInfo, VmidWait};
 
 /// Number of VM hubs; a mask of hubs has bits 1 << hub: 0 is the GC hub, 1 the MM hub.
 pub const UVM_POLICY_HUBS: usize = 2;
+
+/// Change: map memory, which uvm_policy_update_pages() tells.
+pub const UVM_POLICY_CHANGE_MAP: u32 = 1;
+/// Change: make it partially resident: reads give zero, writes go nowhere, nothing faults.
+pub const UVM_POLICY_CHANGE_PRT: u32 = 2;
+/// Change: map nothing.
+pub const UVM_POLICY_CHANGE_UNMAP: u32 = 3;
+
+/// Update: what is mapped there already makes way; without, it is -EEXIST.
+pub const UVM_POLICY_UPDATE_REPLACE: u32 = 1;
+
+/// Write @count entries of the table at @table from @first on: @value, @value + @increment, ...
+pub const UVM_POLICY_STEP_WRITE: u32 = 1;
+/// Wait until all writes so far have landed, then fetch more.
+pub const UVM_POLICY_STEP_SYNC: u32 = 2;
+/// Invalidate pages [@first, @first + @count) of @vmids on all hubs, await the ACKs.
+pub const UVM_POLICY_STEP_INVALIDATE: u32 = 3;
 
 /// struct uvm_policy_vm_config - what a new address space is to be
 /// @root: address of the root if the tables lie in SYSTEM, contiguous there; else 0
@@ -34,6 +51,7 @@ pub struct UvmPolicyVmConfig {
 /// @root_addr: where the root lies: a VRAM offset, or the address that was given
 /// @root_size: bytes of the root
 /// @size: bytes of the address space
+/// @tables: number of page tables, the root included
 /// @seq: number of changes of the tables that a cache could have missed
 /// @pasid: 1 to 65535
 /// @busy: VMIDs on which jobs of it run or are about to, bits 1 << vmid
@@ -45,6 +63,7 @@ pub struct UvmPolicyVmInfo {
     pub root_addr: u64,
     pub root_size: u64,
     pub size: u64,
+    pub tables: u64,
     pub seq: u64,
     pub pasid: u32,
     pub busy: u32,
@@ -86,12 +105,93 @@ pub struct UvmPolicyVmidGrant {
     pub pad: u32,
 }
 
+/// struct uvm_policy_update - a change of a range of addresses
+/// @vm: the address space
+/// @va: first address; canonical where the space has 48 or 57 bits
+/// @size: bytes, whole pages, not 0
+/// @attributes: for a map: SNOOPED, TMZ, EXECUTABLE, READABLE, WRITEABLE and MTYPE as a page table
+///              entry has them; else 0
+/// @bo: for a map: whose memory it is, as the driver calls it; else 0
+/// @bo_offset: for a map: where in it, bytes, whole pages; else 0
+/// @change: UVM_POLICY_CHANGE_*
+/// @flags: UVM_POLICY_UPDATE_REPLACE
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct UvmPolicyUpdate {
+    pub vm: u64,
+    pub va: u64,
+    pub size: u64,
+    pub attributes: u64,
+    pub bo: u64,
+    pub bo_offset: u64,
+    pub change: u32,
+    pub flags: u32,
+}
+
+/// struct uvm_policy_pages - pages in a row
+/// @addr: address of the first: a VRAM offset, or as the device addresses system memory
+/// @pages: how many, not 0
+/// @domain: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+/// @pad: must be 0
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct UvmPolicyPages {
+    pub addr: u64,
+    pub pages: u64,
+    pub domain: u32,
+    pub pad: u32,
+}
+
+/// struct uvm_policy_step - one step of an update
+/// @op: UVM_POLICY_STEP_*; says which of the others count
+/// @domain: where the table lies: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+/// @vmids: VMIDs to invalidate, bits 1 << vmid
+/// @pad: 0
+/// @table: address of the table: a VRAM offset or the address that was given
+/// @first: first entry of 8 bytes, from the table's start; first page number
+/// @count: number of entries, at most what one PTEPDE packet can do; number of pages
+/// @value: the first entry
+/// @increment: difference of each entry to the one before
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UvmPolicyStep {
+    pub op: u32,
+    pub domain: u32,
+    pub vmids: u32,
+    pub pad: u32,
+    pub table: u64,
+    pub first: u64,
+    pub count: u64,
+    pub value: u64,
+    pub increment: u64,
+}
+
+/// struct uvm_policy_mapping - what an address is mapped onto
+/// @va: first address of the piece around it that is contiguous in memory
+/// @size: bytes of the piece
+/// @entry: page table entry of its first page; without VALID it is partially resident
+/// @bo: as given to uvm_policy_update_begin()
+/// @bo_offset: of its first byte
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UvmPolicyMapping {
+    pub va: u64,
+    pub size: u64,
+    pub entry: u64,
+    pub bo: u64,
+    pub bo_offset: u64,
+}
+
 const _: () = assert!(UVM_POLICY_HUBS == uvm_policy::HUBS);
 
 impl From<VmInfo> for UvmPolicyVmInfo {
     fn from(info: VmInfo) -> Self {
-        let VmInfo { pasid, root, root_addr, root_size, size, seq, busy } = info;
-        Self { root, root_addr, root_size, size, seq, pasid: pasid.into(), busy }
+        let VmInfo { pasid, root, root_addr, root_size, size, tables, seq, busy } = info;
+        Self { root, root_addr, root_size, size, tables, seq, pasid: pasid.into(), busy }
     }
 }
 
@@ -111,5 +211,38 @@ impl From<Grant> for UvmPolicyVmidGrant {
 impl From<VmidWait> for UvmPolicyVmidGrant {
     fn from(wait: VmidWait) -> Self {
         Self { fence: wait.fence.unwrap_or(0), vmid: wait.vmid.into(), ..Self::default() }
+    }
+}
+
+impl From<UpdateAction> for UvmPolicyStep {
+    fn from(action: UpdateAction) -> Self {
+        let none = Self::default();
+        match action {
+            UpdateAction::Write { domain, table, first, count, value, increment } => {
+                let domain = domain as u32;
+                Self { op: UVM_POLICY_STEP_WRITE, domain, table, first, count, value, increment, ..none }
+            }
+            UpdateAction::Sync => Self { op: UVM_POLICY_STEP_SYNC, ..none },
+            UpdateAction::Invalidate { vmids, start, pages } => {
+                Self { op: UVM_POLICY_STEP_INVALIDATE, vmids, first: start, count: pages, ..none }
+            }
+        }
+    }
+}
+
+impl From<Mapping> for UvmPolicyMapping {
+    fn from(mapping: Mapping) -> Self {
+        let Mapping { va, size, entry, bo, bo_offset } = mapping;
+        Self { va, size, entry, bo, bo_offset }
+    }
+}
+
+impl UvmPolicyPages {
+    /// As the policy takes them.
+    pub(crate) fn run(&self) -> Result<(Domain, u64, u64), uvm_policy::Error> {
+        if self.pad != 0 {
+            return Err(uvm_policy::Error::Invalid);
+        }
+        Ok((Domain::from_raw(self.domain)?, self.addr, self.pages))
     }
 }

@@ -47,7 +47,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 15] = [
+const NAMES: [(&str, &str); 19] = [
     ("UvmPolicy", "uvm_policy"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
@@ -63,6 +63,10 @@ const NAMES: [(&str, &str); 15] = [
     ("UvmPolicyVmInfo", "uvm_policy_vm_info"),
     ("UvmPolicyVmidRequest", "uvm_policy_vmid_request"),
     ("UvmPolicyVmidGrant", "uvm_policy_vmid_grant"),
+    ("UvmPolicyUpdate", "uvm_policy_update"),
+    ("UvmPolicyPages", "uvm_policy_pages"),
+    ("UvmPolicyStep", "uvm_policy_step"),
+    ("UvmPolicyMapping", "uvm_policy_mapping"),
 ];
 
 fn crate_dir() -> &'static Path {
@@ -95,6 +99,7 @@ fn generate() -> String {
         .with_src(crate_dir().join("src/vm_types.rs"))
         .with_src(crate_dir().join("src/api.rs"))
         .with_src(crate_dir().join("src/vmid_api.rs"))
+        .with_src(crate_dir().join("src/update_api.rs"))
         .generate()
         .expect("cbindgen reads the crate")
         .write(&mut header);

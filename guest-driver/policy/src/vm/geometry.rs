@@ -147,6 +147,16 @@ impl Geometry {
         Ok((start.wrapping_shr(PAGE_SHIFT), size.wrapping_shr(PAGE_SHIFT)))
     }
 
+    /// An address as its user writes it.
+    pub(crate) fn canonical(&self, flat: u64) -> u64 {
+        let upper_half = flat & self.bytes().wrapping_shr(1) != 0;
+        if CANONICAL.contains(&self.va_bits) && upper_half {
+            flat | !self.bytes().wrapping_sub(1)
+        } else {
+            flat
+        }
+    }
+
     fn flat(&self, va: u64) -> Result<u64, Error> {
         let (high, low) = (va & !self.bytes().wrapping_sub(1), va & self.bytes().wrapping_sub(1));
         let upper_half = va & self.bytes().wrapping_shr(1) != 0;

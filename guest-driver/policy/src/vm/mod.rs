@@ -1,16 +1,30 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! Address spaces: their geometry, their life, and their use of VMIDs.
+//! Address spaces: their life, and their use of VMIDs.
+//!
+//! `geometry` is an address space's shape, `ranges` what it maps, `tables` the page tables that tell the hardware.
+//! `update` plans and carries out a change of both, `emit` finds the entries to write, `updates` is its front.
 
+mod emit;
 mod geometry;
+mod ranges;
+mod tables;
+mod update;
+mod updates;
 
 use crate::error::Error;
 use crate::heap::{BlockKind, From};
-use crate::ids::{BlockId, JobId, VmId};
+use crate::ids::{JobId, Key, VmId};
 use crate::moves::Domain;
 use crate::policy::{AllocRequest, Policy};
 use crate::vmid::{Grab, GrabRequest, Grant};
 
 pub(crate) use geometry::Geometry;
+use ranges::Ranges;
+use tables::{Home, Tables, ROOT};
+pub(crate) use update::Update;
+pub use update::{Completed, UpdateAction};
+pub(crate) use updates::TablePages;
+pub use updates::{Change, Mapping, Prepared, UpdateRequest};
 
 /// What a new address space is to be.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +59,8 @@ pub struct VmInfo {
     pub root_size: u64,
     /// Bytes of the address space.
     pub size: u64,
+    /// Number of page tables, the root included.
+    pub tables: u64,
     /// Number of changes of the tables that a cache could have missed.
     pub seq: u64,
     /// VMIDs on which jobs of it run or are about to, bits `1 << vmid`.
@@ -57,13 +73,18 @@ pub(crate) struct Vm {
     pub(crate) pasid: u16,
     /// Counts changes of the tables that a cache could have missed.
     pub(crate) seq: u64,
-    root_addr: u64,
-    root_block: Option<BlockId>,
+    ranges: Ranges,
+    tables: Tables,
+    update: Option<Key>,
 }
 
 impl Vm {
+    fn root_addr(&self) -> u64 {
+        self.tables.get(ROOT).ok().and_then(|root| root.home).map_or(0, |home| home.addr)
+    }
+
     fn root(&self) -> u64 {
-        self.geometry.table_entry(self.root_addr)
+        self.geometry.table_entry(self.root_addr())
     }
 }
 
@@ -84,17 +105,17 @@ impl Policy {
         if bad_root || self.page_size() != uvm_spec::PAGE_SIZE {
             return Err(Error::Invalid);
         }
-        let (root_addr, root_block) = if in_system {
-            (config.root, None)
+        let home = if in_system {
+            Home { addr: config.root, block: None }
         } else {
-            let (at, block) = self.take_vram_table(&geometry, geometry.root_bytes())?;
-            (at, Some(block))
+            self.take_vram_table(&geometry, geometry.root_bytes())?
         };
-        let made = self.pasids.take().and_then(|pasid| {
-            let vm = Vm { geometry, pasid, seq: 0, root_addr, root_block };
+        let made = Tables::try_new(&geometry, home).and_then(|tables| {
+            let pasid = self.pasids.take()?;
+            let vm = Vm { geometry, pasid, seq: 0, ranges: Ranges::new(), tables, update: None };
             self.vms.insert(vm).inspect_err(|_| self.pasids.put(pasid))
         });
-        match (made, root_block) {
+        match (made, home.block) {
             (Ok(key), _) => Ok(VmId::pack(key)),
             (Err(error), None) => Err(error),
             (Err(error), Some(block)) => self.release(block).and(Err(error)),
@@ -105,11 +126,20 @@ impl Policy {
     /// nothing of it runs: [`Error::Busy`] while a job has not been signalled or a change of it is under way.
     pub fn vm_destroy(&mut self, id: VmId) -> Result<(), Error> {
         let key = id.unpack().ok_or(Error::Unknown)?;
-        self.vms.get(key)?;
+        if self.vms.get(key)?.update.is_some() {
+            return Err(Error::Busy);
+        }
         self.vmids.release(key)?;
-        let vm = self.vms.remove(key)?;
+        let mut vm = self.vms.remove(key)?;
         self.pasids.put(vm.pasid);
-        vm.root_block.map_or(Ok(()), |block| self.release(block))
+        for slot in vm.tables.slots() {
+            let home = vm.tables.remove(slot);
+            // The root in system memory is its giver's.
+            if let Some(home) = home.filter(|home| slot != ROOT || home.block.is_some()) {
+                self.give_home(home)?;
+            }
+        }
+        Ok(())
     }
 
     /// An address space as it is now.
@@ -119,9 +149,10 @@ impl Policy {
         Ok(VmInfo {
             pasid: vm.pasid,
             root: vm.root(),
-            root_addr: vm.root_addr,
+            root_addr: vm.root_addr(),
             root_size: vm.geometry.root_bytes(),
             size: vm.geometry.bytes(),
+            tables: vm.tables.count(),
             seq: vm.seq,
             busy: self.vmids.busy(key),
         })
@@ -203,12 +234,12 @@ impl Policy {
     }
 
     /// A piece of VRAM for tables, from the top, where it stays out of the buffers' way.
-    fn take_vram_table(&mut self, geometry: &Geometry, size: u64) -> Result<(u64, BlockId), Error> {
+    fn take_vram_table(&mut self, geometry: &Geometry, size: u64) -> Result<Home, Error> {
         let segment = self.segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
         let request = AllocRequest { size, align: 0, from: From::Top, within: None };
         let range = self.alloc_as(segment, &request, BlockKind::Buffer)?;
         if geometry.is_address(range.offset, range.size, false) {
-            Ok((range.offset, range.id))
+            Ok(Home { addr: range.offset, block: Some(range.id) })
         } else {
             self.release(range.id).and(Err(Error::Invalid))
         }

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! The front of updates: what a caller says and is told, and where tables get their memory.
+
+use alloc::vec::Vec;
+
+use uvm_spec::pte;
+use uvm_spec::PAGE_SIZE;
+
+use super::ranges;
+use super::tables::Home;
+use super::update::{Completed, Target, Update, UpdateAction};
+use crate::error::Error;
+use crate::ids::{UpdateId, VmId};
+use crate::moves::Domain;
+use crate::policy::Policy;
+use crate::table::{try_push, try_reserve};
+
+/// Bits of a page table entry that a mapping may choose.
+const ATTRIBUTES: u64 =
+    pte::SNOOPED | pte::TMZ | pte::EXECUTABLE | pte::READABLE | pte::WRITEABLE | 3 << pte::MTYPE_SHIFT;
+
+/// What is to become of a range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Map memory, which [`Policy::update_pages`] tells.
+    Map {
+        /// SNOOPED, TMZ, EXECUTABLE, READABLE, WRITEABLE and MTYPE as in a page table entry.
+        attributes: u64,
+        /// Whose memory, as the caller calls it. Nothing depends on it but that ranges of one lie together.
+        bo: u64,
+        /// Where in it, bytes: a multiple of the page size.
+        bo_offset: u64,
+    },
+    /// Make it partially resident: reads give zero, writes go nowhere, nothing faults.
+    Prt,
+    /// Map nothing.
+    Unmap,
+}
+
+/// A change of a range of addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateRequest {
+    /// First address; canonical where the space has 48 or 57 bits.
+    pub va: u64,
+    /// Bytes, whole pages, not zero.
+    pub size: u64,
+    /// What it is to become.
+    pub change: Change,
+    /// Whether something may be mapped there already. Unmapping takes away whatever there is.
+    pub replace: bool,
+}
+
+/// The answer to [`Policy::update_prepare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// Fetch and perform the steps.
+    Ready,
+    /// So many pages of system memory are wanted for tables: see [`Policy::table_page_add`].
+    NeedPages(u64),
+}
+
+/// What an address is mapped onto. Units are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address of the piece around the one that was asked for: contiguous in memory.
+    pub va: u64,
+    /// Its length.
+    pub size: u64,
+    /// The page table entry of its first page; without VALID it is partially resident.
+    pub entry: u64,
+    /// As given to [`Change::Map`].
+    pub bo: u64,
+    /// Of its first byte.
+    pub bo_offset: u64,
+}
+
+/// Pages of system memory for tables.
+#[derive(Default)]
+pub(crate) struct TablePages {
+    idle: Vec<u64>,
+    in_use: usize,
+}
+
+impl TablePages {
+    fn add(&mut self, page: u64) -> Result<(), Error> {
+        // Room for those in use too, so that giving them back cannot fail.
+        try_reserve(&mut self.idle, self.in_use.saturating_add(1))?;
+        try_push(&mut self.idle, page)
+    }
+
+    fn take(&mut self) -> Option<u64> {
+        let page = self.idle.pop()?;
+        self.in_use = self.in_use.saturating_add(1);
+        Some(page)
+    }
+
+    fn put(&mut self, page: u64) -> Result<(), Error> {
+        self.in_use = self.in_use.saturating_sub(1);
+        try_push(&mut self.idle, page)
+    }
+}
+
+impl Policy {
+    /// Begins a change of an address space; one at a time each.
+    ///
+    /// For a map all pages are told next, then comes [`Policy::update_prepare`], then [`Policy::update_next`]
+    /// until it gives nothing, then [`Policy::update_complete`], which may come earlier to give up.
+    ///
+    /// [`Error::Busy`] while another change is under way, [`Error::Exists`] for what is mapped and not to be
+    /// replaced, [`Error::Invalid`], [`Error::NoMemory`], [`Error::Unknown`].
+    pub fn update_begin(&mut self, vm: VmId, request: &UpdateRequest) -> Result<UpdateId, Error> {
+        let vm_key = vm.unpack().ok_or(Error::Unknown)?;
+        let vm = self.vms.get_mut(vm_key)?;
+        let (start, pages) = vm.geometry.range(request.va, request.size)?;
+        let end = start.checked_add(pages).ok_or(Error::Invalid)?;
+        let target = match request.change {
+            Change::Map { attributes, bo, bo_offset } => {
+                if attributes & !ATTRIBUTES != 0 || bo_offset & (PAGE_SIZE - 1) != 0 {
+                    return Err(Error::Invalid);
+                }
+                bo_offset.checked_add(request.size).ok_or(Error::Invalid)?;
+                Some(Target { attributes, bo, offset: bo_offset >> uvm_spec::PAGE_SHIFT })
+            }
+            Change::Prt | Change::Unmap => None,
+        };
+        if vm.update.is_some() {
+            return Err(Error::Busy);
+        }
+        let keeps = !request.replace && request.change != Change::Unmap;
+        if keeps && ranges::intersects(vm.ranges.as_slice(), start, end) {
+            return Err(Error::Exists);
+        }
+        let mut update = Update::new(vm_key, start, end, target);
+        if request.change == Change::Prt {
+            update.tell_prt(pte::PRT)?;
+        }
+        let key = self.updates.insert(update)?;
+        vm.update = Some(key);
+        Ok(UpdateId::pack(key))
+    }
+
+    /// Tells the next pages of a map: `pages` in a row from `addr` on, a VRAM offset or a system address. Long
+    /// lists take many calls; all pages of the range must have been told before `update_prepare`.
+    pub fn update_pages(&mut self, id: UpdateId, domain: Domain, addr: u64, pages: u64) -> Result<(), Error> {
+        let update = self.updates.get_mut(id.unpack().ok_or(Error::Unknown)?)?;
+        let geometry = self.vms.get(update.vm)?.geometry;
+        let system = match domain {
+            Domain::System => true,
+            Domain::Vram => false,
+            Domain::Gtt => return Err(Error::Invalid),
+        };
+        update.tell(&geometry, addr, pages, system)
+    }
+
+    /// Tells pages as [`Policy::update_pages`] does, each `(domain, address, pages)`; all of them or, on
+    /// failure, none.
+    pub fn update_page_list(
+        &mut self,
+        id: UpdateId,
+        list: impl IntoIterator<Item = (Domain, u64, u64)>,
+    ) -> Result<(), Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let mark = self.updates.get(key)?.mark();
+        for (domain, addr, pages) in list {
+            if let Err(error) = self.update_pages(id, domain, addr, pages) {
+                self.updates.get_mut(key)?.forget_since(mark);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the change and takes memory for the tables it needs. On failure it may be tried again:
+    /// [`Error::NoSpace`] when VRAM has none, [`Error::NoMemory`], [`Error::Invalid`] while pages are missing.
+    pub fn update_prepare(&mut self, id: UpdateId) -> Result<Prepared, Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let update = self.updates.get_mut(key)?;
+        let vm_key = update.vm;
+        let vm = self.vms.get_mut(vm_key)?;
+        if !update.is_planned() {
+            update.plan(vm)?;
+        }
+        let geometry = vm.geometry;
+        while let (Some(_), missing) = self.updates.get(key)?.homeless() {
+            let home = if geometry.in_system() {
+                match self.table_pages.take() {
+                    Some(addr) => Home { addr, block: None },
+                    None => return Ok(Prepared::NeedPages(u64::try_from(missing).unwrap_or(u64::MAX))),
+                }
+            } else {
+                self.take_vram_table(&geometry, PAGE_SIZE)?
+            };
+            self.updates.get_mut(key)?.house(self.vms.get_mut(vm_key)?, home);
+        }
+        self.updates.get_mut(key)?.ready();
+        Ok(Prepared::Ready)
+    }
+
+    /// Gives at most `room` of the steps that are next, in order; none when all were given. After one that is
+    /// [`UpdateAction::Sync`] all that was given is performed before the next call.
+    pub fn update_next(&mut self, id: UpdateId, room: usize, give: impl FnMut(UpdateAction)) -> Result<(), Error> {
+        let update = self.updates.get_mut(id.unpack().ok_or(Error::Unknown)?)?;
+        if room == 0 {
+            return Err(Error::Invalid);
+        }
+        let busy = self.vmids.busy(update.vm);
+        update.next(self.vms.get_mut(update.vm)?, busy, room, give)
+    }
+
+    /// Ends a change. `done`: all steps were given and performed, else [`Error::Invalid`]. Not `done`: one
+    /// failed, or the change is given up; [`Completed::Undo`] says that entries in use may have been written
+    /// and more steps follow. Those may fail too, and are given again as often as that is told; until they
+    /// succeed no memory of either state may be reused. Never allocates.
+    pub fn update_complete(&mut self, id: UpdateId, done: bool) -> Result<Completed, Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let update = self.updates.get_mut(key)?;
+        let vm_key = update.vm;
+        if done && !update.is_done() {
+            return Err(Error::Invalid);
+        }
+        if !done && update.turn_round(self.vms.get_mut(vm_key)?) {
+            return Ok(Completed::Undo);
+        }
+        let update = self.updates.remove(key)?;
+        let vm = self.vms.get_mut(vm_key)?;
+        vm.update = None;
+        let (completed, gone) = update.settle(vm)?;
+        for slot in gone {
+            if let Some(home) = self.vms.get_mut(vm_key)?.tables.remove(slot) {
+                self.give_home(home)?;
+            }
+        }
+        Ok(completed)
+    }
+
+    /// What an address of an address space is mapped onto; [`Error::Unknown`] for nothing. A change under way
+    /// does not show before it is complete.
+    pub fn vm_find(&self, vm: VmId, va: u64) -> Result<Mapping, Error> {
+        let vm = self.vms.get(vm.unpack().ok_or(Error::Unknown)?)?;
+        let (page, _) = vm.geometry.range(va & !(PAGE_SIZE - 1), PAGE_SIZE)?;
+        let piece = ranges::at(vm.ranges.as_slice(), page).ok_or(Error::Unknown)?;
+        let bytes = |pages: u64| pages.wrapping_shl(uvm_spec::PAGE_SHIFT);
+        let bo_offset = if piece.is_prt() { 0 } else { bytes(piece.offset) };
+        let va = vm.geometry.canonical(bytes(piece.start));
+        Ok(Mapping { va, size: bytes(piece.len), entry: piece.entry, bo: piece.bo, bo_offset })
+    }
+
+    /// Gives a page of system memory for tables, by the address that the device knows it by. It need not be
+    /// zeroed.
+    pub fn table_page_add(&mut self, page: u64) -> Result<(), Error> {
+        if page == 0 || page & !pte::PTE_ADDR != 0 {
+            return Err(Error::Invalid);
+        }
+        self.table_pages.add(page)
+    }
+
+    /// Takes back a page that is not in use; `None` when all are. Before a clean end, until there is none.
+    pub fn table_page_take(&mut self) -> Option<u64> {
+        self.table_pages.idle.pop()
+    }
+
+    /// Pages for tables: idle, and in use.
+    pub fn table_pages(&self) -> (usize, usize) {
+        (self.table_pages.idle.len(), self.table_pages.in_use)
+    }
+
+    pub(super) fn give_home(&mut self, home: Home) -> Result<(), Error> {
+        match home.block {
+            Some(block) => self.release(block),
+            None => self.table_pages.put(home.addr),
+        }
+    }
+}
