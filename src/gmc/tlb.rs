@@ -5,7 +5,7 @@
 //! largest size class that it fills; a look-up probes the classes that hold anything. Invalidating whole address spaces
 //! is a change of their generation; invalidating a range looks at every entry.
 
-use super::{Access, Phys, Translation};
+use super::{Access, Phys, Space, Translation};
 use uvm_spec::{pte, PAGE_SHIFT, VMIDS};
 
 /// log2 of the bytes of the size classes: page, 64 KiB, 2 MiB, 1 GiB.
@@ -13,31 +13,23 @@ const CLASSES: [u32; 4] = [12, 16, 21, 30];
 /// Entries of a set.
 const WAYS: usize = 4;
 
+/// Two to a cache line: what a look-up costs is the lines that it touches.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// First byte of the range, virtual, with the VMID in the bits below a page.
+    /// [`key`] of the first page.
     key: u64,
-    /// The bits of a key that must agree.
-    mask: u64,
-    /// Generation of the address space when it was filled; 0 is none.
-    generation: u64,
-    at: Phys,
+    /// Where the first byte lies: a page's address, bit 0 set in system memory.
+    at: u64,
     /// The page table entry.
     entry: u64,
+    /// Generation of the address space when it was filled; 0 is none.
+    generation: u32,
     /// log2 of the range's bytes.
-    bits: u32,
+    bits: u8,
     class: u8,
 }
 
-const EMPTY: Entry = Entry {
-    key: 0,
-    mask: u64::MAX,
-    generation: 0,
-    at: Phys { space: super::Space::Vram, addr: 0 },
-    entry: 0,
-    bits: PAGE_SHIFT,
-    class: 0,
-};
+const EMPTY: Entry = Entry { key: 0, at: 0, entry: 0, generation: 0, bits: 12, class: 0 };
 
 /// What an entry is found by: page and VMID.
 fn key(vmid: u8, va: u64) -> u64 {
@@ -46,13 +38,17 @@ fn key(vmid: u8, va: u64) -> u64 {
 
 impl Entry {
     #[inline]
-    fn holds(&self, key: u64, generation: u64) -> bool {
-        (self.key ^ key) & self.mask == 0 && self.generation == generation
+    fn holds(&self, key: u64, generation: u32) -> bool {
+        let mask = u64::MAX << self.bits | ((1 << PAGE_SHIFT) - 1);
+        (self.key ^ key) & mask == 0 && self.generation == generation
     }
     #[inline]
     fn translate(&self, va: u64) -> Translation {
-        let offset = va & ((1 << self.bits) - 1);
-        Translation { at: self.at.offset(offset), len: (1 << self.bits) - offset, entry: self.entry, bits: self.bits }
+        let size = 1 << self.bits;
+        let offset = va & (size - 1);
+        let space = if self.at & 1 == 0 { Space::Vram } else { Space::System };
+        let at = Phys { space, addr: self.at & !1 }.offset(offset);
+        Translation { at, len: size - offset, entry: self.entry, bits: self.bits.into() }
     }
     fn vmid(&self) -> u64 {
         self.key & ((1 << PAGE_SHIFT) - 1)
@@ -86,7 +82,7 @@ pub struct Tlb {
     last: usize,
     /// The way that the next fill takes.
     victim: usize,
-    generations: [u64; VMIDS],
+    generations: [u32; VMIDS],
     /// Which size classes hold entries, by VMID.
     used: [u8; VMIDS],
     /// Look-ups that found their page.
@@ -155,7 +151,8 @@ impl Tlb {
         let bits = translation.bits;
         let Some(class) = CLASSES.iter().rposition(|&c| c <= bits) else { return };
         let offset = va & ((1 << bits) - 1);
-        let Some(start) = at.addr.checked_sub(offset) else { return };
+        // An entry holds page addresses; a start that is none has no place in it.
+        let Some(start) = at.addr.checked_sub(offset).filter(|start| start & 1 == 0) else { return };
         let first = self.set(vmid, va, CLASSES.get(class).copied().unwrap_or(12)) * WAYS;
         let ways = self.entries.get_mut(first..first + WAYS).unwrap_or_default();
         // A stale or equal entry goes first, then one after the other.
@@ -163,14 +160,13 @@ impl Tlb {
         let reuse = ways.iter().position(|e| e.generation == 0 || e.holds(key(vmid, va), generation));
         self.victim = self.victim.wrapping_add(usize::from(reuse.is_none()));
         let way = reuse.unwrap_or(victim);
-        let Ok(class_number) = u8::try_from(class) else { return };
+        let (Ok(class_number), Ok(bits)) = (u8::try_from(class), u8::try_from(bits)) else { return };
         if let Some(slot) = ways.get_mut(way) {
             *slot = Entry {
                 key: key(vmid, va - offset),
-                mask: !((1 << bits) - 1) | ((1 << PAGE_SHIFT) - 1),
-                generation,
-                at: Phys { space: at.space, addr: start },
+                at: start | u64::from(at.space == Space::System),
                 entry: translation.entry,
+                generation,
                 bits,
                 class: class_number,
             };
@@ -185,7 +181,14 @@ impl Tlb {
         for vmid in (0..VMIDS).filter(|v| vmids & 1 << v != 0) {
             if pages == Pages::All {
                 if let (Some(generation), Some(used)) = (self.generations.get_mut(vmid), self.used.get_mut(vmid)) {
-                    *generation += 1;
+                    let Some(next) = generation.checked_add(1) else {
+                        // Numbers are used up: forget all entries, so that none of an old generation comes back.
+                        self.entries.fill(EMPTY);
+                        self.generations = [1; VMIDS];
+                        self.used = [0; VMIDS];
+                        return;
+                    };
+                    *generation = next;
                     *used = 0;
                 }
             }
@@ -210,7 +213,6 @@ impl Tlb {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Space;
     use super::*;
 
     fn page(addr: u64, bits: u32, entry: u64) -> Translation {

@@ -1,5 +1,4 @@
-// SPDX-License-Identifier: BSD-3-Clause crate::throttle::Throttle;
-use OR Apache-2.0
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The two virtqueues: doorbells in, interrupts out.
 //!
 //! The guest owns the rings and may rewrite them while they are read, so each buffer is read once into a copy of bounded
@@ -7,6 +6,7 @@ use OR Apache-2.0
 //! 0 and a warning.
 
 use crate::bus::SystemMemory;
+use crate::throttle::Throttle;
 use parking_lot::Mutex;
 use std::ops::Deref;
 use std::sync::OnceLock;
