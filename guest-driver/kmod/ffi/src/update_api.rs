@@ -21,8 +21,8 @@ use crate::vm_types::*;
 ///
 /// One at a time for each address space. Then: uvm_policy_update_pages() until all pages of a map
 /// are told; uvm_policy_update_prepare(); uvm_policy_update_next() and the steps it gives until it
-/// gives none; uvm_policy_update_complete(), which may come at any time to give up. The policy's lock
-/// is not held for the steps.
+/// gives none; uvm_policy_update_complete(), which may come at any time to give up. The policy's
+/// lock is not held for the steps.
 ///
 /// Return: 0, -EBUSY while another change of the address space is under way, -EEXIST, -ENOMEM,
 /// -ENOENT, -EINVAL.
@@ -158,12 +158,12 @@ pub unsafe extern "C" fn uvm_policy_update_next(
 /// @token: of uvm_policy_update_begin()
 /// @error: 0 when all steps were given and performed; else one failed, or the change is given up
 ///
-/// Return 0 after an error of 0: the address space maps what was asked for, unless that follows on
-/// -EAGAIN; nothing reaches any more what it mapped before. Return 0 after an error, or with an error
-/// of 0 after -EAGAIN: it maps what it did before, and nothing reaches what it was to map.
-/// -EAGAIN: entries in use may have been written. Fetch steps again, which write them back, perform
-/// them and complete again, as often as it takes; meanwhile both what was mapped and what was to be
-/// must stay. Never allocates.
+/// 0 to @error 0: the address space maps what was asked for, and nothing reaches any more what it
+/// mapped before. 0 to an error: it maps what it did before, and nothing reaches what it was to map.
+///
+/// -EAGAIN, to an error only: entries in use may have been written. Fetch the steps that write them
+/// back, perform them and complete with 0 (which then means: it maps what it did before) or an error,
+/// as often as it takes; meanwhile both what was mapped and what was to be must stay. Never allocates.
 ///
 /// Return: 0, -EAGAIN, -ENOENT, -EINVAL for an error of 0 before all steps were given.
 #[no_mangle]
