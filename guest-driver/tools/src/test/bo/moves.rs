@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Data goes where it is told and arrives as it was.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
-
-use anyhow::{ensure, Result};
+use anyhow::Result;
 use uvm_spec::uapi;
 
-use crate::drm::{Bo, Device, Domain};
-use crate::ib::{Ib, Place};
+use crate::drm::{Bo, Device, Domain, Mapping};
+use crate::ib::{FillSize, Ib, Place};
 use crate::rng::Rng;
+use crate::test::beside::Beside;
 use crate::test::case::{complete, content, filled, same, same_bytes, stamp, stamps, Ctx};
 
 pub fn moves_between_all_domains_keep_the_data(ctx: &Ctx, ring: u32) -> Result<()> {
@@ -70,71 +68,41 @@ pub fn mapping_stays_valid_across_moves(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
+/// Moves round `n` of a test that moves all the time.
+fn move_on(bo: &Bo, n: u64) -> Result<()> {
+    const ROUND: [Domain; 5] = [Domain::Vram, Domain::Gtt, Domain::Vram, Domain::System, Domain::Gtt];
+    let to = usize::try_from(n % ROUND.len() as u64).ok().and_then(|n| ROUND.get(n).copied());
+    Ok(bo.move_to(to.unwrap_or(Domain::System), u32::from(n % 2 == 1))?)
+}
+
 pub fn readers_see_the_data_while_it_moves(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let length = 1 << 20;
     let bo = filled(&device, Domain::System, &stamps(21, length))?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let (map, seen_stop, mut rng) = (bo.map()?, stop.clone(), ctx.rng());
-    let reader = std::thread::spawn(move || {
-        let mut reads = 0_u64;
-        while !seen_stop.load(Ordering::Relaxed) {
-            let n = rng.index(length / 8);
-            let seen = map.load(n * 8);
-            if seen != stamp(21, n as u64) {
-                return Err(format!("word {n:#x}: expected {:#x}, seen {seen:#x}", stamp(21, n as u64)));
-            }
-            reads += 1;
-        }
-        Ok(reads)
-    });
-    let moved = (0..40).try_for_each(|n| {
-        let to = [Domain::Vram, Domain::Gtt, Domain::System][n % 3];
-        bo.move_to(to, u32::try_from(n % 2).unwrap_or(0))
-    });
-    stop.store(true, Ordering::Relaxed);
-    let reads = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
-    moved?;
-    let reads = reads.map_err(anyhow::Error::msg)?;
-    ensure!(reads > 100, "only {reads} reads during 40 moves");
-    ctx.note(format_args!("{reads} reads during 40 moves"));
-    Ok(())
+    let (map, mut rng) = (bo.map()?, ctx.rng());
+    let read = move |map: &mut Mapping, _| {
+        let n = rng.index(length / 8);
+        same(format_args!("word {n:#x}"), map.load(n * 8), stamp(21, n as u64))
+    };
+    Beside::start(move || Ok(map), read, drop).during(ctx, 40, 100, |n| move_on(&bo, n))
 }
 
 pub fn writers_lose_nothing_while_it_moves(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let length = 256 << 10;
     let bo = Bo::new(&device, length as u64, Domain::System)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let (map, seen_stop, mut rng) = (bo.map()?, stop.clone(), ctx.rng());
-    let writer = std::thread::spawn(move || {
-        let mut model = vec![0_u64; length / 8];
-        let mut writes = 0;
-        while !seen_stop.load(Ordering::Relaxed) {
-            // Page after page, a word in each: none of them keeps an old mapping for long without a write through it.
-            let n = writes * 512 % model.len() + rng.index(512);
-            let Some(word) = model.get_mut(n) else { continue };
-            // What was written to the word before must still be there.
-            let seen = map.load(n * 8);
-            if seen != *word {
-                return Err(format!("word {n:#x} before write {writes}: expected {word:#x}, seen {seen:#x}"));
-            }
-            *word = rng.next();
-            map.store(n * 8, *word);
-            writes += 1;
-        }
-        Ok((model, writes))
-    });
-    let moved = (0..60).try_for_each(|n| {
-        let to = [Domain::Vram, Domain::Gtt, Domain::Vram, Domain::System][n % 4];
-        bo.move_to(to, u32::try_from(n % 2).unwrap_or(0))
-    });
-    stop.store(true, Ordering::Relaxed);
-    let written = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
-    moved?;
-    let (model, writes) = written.map_err(anyhow::Error::msg)?;
-    ensure!(writes > 1000, "only {writes} writes during 60 moves");
-    ctx.note(format_args!("{writes} writes during 60 moves"));
+    let (map, mut rng) = (bo.map()?, ctx.rng());
+    let write = move |(map, model): &mut (Mapping, Vec<u64>), round: u64| {
+        // Page after page, a word in each: none of them keeps an old mapping for long without a write through it.
+        let n = (usize::try_from(round)? * 512 + rng.index(512)) % model.len();
+        // What was written to the word before must still be there.
+        same(format_args!("word {n:#x} before write {round}"), map.load(n * 8), model[n])?;
+        model[n] = rng.next();
+        map.store(n * 8, model[n]);
+        Ok(())
+    };
+    let writer = Beside::start(move || Ok((map, vec![0; length / 8])), write, |(_, model)| model);
+    let model = writer.during(ctx, 60, 1000, |n| move_on(&bo, n))?;
     let expected: Vec<u8> = model.iter().flat_map(|word| word.to_le_bytes()).collect();
     same_bytes("the object at the end", &content(&bo, length)?, &expected)
 }
@@ -146,35 +114,19 @@ pub fn moves_and_copies_of_one_object_do_not_mix(ctx: &Ctx) -> Result<()> {
     let data = stamps(51, length);
     let bo = filled(&device, Domain::System, &data)?;
     let shared = bo.export()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen_stop = stop.clone();
-    let mut rng = ctx.rng();
-    let mover = std::thread::spawn(move || -> Result<u32> {
-        let device = Device::open()?;
-        let bo = Bo::import(&device, &shared)?;
-        let mut moves = 0;
-        while !seen_stop.load(Ordering::Relaxed) {
-            bo.move_to(rng.pick(&Domain::ALL), moves % 2)?;
-            moves += 1;
+    let elsewhere = Bo::new(&device, 4 << 20, Domain::Vram)?;
+    let open = move || Ok(Bo::import(&Device::open()?, &shared)?);
+    Beside::start(open, |bo: &mut Bo, n| move_on(bo, n), drop).during(ctx, 40, 30, |round| {
+        let target = Bo::new(&device, length as u64, Domain::GPU[usize::from(round % 4 < 2)])?;
+        let mut ib = Ib::new();
+        // Some milliseconds of other work first: a move that does not wait has time to take the object away.
+        for _ in 0..8 {
+            ib.fill(Place::Bo(elsewhere.handle(), 0), 0, FillSize::Dword, elsewhere.size());
         }
-        Ok(moves)
-    });
-    let copies = || -> Result<()> {
-        for round in 0..60 {
-            let target = Bo::new(&device, length as u64, Domain::GPU[usize::try_from(round / 2 % 2)?])?;
-            let mut ib = Ib::new();
-            ib.copy(Place::Bo(bo.handle(), 0), Place::Bo(target.handle(), 0), length as u64);
-            complete(&device, round % 2, &ib)?;
-            same_bytes(format_args!("copy {round}"), &content(&target, length)?, &data)?;
-        }
-        Ok(())
-    };
-    let copied = copies();
-    stop.store(true, Ordering::Relaxed);
-    let moves = mover.join().map_err(|_| anyhow::anyhow!("the mover panicked"))??;
-    copied?;
-    ensure!(moves > 10, "only {moves} moves during 60 copies");
-    ctx.note(format_args!("{moves} moves during 60 copies"));
+        ib.copy(Place::Bo(bo.handle(), 0), Place::Bo(target.handle(), 0), length as u64);
+        complete(&device, u32::from(round % 2 == 1), &ib)?;
+        same_bytes(format_args!("copy {round}"), &content(&target, length)?, &data)
+    })?;
     same_bytes("the object at the end", &content(&bo, length)?, &data)
 }
 

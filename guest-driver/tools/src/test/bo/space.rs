@@ -73,7 +73,7 @@ pub fn full_vram_refuses_and_recovers(ctx: &Ctx) -> Result<()> {
 
 pub fn full_gart_refuses_and_recovers(ctx: &Ctx) -> Result<()> {
     let size = ctx.device()?.param(uapi::PARAM_GTT_SIZE)?;
-    let free = super::super::reload::meminfo("MemAvailable")?;
+    let free = crate::test::reload::meminfo("MemAvailable")?;
     // The window's pages are the guest's own memory.
     if free < size + (64 << 20) {
         return Err(Skip(format!("{} MiB of memory do not fill a window of {} MiB", free >> 20, size >> 20)).into());
