@@ -161,9 +161,9 @@ pub unsafe extern "C" fn uvm_policy_update_next(
 /// 0 to @error 0: the address space maps what was asked for, and nothing reaches any more what it
 /// mapped before. 0 to an error: it maps what it did before, and nothing reaches what it was to map.
 ///
-/// -EAGAIN, to an error only: entries in use may have been written. Fetch the steps that write them
-/// back, perform them and complete with 0 (which then means: it maps what it did before) or an error,
-/// as often as it takes; meanwhile both what was mapped and what was to be must stay. Never allocates.
+/// -EAGAIN, to an error only: entries in use may have been written. Fetch the steps that write
+/// them back, perform them and complete with 0 (then: it maps what it did before) or an error, as
+/// often as it takes; meanwhile both what was mapped and what was to be must stay. Never allocates.
 ///
 /// Return: 0, -EAGAIN, -ENOENT, -EINVAL for an error of 0 before all steps were given.
 #[no_mangle]
