@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use sha2::{Digest, Sha256};
-use uvm_spec::{sdma, uapi, Block, PAGE_SIZE};
+use uvm_spec::{uapi, PAGE_SIZE};
 
 use crate::drm::{Bo, Device, Domain, FenceState, Mapping};
 use crate::ib::{Ib, Place};
@@ -65,9 +65,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
     let device = Device::open()?;
     let mut file = File::open(path).with_context(|| format!("opening {path}"))?;
     ensure!(file.metadata().with_context(|| path.clone())?.is_file(), "{path} is not a file");
-    let before = Counters::read(&device)?;
+    let before = Counted::now(&device)?;
     let (length, windows, original, stops) = send(&device, &mut file).with_context(|| path.clone())?;
-    let counted = Counters::read(&device)?.since(&before);
+    let counted = Counted::now(&device)?.since(&before);
 
     println!("demo: {path}, {}, SHA-256 {original}", Size(length));
     if windows > 1 {
@@ -167,54 +167,50 @@ fn fill(file: &mut File, map: &Mapping, length: usize, original: &mut Sha256) ->
     Ok(time)
 }
 
-/// What the driver and the device's registers have counted.
-struct Counters {
-    interrupts: u64,
-    fences: u64,
-    faults: u64,
-    timeouts: u64,
-    moved: u64,
-    /// Read pointers of the GFX rings, bytes: they only grow. None where registers are out of reach.
-    rings: Option<[u64; 2]>,
-}
+/// What the device and the driver count, each with the parameter that tells it.
+const COUNTERS: [(&str, &str, u32); 10] = [
+    ("device", "packets", uapi::PARAM_DEVICE_PACKETS),
+    ("device", "bytes", uapi::PARAM_DEVICE_BYTES),
+    ("device", "interrupts", uapi::PARAM_DEVICE_INTERRUPTS),
+    ("device", "page-table walks", uapi::PARAM_DEVICE_WALKS),
+    ("device", "faults", uapi::PARAM_DEVICE_FAULTS),
+    ("driver", "bytes moved", uapi::PARAM_BYTES_MOVED),
+    ("driver", "fences", uapi::PARAM_FENCES),
+    ("driver", "interrupts", uapi::PARAM_INTERRUPTS),
+    ("driver", "faults", uapi::PARAM_FAULTS),
+    ("driver", "timeouts", uapi::PARAM_TIMEOUTS),
+];
 
-impl Counters {
-    fn read(device: &Device) -> Result<Self> {
-        let pointer = |block: &Block| -> Option<u64> {
-            let low = device.reg(block.index(&sdma::RB_RPTR, 0)).ok()?;
-            let high = device.reg(block.index(&sdma::RB_RPTR_HI, 0)).ok()?;
-            Some(u64::from(low) | u64::from(high) << 32)
-        };
-        Ok(Self {
-            interrupts: device.param(uapi::PARAM_INTERRUPTS)?,
-            fences: device.param(uapi::PARAM_FENCES)?,
-            faults: device.param(uapi::PARAM_FAULTS)?,
-            timeouts: device.param(uapi::PARAM_TIMEOUTS)?,
-            moved: device.param(uapi::PARAM_BYTES_MOVED)?,
-            rings: pointer(&sdma::SDMA0).zip(pointer(&sdma::SDMA1)).map(|(a, b)| [a, b]),
-        })
-    }
+/// What has been counted at some time.
+struct Counted([u64; COUNTERS.len()]);
 
-    fn since(&self, before: &Self) -> Self {
-        let rings = self.rings.zip(before.rings);
-        Self {
-            interrupts: self.interrupts.saturating_sub(before.interrupts),
-            fences: self.fences.saturating_sub(before.fences),
-            faults: self.faults.saturating_sub(before.faults),
-            timeouts: self.timeouts.saturating_sub(before.timeouts),
-            moved: self.moved.saturating_sub(before.moved),
-            rings: rings.map(|([a, b], [c, d])| [a.saturating_sub(c), b.saturating_sub(d)]),
+impl Counted {
+    fn now(device: &Device) -> Result<Self> {
+        let mut values = [0; COUNTERS.len()];
+        for (value, (_, _, param)) in values.iter_mut().zip(COUNTERS) {
+            *value = device.param(param)?;
         }
+        Ok(Self(values))
+    }
+
+    fn since(mut self, before: &Self) -> Self {
+        self.0.iter_mut().zip(before.0).for_each(|(now, before)| *now = now.saturating_sub(before));
+        self
     }
 }
 
-impl fmt::Display for Counters {
+impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some([a, b]) = self.rings {
-            writeln!(f, "device: {} dwords of ring 0 and {} of ring 1 executed", a / 4, b / 4)?;
+        let mut last = "";
+        for (value, (who, what, _)) in self.0.iter().zip(COUNTERS) {
+            match last {
+                "" => write!(f, "{who}: {value} {what}")?,
+                last if last == who => write!(f, ", {value} {what}")?,
+                _ => write!(f, "\n{who}: {value} {what}")?,
+            }
+            last = who;
         }
-        let Self { interrupts, fences, faults, timeouts, moved, .. } = self;
-        write!(f, "driver: {interrupts} interrupts, {fences} fences, {moved} bytes moved, {faults} faults, {timeouts} timeouts")
+        Ok(())
     }
 }
 
@@ -248,6 +244,15 @@ mod tests {
         let mut hash = Sha256::new();
         hash.update(b"abc");
         assert_eq!(hex(hash), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn counters_are_listed_by_who_counts() {
+        let text = Counted([7; COUNTERS.len()]).since(&Counted([4; COUNTERS.len()])).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("device: 3 packets, 3 bytes, 3 interrupts"));
+        assert!(lines[1].starts_with("driver: 3 bytes moved, 3 fences"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 
+mod beside;
 mod bo;
 mod bringup;
 mod case;

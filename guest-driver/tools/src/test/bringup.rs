@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
     ring("waiting_ring_leaves_the_other_running", waiting::waiting_ring_leaves_the_other_running),
     ring("traps_interrupt", waiting::traps_interrupt),
     ring("fences_are_counted", waiting::fences_are_counted),
+    ring("device_counts_what_it_does", waiting::device_counts_what_it_does),
     ring("interrupt_ring_overflows_and_goes_on", waiting::interrupt_ring_overflows_and_goes_on),
     ring("many_submissions_in_flight", waiting::many_submissions_in_flight),
     ring("unmapped_read_is_reported", faults::unmapped_read_is_reported),

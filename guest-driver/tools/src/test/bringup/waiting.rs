@@ -8,7 +8,7 @@ use uvm_spec::packet::{atomic, poll_func, POLL_FOREVER};
 use uvm_spec::{nbio, uapi};
 
 use crate::drm::{Bo, Device, Domain, FenceState, Syncobj};
-use crate::ib::{Atomic, Ib, Place, Poll};
+use crate::ib::{Atomic, FillSize, Ib, Place, Poll};
 use crate::test::case::{complete, eventually, same, Ctx, GLANCE, PATIENCE};
 
 /// Waits for ever for `value`.
@@ -240,4 +240,33 @@ pub fn many_submissions_in_flight(ctx: &Ctx, ring: u32) -> Result<()> {
         same(format_args!("turn of submission {n}"), map.load(slot), u64::from(n) - 1)?;
     }
     same("how many ran", map.load(8), u64::from(count))
+}
+
+pub fn device_counts_what_it_does(ctx: &Ctx, ring: u32) -> Result<()> {
+    let device = ctx.device()?;
+    let bo = Bo::new(&device, 64 << 10, Domain::Vram)?;
+    let params = [uapi::PARAM_DEVICE_PACKETS, uapi::PARAM_DEVICE_BYTES, uapi::PARAM_DEVICE_INTERRUPTS];
+    let count = |packets: u32| -> Result<[u64; 3]> {
+        let mut ib = Ib::new();
+        (0..packets).for_each(|_| {
+            ib.fill(Place::Bo(bo.handle(), 0), 0, FillSize::Dword, 64 << 10).trap(1);
+        });
+        let read = || -> Result<Vec<u64>> { Ok(params.iter().map(|&p| device.param(p)).collect::<Result<_, _>>()?) };
+        let before = read()?;
+        complete(&device, ring, &ib)?;
+        let after = read()?;
+        let mut deltas = [0; 3];
+        deltas.iter_mut().zip(after.iter().zip(&before)).for_each(|(delta, (after, before))| *delta = after - before);
+        Ok(deltas)
+    };
+    let (few, many) = (count(4)?, count(36)?);
+    // What the driver adds of its own is the same both times.
+    let more = |n: usize| many[n].checked_sub(few[n]);
+    same("bytes of 4 fills", few[1], 4 << 16)?;
+    same("bytes of 32 fills more", more(1), Some(32 << 16))?;
+    same("interrupts of 32 traps more", more(2), Some(32))?;
+    // The driver pads to eight dwords: up to seven packets that do nothing.
+    let packets = more(0).unwrap_or(0);
+    ensure!((57..=71).contains(&packets), "expected 64 packets more, give or take the padding; seen {packets}");
+    Ok(())
 }
