@@ -171,10 +171,11 @@ impl Vector {
     }
 }
 
-/// Source data of a page-fault vector.
+/// Source data of a page-fault vector: dword 0 is VA 43:12; dword 1 VA 47:44 in bits 3:0, write in bit 5, retry in bit 7,
+/// and with five levels of tables VA 56:48 in bits 16:8; dword 2 the CAM entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageFault {
-    /// Faulting address, page-aligned; 48 bits.
+    /// Faulting address, page-aligned; 48 bits, or 57 with five levels.
     pub va: u64,
     /// The access was a write.
     pub write: bool,
@@ -188,14 +189,15 @@ impl PageFault {
     /// The vector's source data.
     #[allow(clippy::cast_possible_truncation)]
     pub const fn pack(&self) -> [u32; 4] {
-        let dw5 = (self.va >> 44) as u32 & 0xf | (self.write as u32) << 5 | (self.retry as u32) << 7;
+        let high = ((self.va >> 48) as u32 & 0x1ff) << 8;
+        let dw5 = (self.va >> 44) as u32 & 0xf | (self.write as u32) << 5 | (self.retry as u32) << 7 | high;
         [(self.va >> 12) as u32, dw5, self.cam as u32 & 0x3ff, 0]
     }
     /// The inverse of [`PageFault::pack`].
     #[allow(clippy::cast_possible_truncation)]
     pub const fn unpack(data: [u32; 4]) -> Self {
         Self {
-            va: (data[0] as u64) << 12 | (data[1] as u64 & 0xf) << 44,
+            va: (data[0] as u64) << 12 | (data[1] as u64 & 0xf) << 44 | (data[1] as u64 >> 8 & 0x1ff) << 48,
             write: data[1] & 1 << 5 != 0,
             retry: data[1] & 1 << 7 != 0,
             cam: (data[2] & 0x3ff) as u16,

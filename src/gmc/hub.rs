@@ -371,7 +371,8 @@ impl Hub {
                 depth: depth(C::PAGE_TABLE_DEPTH.get(cntl), levels),
                 block_bits: 9 + C::PAGE_TABLE_BLOCK_SIZE.get(cntl),
                 start: regs.pair(role.pt_start, 2 * n),
-                end: regs.pair(role.pt_end, 2 * n),
+                // No page number is larger, whatever the register's spare bits say.
+                end: regs.pair(role.pt_end, 2 * n).min(u64::MAX >> PAGE_SHIFT),
                 base: regs.pair(role.pt_base, 2 * n),
                 fb_offset,
                 retry_page: C::RETRY_PERMISSION_OR_INVALID_PAGE_FAULT.is_set(cntl),

@@ -105,17 +105,27 @@ pub struct Rig {
     pub clock: ManualClock,
     pub ram: Ram,
     pub model: Model,
+    /// Where VRAM lies in system memory, if the device was made so.
+    pub vram_at: Option<u64>,
 }
 
 impl Rig {
     /// A device after power-on.
     pub fn bare() -> Self {
-        let ram = Ram::new(&RAM);
+        Self::with(Config::default())
+    }
+    /// The same, made otherwise than by default.
+    pub fn with(config: Config) -> Self {
+        Self::on(&RAM, config)
+    }
+    /// The same, on other RAM: (bus address, bytes).
+    pub fn on(ranges: &[(u64, u64)], config: Config) -> Self {
+        let ram = Ram::new(ranges);
         let clock = ManualClock::default();
         let memory = GuestMemoryAtomic::new(ram.map());
-        let gpu = Gpu::new(Config { vram_size: VRAM, ..Config::default() }, memory, Box::new(clock.clone())).unwrap();
-        let model = Model::new(RAM.iter().map(|&(at, len)| (at, vec![0; len as usize])).collect(), VRAM as usize);
-        Self { gpu, clock, ram, model }
+        let gpu = Gpu::new(Config { vram_size: VRAM, ..config }, memory, Box::new(clock.clone())).unwrap();
+        let model = Model::new(ranges.iter().map(|&(at, len)| (at, vec![0; len as usize])).collect(), VRAM as usize);
+        Self { gpu, clock, ram, model, vram_at: None }
     }
     /// A device that a driver brought up: apertures, GART, IH ring and both GFX rings.
     pub fn new() -> Self {
@@ -213,7 +223,10 @@ impl Rig {
     }
     /// Writes VRAM on both sides.
     pub fn poke_vram(&mut self, offset: u64, data: &[u8]) {
-        self.gpu.vram().file().unwrap().write_all_at(data, offset).unwrap();
+        match self.vram_at {
+            Some(base) => self.poke(base + offset, data),
+            None => self.gpu.vram().file().unwrap().write_all_at(data, offset).unwrap(),
+        }
         self.model.mem.vram[offset as usize..][..data.len()].copy_from_slice(data);
     }
     pub fn peek(&self, bus: u64, len: usize) -> Vec<u8> {
@@ -225,6 +238,9 @@ impl Rig {
         u32::from_le_bytes(self.peek(bus, 4).try_into().unwrap())
     }
     pub fn peek_vram(&self, offset: u64, len: usize) -> Vec<u8> {
+        if let Some(base) = self.vram_at {
+            return self.peek(base + offset, len);
+        }
         let mut buf = vec![0; len];
         self.gpu.vram().file().unwrap().read_exact_at(&mut buf, offset).unwrap();
         buf

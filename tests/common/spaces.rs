@@ -119,7 +119,7 @@ pub fn faults(vectors: &[[u32; 8]]) -> Vec<FaultVector> {
     let fault = |v: &[u32; 8]| FaultVector {
         vmid: u64::from(v[0] >> 24 & 15),
         pasid: v[3] & 0xffff,
-        page: u64::from(v[4]) | u64::from(v[5] & 15) << 32,
+        page: u64::from(v[4]) | u64::from(v[5] & 15) << 32 | u64::from(v[5] >> 8 & 0x1ff) << 36,
         write: v[5] >> 5 & 1 == 1,
         retry: v[5] >> 7 & 1 == 1,
         cam: v[6] & 0x3ff,
