@@ -378,6 +378,17 @@ impl Vmids {
         busy.fold(0, |mask, (vmid, _)| mask | 1u32.wrapping_shl(vmid))
     }
 
+    /// The pages that change `seq` of an address space's tables touched are invalidated on all hubs for `vmids`:
+    /// where that was all that a hub could have missed, it needs no flush any more.
+    pub(crate) fn invalidated(&mut self, vm: Key, vmids: u32, seq: u64) {
+        let slots = (0..u32::from(END)).zip(&mut self.slots);
+        for (_, slot) in slots.filter(|(vmid, slot)| vmids & 1u32.wrapping_shl(*vmid) != 0 && slot.owner == Some(vm)) {
+            for state in &mut slot.hubs {
+                state.done = state.done.map(|done| if done.checked_add(1) == Some(seq) { seq } else { done });
+            }
+        }
+    }
+
     /// The device lost its base registers and caches. Jobs stay until they are signalled.
     pub(crate) fn reset(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);

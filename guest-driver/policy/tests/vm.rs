@@ -554,6 +554,24 @@ fn map_of_empty_pages_needs_no_invalidation() {
 }
 
 #[test]
+fn invalidated_vmid_needs_no_flush_later() {
+    let mut world = usual();
+    world.map(0, 4, 1, 0);
+    let job = world.grab();
+    world.unmap(0, 2);
+
+    let request = GrabRequest { ring: 1, hubs: MM, fence: 9 };
+    let Grab::Granted(next) = world.policy.vmid_grab(world.vm, &request).unwrap() else { panic!("its own is there") };
+
+    assert_eq!(next.flush, 0);
+    world.policy.vmid_signalled(job).unwrap();
+    world.policy.vmid_signalled(next.job).unwrap();
+    world.unmap(2, 1); // nothing runs, so nothing is invalidated
+    let Grab::Granted(later) = world.policy.vmid_grab(world.vm, &request).unwrap() else { panic!("its own is there") };
+    assert_eq!((later.flush, later.load), (MM, 0));
+}
+
+#[test]
 fn bad_ranges_and_attributes_are_invalid() {
     let mut world = usual();
     let map = |attributes| Change::Map { attributes, bo: 0, bo_offset: 0 };

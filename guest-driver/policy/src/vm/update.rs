@@ -124,6 +124,8 @@ pub(crate) struct Update {
     undoing: bool,
     /// An entry in use may have been written.
     touched: bool,
+    /// The last invalidation that was given: VMIDs, and which change of the tables it follows.
+    pub(super) invalidated: Option<(u32, u64)>,
 }
 
 impl Update {
@@ -146,6 +148,7 @@ impl Update {
             phase: Phase::Collecting,
             undoing: false,
             touched: false,
+            invalidated: None,
         }
     }
 
@@ -375,6 +378,7 @@ impl Update {
                     if self.undoing || !self.old.is_empty() {
                         vm.seq = vm.seq.saturating_add(1);
                         if busy != 0 {
+                            self.invalidated = Some((busy, vm.seq));
                             let pages = self.high.saturating_sub(self.low);
                             give(UpdateAction::Invalidate { vmids: busy, start: self.low, pages });
                         }
@@ -428,6 +432,7 @@ impl Update {
             self.undoing = true;
         }
         self.phase = Phase::Writing(self.low);
+        self.invalidated = None;
         self.touched
     }
 

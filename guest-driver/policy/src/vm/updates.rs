@@ -222,6 +222,9 @@ impl Policy {
             return Ok(Completed::Undo);
         }
         let update = self.updates.remove(key)?;
+        if let Some((vmids, seq)) = update.invalidated {
+            self.vmids.invalidated(vm_key, vmids, seq);
+        }
         let vm = self.vms.get_mut(vm_key)?;
         vm.update = None;
         let (completed, gone) = update.settle(vm)?;
