@@ -13,6 +13,28 @@
 #define UVM_DOMAIN_VRAM	2
 /* The submission writes this buffer object. */
 #define UVM_BO_WRITE	1
+/* The submission runs in the caller's own address space. */
+#define UVM_SUBMIT_VM	1
+/* Map a range onto a buffer. */
+#define UVM_VM_OP_MAP	1
+/* Unmap a range; what is not mapped stays so. */
+#define UVM_VM_OP_UNMAP	2
+/* Make a range partially resident: reads give zero, writes go nowhere. */
+#define UVM_VM_OP_PRT	3
+/* The GPU may read. */
+#define UVM_VM_READ	1
+/* The GPU may write. */
+#define UVM_VM_WRITE	2
+/* The GPU may execute. */
+#define UVM_VM_EXECUTE	4
+/* Accesses snoop the CPU's caches; for system pages always so. */
+#define UVM_VM_SNOOPED	8
+/* In VRAM the bytes are encrypted; only such mappings see them clear. */
+#define UVM_VM_TMZ	16
+/* What is mapped there makes way; without, EEXIST. */
+#define UVM_VM_REPLACE	32
+/* Most mappings of an address space. */
+#define UVM_VM_MAX_MAPPINGS	16384
 /* Most dwords of a submission. */
 #define UVM_MAX_IB_DWORDS	16384
 /* Most buffer objects of a submission. */
@@ -61,6 +83,8 @@
 #define UVM_PARAM_DEVICE_WALKS	18
 /* Translations that the device's caches held since its reset. */
 #define UVM_PARAM_DEVICE_TLB_HITS	19
+/* Bytes of a process's GPU address space. */
+#define UVM_PARAM_VM_SIZE	20
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -165,15 +189,15 @@ struct drm_uvm_reloc {
 };
 
 /**
- * struct drm_uvm_submit - Runs SDMA packets from user memory as an indirect buffer. Buffers in SYSTEM are moved to GTT first.
+ * struct drm_uvm_submit - Runs SDMA packets as an indirect buffer: in the caller's own address space with UVM_SUBMIT_VM; else, for CAP_SYS_RAWIO only, copied from user memory and in VMID 0, with buffers in SYSTEM moved to GTT first.
  * @ring: SDMA instance.
- * @flags: Must be zero.
- * @ib: Pointer to the packets.
- * @ib_dwords: Dwords of packets; at most UVM_MAX_IB_DWORDS.
+ * @flags: UVM_SUBMIT_VM or zero.
+ * @ib: Pointer to the packets; with UVM_SUBMIT_VM, where they are in the caller's address space, a multiple of 32.
+ * @ib_dwords: Dwords of packets; at most UVM_MAX_IB_DWORDS; with UVM_SUBMIT_VM a multiple of 8.
  * @bo_count: Entries at bos; at most UVM_MAX_BOS.
  * @bos: Pointer to drm_uvm_bo_ref.
  * @relocs: Pointer to drm_uvm_reloc.
- * @reloc_count: Entries at relocs; at most UVM_MAX_RELOCS.
+ * @reloc_count: Entries at relocs; at most UVM_MAX_RELOCS; none with UVM_SUBMIT_VM.
  * @in_sync_count: Entries at in_syncs; at most UVM_MAX_SYNCS.
  * @in_syncs: Pointer to __u32 syncobj handles to wait for.
  * @out_syncs: Pointer to __u32 syncobj handles that the submission signals.
@@ -210,6 +234,40 @@ struct drm_uvm_reg {
 	__u32 pad;
 };
 
+/**
+ * struct drm_uvm_vm_bind - Changes what a range of the caller's own GPU address space is mapped onto. It has taken effect when the call returns, for running submissions too. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
+ * @op: UVM_VM_OP_*.
+ * @flags: UVM_VM_* flags; for anything but a map only UVM_VM_REPLACE.
+ * @handle: GEM handle; for a map only. A buffer in SYSTEM is mapped by its pages, without a place in the GTT.
+ * @mtype: Memory type of the page table entries, 0 to 3; for a map only.
+ * @bo_offset: First byte of the buffer, whole pages; for a map only.
+ * @va: First address, whole pages.
+ * @size: Bytes, whole pages, not zero.
+ */
+struct drm_uvm_vm_bind {
+	__u32 op;
+	__u32 flags;
+	__u32 handle;
+	__u32 mtype;
+	__u64 bo_offset;
+	__u64 va;
+	__u64 size;
+};
+
+/**
+ * struct drm_uvm_fault_query - Tells the last page fault in the caller's own GPU address space, and forgets it. The submission that faulted has ended with EFAULT.
+ * @va: Out: first address of the page.
+ * @count: Out: faults since the last query; zero: none, and nothing else is valid.
+ * @write: Out: 1 if the access was a write.
+ * @status: Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
+ */
+struct drm_uvm_fault_query {
+	__u64 va;
+	__u64 count;
+	__u32 write;
+	__u32 status;
+};
+
 #define DRM_UVM_GET_PARAM	0x00
 #define DRM_UVM_GEM_CREATE	0x01
 #define DRM_UVM_GEM_MMAP	0x02
@@ -218,6 +276,8 @@ struct drm_uvm_reg {
 #define DRM_UVM_GEM_WAIT	0x05
 #define DRM_UVM_SUBMIT	0x06
 #define DRM_UVM_REG	0x07
+#define DRM_UVM_VM_BIND	0x08
+#define DRM_UVM_FAULT_QUERY	0x09
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -235,5 +295,9 @@ struct drm_uvm_reg {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SUBMIT, struct drm_uvm_submit)
 #define DRM_IOCTL_UVM_REG	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_REG, struct drm_uvm_reg)
+#define DRM_IOCTL_UVM_VM_BIND	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_VM_BIND, struct drm_uvm_vm_bind)
+#define DRM_IOCTL_UVM_FAULT_QUERY	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_FAULT_QUERY, struct drm_uvm_fault_query)
 
 #endif /* UVM_DRM_H */

@@ -123,6 +123,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 			sum += atomic64_read(&uvm->rings[i].timeouts);
 		args->value = sum;
 		break;
+	case UVM_PARAM_VM_SIZE:
+		args->value = uvm_vm_size(uvm);
+		break;
 	case UVM_PARAM_BYTES_MOVED:
 		args->value = atomic64_read(&uvm->bytes_moved);
 		break;
@@ -163,6 +166,9 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_GEM_WAIT, uvm_ioctl_gem_wait, DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SUBMIT, uvm_ioctl_submit, DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_REG, uvm_ioctl_reg, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_VM_BIND, uvm_ioctl_vm_bind, DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_FAULT_QUERY, uvm_ioctl_fault_query,
+			  DRM_RENDER_ALLOW),
 };
 
 static int uvm_open(struct drm_device *drm, struct drm_file *file)
@@ -204,6 +210,8 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 
 	for (i = 0; i < uvm->nr_rings; i++)
 		drm_sched_entity_destroy(&ufile->entities[i]);
+	/* What still runs has references of its own. */
+	uvm_vm_put(ufile->vm);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 }
@@ -236,6 +244,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_sched_fini(&uvm->rings[i]);
+	uvm_vms_fini(uvm);
 	/* Nobody looks at the write-back pages through a fence any more. */
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
@@ -243,6 +252,8 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
+	xa_destroy(&uvm->vms.by_pasid);
+	mutex_destroy(&uvm->vms.lock);
 	mutex_destroy(&uvm->policy_lock);
 	mutex_destroy(&uvm->gart.lock);
 	mutex_destroy(&uvm->mmio.lock);
@@ -257,6 +268,9 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
 	mutex_init(&uvm->policy_lock);
+	mutex_init(&uvm->vms.lock);
+	xa_init(&uvm->vms.by_pasid);
+	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
 		ring->uvm = uvm;
@@ -392,6 +406,9 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	if (ret)
 		return ret;
 	ret = uvm_gmc_init(uvm);
+	if (ret)
+		return ret;
+	ret = uvm_vms_init(uvm);
 	if (ret)
 		return ret;
 	ret = uvm_mmio_start_events(uvm);

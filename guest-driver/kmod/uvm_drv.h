@@ -6,7 +6,9 @@
  * Locks, outermost first:
  *
  *   dma_resv of a buffer   its place, pages and GART range
+ *   uvm_file.submit_lock   the order of a file's jobs
  *   uvm_ring.move_lock     the ring's own indirect buffer
+ *   uvm_vms.lock           mappings and page tables of processes
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_gart.lock          invalidation engine
@@ -38,6 +40,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_vm.h"
 
 #define UVM_MAX_RINGS		2
 
@@ -119,13 +122,14 @@ struct uvm_vram {
 
 /**
  * struct uvm_gart - VMID 0: apertures and the flat table
- * @lock: the invalidation engine and @stale
+ * @lock: the invalidation engines, @stale and @vm_range
  * @size: bytes of the window at UVM_GART_START
  * @table_offset: where the table lies in VRAM
  * @table: the table
  * @scratch_offset: page of VRAM that wrong accesses in the system aperture get
  * @dummy: page that every unbound entry points at
  * @stale: entries were changed that the device may have cached
+ * @vm_range: what the range register of the processes' engine holds
  * @invalidations: how many the device was asked for
  */
 struct uvm_gart {
@@ -136,6 +140,7 @@ struct uvm_gart {
 	u64 scratch_offset;
 	struct page *dummy;
 	bool stale;
+	u64 vm_range;
 	u64 invalidations;
 };
 
@@ -185,6 +190,7 @@ struct uvm_kbuf {
  * @lock: of @base: a ring's could be gone before the fence is
  * @ring: the ring; valid until the fence has signalled
  * @node: place in the ring's list, oldest first
+ * @vmid: where the packets run
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
  */
@@ -193,6 +199,7 @@ struct uvm_fence {
 	spinlock_t lock;
 	struct uvm_ring *ring;
 	struct list_head node;
+	u32 vmid;
 	u32 seq;
 	u64 end;
 };
@@ -262,6 +269,7 @@ struct uvm_ring {
  * @mmio: registers and queues
  * @vram: VRAM
  * @gart: VMID 0
+ * @vms: address spaces of processes
  * @ih: interrupts
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
@@ -280,6 +288,7 @@ struct uvm_device {
 	struct uvm_mmio mmio;
 	struct uvm_vram vram;
 	struct uvm_gart gart;
+	struct uvm_vms vms;
 	struct uvm_ih ih;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
@@ -291,11 +300,13 @@ struct uvm_device {
 
 /**
  * struct uvm_file - an open file
- * @submit_lock: keeps fences in the order of their jobs
+ * @submit_lock: keeps fences in the order of their jobs, and @vm
+ * @vm: its address space, made at the first use; NULL: none yet
  * @entities: its queue to each ring
  */
 struct uvm_file {
 	struct mutex submit_lock;
+	struct uvm_vm *vm;
 	struct drm_sched_entity entities[UVM_MAX_RINGS];
 };
 
@@ -306,8 +317,9 @@ struct uvm_file {
  * @domain: UVM_DOMAIN_* where its bytes are
  * @offset: where in that domain
  * @pages: its system pages while they are needed, else NULL
+ * @mappings: struct uvm_mapping of it; under uvm_vms.lock
  *
- * All but @base and @policy_id change only under the reservation lock.
+ * @domain, @offset and @pages change only under the reservation lock.
  */
 struct uvm_bo {
 	struct drm_gem_object base;
@@ -315,6 +327,7 @@ struct uvm_bo {
 	u32 domain;
 	u64 offset;
 	struct page **pages;
+	struct list_head mappings;
 };
 
 /**
@@ -323,10 +336,17 @@ struct uvm_bo {
  * @ring: where it runs
  * @fence: what the ring signals
  * @ib: its packets if they are in the pool, else NULL
- * @ib_gpu: VMID-0 address of the packets
+ * @ib_gpu: address of the packets in @vm, or else in VMID 0
  * @ib_dwords: how many
  * @bos: buffers it uses
  * @nr_bos: how many
+ * @vm: the address space it runs in, with a reference; NULL: VMID 0
+ * @grant: its VMID; without one its @grant.job is 0. Under the policy's lock
+ * @waiting: it stands in the queue for one. Under the policy's lock
+ * @done_added: @done is on the job's finished fence
+ * @done: queues @release
+ * @release: gives the VMID back
+ * @error: why it cannot run
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -337,6 +357,13 @@ struct uvm_job {
 	u32 ib_dwords;
 	struct drm_gem_object **bos;
 	u32 nr_bos;
+	struct uvm_vm *vm;
+	struct uvm_policy_vmid_grant grant;
+	bool waiting;
+	bool done_added;
+	struct dma_fence_cb done;
+	struct work_struct release;
+	int error;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -380,6 +407,9 @@ int uvm_gart_flush(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
 void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
+int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
+void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
+void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root, u32 pasid);
 
 /* uvm_ih.c */
 int uvm_ih_init(struct uvm_device *uvm);
@@ -401,7 +431,7 @@ int uvm_ring_init(struct uvm_device *uvm, u32 index);
 int uvm_ring_start(struct uvm_ring *ring);
 void uvm_ring_stop(struct uvm_ring *ring);
 void uvm_ring_fini(struct uvm_ring *ring);
-int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
+int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
 void uvm_ring_recover(struct uvm_ring *ring, bool late);
 void uvm_ring_dump(struct uvm_ring *ring);
@@ -454,6 +484,13 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 		u32 flags);
 int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
 		       struct drm_file *file);
+
+/* uvm_bind.c */
+struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile);
+int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
+		      struct drm_file *file);
+int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
+			  struct drm_file *file);
 
 /* uvm_submit.c */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,

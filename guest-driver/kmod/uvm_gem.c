@@ -181,6 +181,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size)
 		return ERR_PTR(-ENOMEM);
 	bo->base.funcs = &uvm_bo_funcs;
 	bo->domain = UVM_DOMAIN_SYSTEM;
+	INIT_LIST_HEAD(&bo->mappings);
 	ret = drm_gem_object_init(&uvm->drm, &bo->base, size);
 	if (ret) {
 		kfree(bo);

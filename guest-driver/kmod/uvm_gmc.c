@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * VMID 0 of the MM hub, through which the SDMA engines reach memory:
+ * The MM hub. Its VMID 0, through which the SDMA engines reach memory for the
+ * driver itself:
  *
  *   UVM_FB_START ..    the FB aperture: VRAM, untranslated
  *   UVM_GART_START ..  the GART window: system pages by a flat table in VRAM
  *
  * Entries that map nothing point at a dummy page, so that a stray access in
  * the window harms nobody. An access elsewhere raises a fault and gets the
- * dummy page as well.
+ * dummy page as well. VMIDs 1 to 15 are lent to processes: see uvm_vmid.c.
  *
  * The device is on a virtio bus without an IOMMU of its own (no
  * VIRTIO_F_ACCESS_PLATFORM): its bus addresses are guest-physical addresses.
@@ -24,6 +25,9 @@
 
 /* The engine that the kernel's own invalidations use, by convention. */
 #define UVM_INV_ENGINE		17
+/* And the one for the address spaces of processes, page by page. */
+#define UVM_INV_ENGINE_VM	16
+#define UVM_INV_PAGE_BITS	36
 #define UVM_INV_TIMEOUT_US	1000000
 
 /* SYSTEM_ACCESS_MODE: untranslated inside the system aperture, else VMID 0. */
@@ -45,6 +49,19 @@
 	 VM_CONTEXT_CNTL__WRITE_PROTECTION_FAULT_ENABLE_DEFAULT | \
 	 VM_CONTEXT_CNTL__EXECUTE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
 	 VM_CONTEXT_CNTL__EXECUTE_PROTECTION_FAULT_ENABLE_DEFAULT)
+
+/* Those of a process: no page stands in, so the engine stops. */
+#define UVM_PROCESS_FAULTS \
+	(VM_CONTEXT_CNTL__RANGE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__DUMMY_PAGE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__PDE0_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__VALID_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__READ_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__WRITE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
+	 VM_CONTEXT_CNTL__EXECUTE_PROTECTION_FAULT_ENABLE_INTERRUPT)
+
+/* Default pages for every context, whatever its own register says. */
+#define UVM_HUB_DEFAULTS	GENMASK(12, 2)
 
 /* Registers whose low dword comes first and high dword next. */
 static void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value)
@@ -85,28 +102,123 @@ static void uvm_gart_set(struct uvm_gart *gart, u64 index, u64 pte)
 	writeq(pte, (void __iomem *)(gart->table + index));
 }
 
-/* Drops what the hub has cached of VMID 0. */
-static int uvm_gart_invalidate(struct uvm_device *uvm)
+static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 {
-	u32 ack, engine = UVM_INV_ENGINE;
+	u32 ack;
 	int ret;
 
 	lockdep_assert_held(&uvm->gart.lock);
 	/* The entries first; they went through a write-combining mapping. */
 	wmb();
 	uvm_wreg(uvm, mmMM_VM_INVALIDATE_ENG_REQ(engine),
-		 FIELD_PREP(VM_INVALIDATE_ENG_REQ__PER_VMID_INVALIDATE_REQ, 1) |
+		 FIELD_PREP(VM_INVALIDATE_ENG_REQ__PER_VMID_INVALIDATE_REQ,
+			    vmids) |
 		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PTES |
 		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE0 |
 		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE1 |
 		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE2 |
 		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L1_PTES);
-	ret = read_poll_timeout(uvm_rreg, ack, ack & 1, 20, UVM_INV_TIMEOUT_US,
-				false, uvm, mmMM_VM_INVALIDATE_ENG_ACK(engine));
+	ret = read_poll_timeout(uvm_rreg, ack, (ack & vmids) == vmids, 20,
+				UVM_INV_TIMEOUT_US, false, uvm,
+				mmMM_VM_INVALIDATE_ENG_ACK(engine));
 	if (ret)
-		drm_err(&uvm->drm, "VMID 0 invalidation: no acknowledge\n");
+		drm_err(&uvm->drm, "invalidation of VMIDs %#x: no acknowledge\n",
+			vmids);
 	uvm->gart.invalidations++;
 	return ret;
+}
+
+/* Drops what the hub has cached of VMID 0. */
+static int uvm_gart_invalidate(struct uvm_device *uvm)
+{
+	return uvm_gmc_request(uvm, UVM_INV_ENGINE, BIT(0));
+}
+
+/*
+ * The smallest range that the register can name around pages @first and @last:
+ * a power of two of them, told by the ones that the page number ends in.
+ */
+static u64 uvm_gmc_inv_range(u64 first, u64 last)
+{
+	u32 order = first == last ? 0 : fls64(first ^ last);
+
+	if (last >> UVM_INV_PAGE_BITS || order >= UVM_INV_PAGE_BITS)
+		return GENMASK_ULL(UVM_INV_PAGE_BITS, 0);
+	if (!order)
+		return first << 1;
+	first &= ~(BIT_ULL(order) - 1);
+	return (first | (BIT_ULL(order - 1) - 1)) << 1 | 1;
+}
+
+/**
+ * uvm_gmc_invalidate() - drop what the hub has cached of address spaces
+ * @uvm: the device
+ * @vmids: which, a bit each
+ * @first: first page number
+ * @count: how many pages from there, not 0; U64_MAX: all
+ *
+ * When this returns 0, nothing that was read of the tables before is used any
+ * more. Context: within drm_dev_enter(); allocates nothing.
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count)
+{
+	u64 last = count > U64_MAX - first ? U64_MAX : first + count - 1;
+	u64 range = uvm_gmc_inv_range(first, last);
+	int ret;
+
+	mutex_lock(&uvm->gart.lock);
+	if (uvm->gart.vm_range != range) {
+		uvm_wreg64(uvm,
+			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM),
+			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM + 1),
+			   range);
+		uvm->gart.vm_range = range;
+	}
+	ret = uvm_gmc_request(uvm, UVM_INV_ENGINE_VM, vmids);
+	mutex_unlock(&uvm->gart.lock);
+	return ret;
+}
+
+/**
+ * uvm_gmc_limits() - what addresses a VMID has
+ * @uvm: the device
+ * @vmid: 1 to 15
+ * @first: first page number
+ * @last: last page number
+ */
+void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last)
+{
+	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(2 * vmid),
+		   mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(2 * vmid + 1), first);
+	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(2 * vmid),
+		   mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(2 * vmid + 1), last);
+}
+
+/**
+ * uvm_gmc_load() - give a VMID to an address space
+ * @uvm: the device
+ * @vmid: 1 to 15
+ * @root: its root, as the register takes it
+ * @pasid: what its interrupts say
+ *
+ * Nothing runs in the VMID but jobs of that address space; what was cached is
+ * the caller's to invalidate. Context: within drm_dev_enter().
+ */
+void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root, u32 pasid)
+{
+	/* Two bits: 3 means as deep as the device goes. */
+	u32 depth = min(uvm->levels - 1, 3u);
+
+	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid),
+		   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid + 1), root);
+	uvm_wreg(uvm, mmIH_VMID_LUT_MM(vmid),
+		 FIELD_PREP(IH_VMID_LUT_MM__PASID, pasid));
+	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(vmid),
+		 VM_CONTEXT_CNTL__ENABLE_CONTEXT |
+		 FIELD_PREP(VM_CONTEXT_CNTL__PAGE_TABLE_DEPTH, depth) |
+		 UVM_PROCESS_FAULTS);
 }
 
 /**
@@ -302,9 +414,13 @@ static void uvm_gmc_context0(struct uvm_device *uvm)
 	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0),
 		 VM_CONTEXT_CNTL__ENABLE_CONTEXT | UVM_CONTEXT0_FAULTS);
 
-	/* Each later fault shows in the status, not only the first. */
+	/*
+	 * Each later fault shows in the status, not only the first; and whether
+	 * a page stands in is each context's own business.
+	 */
 	uvm_wreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL,
-		 uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL) |
+		 (uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL) &
+		  ~UVM_HUB_DEFAULTS) |
 		 VM_L2_PROTECTION_FAULT_CNTL__ALLOW_SUBSEQUENT_PROTECTION_FAULT_STATUS_ADDR_UPDATES |
 		 VM_L2_PROTECTION_FAULT_CNTL__CLEAR_PROTECTION_FAULT_STATUS_ADDR);
 }

@@ -51,22 +51,30 @@ static void uvm_ih_fault(struct uvm_device *uvm,
 {
 	u64 addr = (u64)vector->data[0] << 12 |
 		   FIELD_GET(UVM_FAULT_ADDR_HI, vector->data[1]) << 44;
+	u32 write = !!(vector->data[1] & UVM_FAULT_WRITE);
 	u32 status;
+	u64 page;
 
 	atomic64_inc(&uvm->ih.faults);
 	/* Of the newest fault; reading and clearing it allows the next. */
 	status = uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_STATUS);
+	page = uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_ADDR(0)) |
+	       (u64)uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_ADDR(1)) << 32;
+	if (FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__VMID, status) !=
+	    vector->vmid || page != addr >> PAGE_SHIFT)
+		status = 0;
 	uvm_wreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL,
 		 uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_CNTL) |
 		 VM_L2_PROTECTION_FAULT_CNTL__CLEAR_PROTECTION_FAULT_STATUS_ADDR);
 	drm_err_ratelimited(&uvm->drm,
 			    "page fault: VMID %u PASID %u %s %#llx, status %#x (walker error %lu, permissions %#lx, client %lu)\n",
 			    vector->vmid, vector->pasid,
-			    vector->data[1] & UVM_FAULT_WRITE ?
-			    "writes" : "reads", addr, status,
+			    write ? "writes" : "reads", addr, status,
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__WALKER_ERROR, status),
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__PERMISSION_FAULTS, status),
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__CID, status));
+	if (vector->vmid)
+		uvm_vm_report(uvm, vector->pasid, addr, write, status);
 }
 
 static void uvm_ih_sdma(struct uvm_device *uvm,

@@ -146,7 +146,9 @@ undo:
  * @flags: UVM_POLICY_MOVE_*
  *
  * The content survives: if anything fails, the buffer is where it was. CPU
- * mappings stay valid and show the new place at the next access.
+ * mappings stay valid and show the new place at the next access. From the
+ * address spaces of processes it is gone meanwhile; what runs there and was
+ * queued before the buffer was bound may fault on it.
  *
  * Context: within drm_dev_enter().
  * Return: 0, -ENOSPC, -ENOMEM, -ERESTARTSYS, or why the engine failed.
@@ -157,6 +159,7 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 	struct uvm_device *uvm = ring->uvm;
 	struct drm_gem_object *obj = &bo->base;
 	struct uvm_policy_move *plan;
+	bool bound = uvm_bo_is_bound(bo);
 	u32 from = bo->domain;
 	unsigned int state;
 	long ret;
@@ -165,7 +168,7 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 	if (from == domain)
 		return 0;
 	/* Whoever uses its present address has to be done. */
-	if (from != UVM_DOMAIN_SYSTEM) {
+	if (from != UVM_DOMAIN_SYSTEM || bound) {
 		ret = dma_resv_wait_timeout(obj->resv, DMA_RESV_USAGE_BOOKKEEP,
 					    true, MAX_SCHEDULE_TIMEOUT);
 		if (ret < 0)
@@ -186,8 +189,13 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 	if (from == UVM_DOMAIN_VRAM || domain == UVM_DOMAIN_VRAM)
 		drm_vma_node_unmap(&obj->vma_node,
 				   obj->dev->anon_inode->i_mapping);
+	else
+		bound = false;
 
-	ret = uvm_move_perform(bo, ring, plan);
+	if (bound)
+		ret = uvm_bo_hide(bo);
+	if (!ret)
+		ret = uvm_move_perform(bo, ring, plan);
 	state = uvm_policy_begin(uvm);
 	uvm_policy_move_complete(uvm->policy, plan->token, ret);
 	uvm_policy_end(uvm, state);
@@ -195,6 +203,8 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 		bo->domain = plan->domain;
 		bo->offset = plan->offset;
 	}
+	if (bound)
+		uvm_bo_show(bo);
 free:
 	trace_uvm_bo_move(bo->policy_id, obj->size, from, domain, bo->offset,
 			  ret);

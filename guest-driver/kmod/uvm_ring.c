@@ -23,6 +23,8 @@
 #define UVM_DUMP_INTERVAL	(10 * HZ)
 #define UVM_DUMP_BURST		20
 #define UVM_SETTLE_TIMEOUT_US	1000000
+/* CONTEXT_STATUS.EXCEPTION: an access failed and no page stood in. */
+#define UVM_EXCEPTION_FAULT	2
 
 /**
  * uvm_ring_reg() - a register of the ring's instance
@@ -108,7 +110,8 @@ static void uvm_ring_commit(struct uvm_ring *ring)
 /**
  * uvm_ring_submit() - run an indirect buffer
  * @ring: the ring
- * @ib: VMID-0 address of the packets, a multiple of 32
+ * @vmid: the address space of the packets
+ * @ib: their address in it, a multiple of 32
  * @ib_dwords: how many, a multiple of 8
  * @fence: signals when they are done; emitted here
  *
@@ -117,7 +120,7 @@ static void uvm_ring_commit(struct uvm_ring *ring)
  * Return: 0, -ENODEV when the ring is gone, -EBUSY when it is full; the fence
  * was not emitted then.
  */
-int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
+int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence)
 {
 	__le32 packet[8];
@@ -136,12 +139,13 @@ int uvm_ring_submit(struct uvm_ring *ring, u64 ib, u32 ib_dwords,
 		ret = -EBUSY;
 		goto unlock;
 	}
+	fence->vmid = vmid;
 	uvm_fence_emit(ring, fence);
 
 	/* An INDIRECT packet ends on a multiple of eight dwords. */
 	uvm_ring_pad(ring, 8 - SDMA_PKT_INDIRECT_DWORDS);
 	uvm_ring_write(ring, packet,
-		       uvm_emit_indirect(packet, 0, ib, ib_dwords));
+		       uvm_emit_indirect(packet, vmid, ib, ib_dwords));
 	uvm_ring_write(ring, packet,
 		       uvm_emit_fence(packet, ring->wb.gpu + UVM_WB_FENCE,
 				      fence->seq));
@@ -264,7 +268,17 @@ void uvm_ring_stop(struct uvm_ring *ring)
 static const __le32 *uvm_ring_find_ib(struct uvm_ring *ring, u64 gpu)
 {
 	const struct uvm_kbuf *bufs[] = { &ring->uvm->ib_buf, &ring->move_ib };
+	struct uvm_fence *fence = uvm_fence_oldest(ring);
+	u32 vmid = 0;
 	int i;
+
+	if (fence) {
+		vmid = fence->vmid;
+		dma_fence_put(&fence->base);
+	}
+	/* Another address space: the same number means something else. */
+	if (vmid)
+		return NULL;
 
 	for (i = 0; i < ARRAY_SIZE(bufs); i++)
 		if (gpu >= bufs[i]->gpu && gpu < bufs[i]->gpu + bufs[i]->size &&
@@ -339,14 +353,26 @@ static void uvm_ring_settle(struct uvm_ring *ring)
 			ring->name, wptr, last);
 }
 
+static int uvm_ring_error(u32 why)
+{
+	switch (why) {
+	case 0:
+		return -ETIME;
+	case UVM_EXCEPTION_FAULT:
+		return -EFAULT;
+	default:
+		return -ECANCELED;
+	}
+}
+
 /**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
  * @late: its oldest job timed out; else only if the engine has stopped
  *
- * The job's fence fails with -ETIME, or with -ECANCELED if the engine itself
- * refused a packet; the jobs behind it run on. If all is done by the time
- * that the ring is halted, nobody fails.
+ * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
+ * refused a packet, with -EFAULT if it stopped on a page fault; the jobs behind
+ * it run on. If all is done by the time that the ring is halted, nobody fails.
  */
 void uvm_ring_recover(struct uvm_ring *ring, bool late)
 {
@@ -364,7 +390,8 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	/* What stopped it was dealt with before this report was read. */
 	if (!why && !late)
 		goto unlock;
-	if (__ratelimit(&ring->dumps)) {
+	/* Of a page fault, the hub's report has told all there is to know. */
+	if (why != UVM_EXCEPTION_FAULT && __ratelimit(&ring->dumps)) {
 		drm_err(drm, "%s: %s, resetting the ring\n", ring->name, why ?
 			"the engine refused a packet" : "a job timed out");
 		uvm_ring_dump_locked(ring);
@@ -377,7 +404,7 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	if (fence) {
 		rptr = fence->end;
 		atomic64_inc(&ring->timeouts);
-		uvm_fence_fail(ring, fence, why ? -ECANCELED : -ETIME);
+		uvm_fence_fail(ring, fence, uvm_ring_error(why));
 		dma_fence_put(&fence->base);
 	}
 	uvm_ring_run(ring, rptr);

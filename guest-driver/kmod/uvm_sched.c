@@ -26,6 +26,7 @@ static void uvm_job_put_parts(struct uvm_job *job)
 	for (i = 0; i < job->nr_bos; i++)
 		drm_gem_object_put(job->bos[i]);
 	kvfree(job->bos);
+	uvm_vm_put(job->vm);
 	if (job->ib)
 		drm_suballoc_free(job->ib, NULL);
 	/* The ring has emitted it and counts references, or never saw it. */
@@ -56,6 +57,7 @@ struct uvm_job *uvm_job_alloc(struct uvm_ring *ring,
 	if (!job)
 		return ERR_PTR(-ENOMEM);
 	job->ring = ring;
+	uvm_vmid_init_job(job);
 	/* Now: nothing may be allocated on the way to a fence. */
 	job->fence = uvm_fence_alloc();
 	if (!job->fence) {
@@ -71,11 +73,12 @@ struct uvm_job *uvm_job_alloc(struct uvm_ring *ring,
 }
 
 /**
- * uvm_job_free() - give up a job that was never armed
+ * uvm_job_free() - free a job that was never armed, or has ended
  * @job: the job
  */
 void uvm_job_free(struct uvm_job *job)
 {
+	uvm_vmid_fini_job(job);
 	drm_sched_job_cleanup(&job->base);
 	uvm_job_put_parts(job);
 }
@@ -104,18 +107,30 @@ int uvm_job_run_sync(struct uvm_job *job)
 	return ret < 0 ? ret : 0;
 }
 
+static struct dma_fence *uvm_sched_prepare_job(struct drm_sched_job *base,
+					       struct drm_sched_entity *entity)
+{
+	return uvm_vmid_prepare(to_uvm_job(base));
+}
+
 static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 {
 	struct uvm_job *job = to_uvm_job(base);
 	struct uvm_ring *ring = job->ring;
-	int idx, ret;
+	int idx, ret = 0;
 
 	/* A job that was killed before it ran. */
 	if (base->s_fence->finished.error)
 		return NULL;
+	if (job->error)
+		return ERR_PTR(job->error);
 	if (!drm_dev_enter(&ring->uvm->drm, &idx))
 		return ERR_PTR(-ENODEV);
-	ret = uvm_ring_submit(ring, job->ib_gpu, job->ib_dwords, job->fence);
+	if (job->vm)
+		ret = uvm_vmid_load(job);
+	if (!ret)
+		ret = uvm_ring_submit(ring, job->vm ? job->grant.vmid : 0,
+				      job->ib_gpu, job->ib_dwords, job->fence);
 	drm_dev_exit(idx);
 	if (ret)
 		return ERR_PTR(ret);
@@ -160,6 +175,7 @@ static void uvm_sched_cancel_job(struct drm_sched_job *base)
 }
 
 static const struct drm_sched_backend_ops uvm_sched_ops = {
+	.prepare_job = uvm_sched_prepare_job,
 	.run_job = uvm_sched_run_job,
 	.timedout_job = uvm_sched_timedout,
 	.free_job = uvm_sched_free_job,

@@ -83,7 +83,7 @@ int uvm_ib_test(struct uvm_ring *ring)
 	n = uvm_emit_write(ib, ring->wb.gpu + UVM_WB_TEST, UVM_TEST_AFTER);
 	while (n & 7)
 		ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
-	ret = uvm_ring_submit(ring, ring->move_ib.gpu, n, fence);
+	ret = uvm_ring_submit(ring, 0, ring->move_ib.gpu, n, fence);
 	if (ret) {
 		kfree(fence);
 		return ret;

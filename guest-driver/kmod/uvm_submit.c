@@ -3,15 +3,19 @@
  * Submission of packets from user space.
  *
  * Everything is copied from user memory once, before the first lock, and
- * checked there. Buffers are locked together, those in SYSTEM are bound in
- * the GART, and the addresses of all are written into the packets; they hold
- * until the job's fence, because a move waits for it.
+ * checked there. Buffers are locked together, and stay where they are until
+ * the job's fence, because a move waits for it.
  *
- * Limit: there are no address spaces of their own for processes yet. Packets
- * run in VMID 0 and reach every buffer that is in GTT or VRAM, whoever owns
- * it, and registers by SRBM_WRITE. Do not let those in who must be kept apart.
+ * There are two kinds. With UVM_SUBMIT_VM, packets lie in the process's own
+ * address space and run there. The job holds every buffer that is bound there
+ * when it is queued, named or not; those that are named order it among other
+ * users of the buffer as well. Without, packets run in VMID 0: they are copied,
+ * named buffers in SYSTEM are bound in the GART, and the addresses of all are
+ * written into the packets. Such packets reach every buffer in GTT and VRAM
+ * and every register, so only those may send them who may do that anyway.
  */
 
+#include <linux/capability.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -32,6 +36,8 @@
  * @file: the caller
  * @args: what was asked for
  * @bos: copy of the buffer list
+ * @bound: buffers of the address space, with references
+ * @nr_bound: how many
  * @relocs: copy of the relocations
  * @in_syncs: copy of the handles to wait for
  * @out_syncs: copy of the handles to signal
@@ -45,6 +51,8 @@ struct uvm_submit {
 	struct drm_file *file;
 	const struct drm_uvm_submit *args;
 	struct drm_uvm_bo_ref *bos;
+	struct drm_gem_object **bound;
+	u32 nr_bound;
 	struct drm_uvm_reloc *relocs;
 	u32 *in_syncs;
 	u32 *out_syncs;
@@ -57,10 +65,19 @@ struct uvm_submit {
 static int uvm_submit_check(struct uvm_device *uvm,
 			    const struct drm_uvm_submit *args)
 {
-	if (args->flags || args->pad || args->ring >= uvm->nr_rings)
+	if (args->flags & ~UVM_SUBMIT_VM || args->pad ||
+	    args->ring >= uvm->nr_rings)
 		return -EINVAL;
 	if (!args->ib_dwords || args->ib_dwords > UVM_MAX_IB_DWORDS)
 		return -EINVAL;
+	if (args->flags & UVM_SUBMIT_VM) {
+		if (args->reloc_count ||
+		    !IS_ALIGNED(args->ib, UVM_IB_ALIGN_BYTES) ||
+		    !IS_ALIGNED(args->ib_dwords, UVM_IB_ALIGN_DWORDS))
+			return -EINVAL;
+	} else if (!capable(CAP_SYS_RAWIO)) {
+		return -EPERM;
+	}
 	if (args->bo_count > UVM_MAX_BOS ||
 	    args->reloc_count > UVM_MAX_RELOCS ||
 	    args->in_sync_count > UVM_MAX_SYNCS ||
@@ -161,6 +178,22 @@ static int uvm_submit_packets(struct uvm_submit *s)
 	return 0;
 }
 
+/* Packets that are in the process's address space already. */
+static int uvm_submit_space(struct uvm_submit *s)
+{
+	struct uvm_job *job = s->job;
+	struct uvm_vm *vm;
+
+	vm = uvm_file_vm(s->uvm, s->file->driver_priv);
+	if (IS_ERR(vm))
+		return PTR_ERR(vm);
+	kref_get(&vm->ref);
+	job->vm = vm;
+	job->ib_gpu = s->args->ib;
+	job->ib_dwords = s->args->ib_dwords;
+	return uvm_bind_collect(vm, &s->bound, &s->nr_bound);
+}
+
 static int uvm_submit_syncs(struct uvm_submit *s)
 {
 	const struct drm_uvm_submit *args = s->args;
@@ -201,6 +234,12 @@ static int uvm_submit_lock(struct uvm_submit *s, struct drm_exec *exec)
 			if (ret)
 				return ret;
 		}
+		for (i = 0; i < s->nr_bound; i++) {
+			ret = drm_exec_prepare_obj(exec, s->bound[i], 1);
+			drm_exec_retry_on_contention(exec);
+			if (ret)
+				return ret;
+		}
 	}
 	return 0;
 }
@@ -218,7 +257,7 @@ static int uvm_submit_place(struct uvm_submit *s)
 
 	for (i = 0; i < job->nr_bos; i++) {
 		bo = to_uvm_bo(job->bos[i]);
-		if (bo->domain == UVM_DOMAIN_SYSTEM) {
+		if (bo->domain == UVM_DOMAIN_SYSTEM && !job->vm) {
 			ret = uvm_bo_move(bo, UVM_DOMAIN_GTT, job->ring, 0);
 			if (ret)
 				return ret;
@@ -249,6 +288,9 @@ static void uvm_submit_push(struct uvm_submit *s)
 	mutex_lock(&ufile->submit_lock);
 	drm_sched_job_arm(&job->base);
 	done = &job->base.s_fence->finished;
+	for (i = 0; i < s->nr_bound; i++)
+		dma_resv_add_fence(s->bound[i]->resv, done,
+				   DMA_RESV_USAGE_BOOKKEEP);
 	for (i = 0; i < job->nr_bos; i++)
 		dma_resv_add_fence(job->bos[i]->resv, done,
 				   s->bos[i].flags & UVM_BO_WRITE ?
@@ -280,15 +322,20 @@ static int uvm_submit_job(struct uvm_submit *s)
 	ret = uvm_submit_syncs(s);
 	if (ret)
 		return ret;
-	ret = uvm_submit_packets(s);
+	if (s->args->flags & UVM_SUBMIT_VM)
+		ret = uvm_submit_space(s);
+	else
+		ret = uvm_submit_packets(s);
 	if (ret)
 		return ret;
 
 	drm_exec_init(&exec, DRM_EXEC_INTERRUPTIBLE_WAIT |
-		      DRM_EXEC_IGNORE_DUPLICATES, job->nr_bos);
+		      DRM_EXEC_IGNORE_DUPLICATES, job->nr_bos + s->nr_bound);
 	ret = uvm_submit_lock(s, &exec);
 	if (!ret)
 		ret = uvm_submit_place(s);
+	if (!ret && job->vm)
+		ret = uvm_bind_restore(job->vm, &exec);
 	if (!ret)
 		uvm_submit_push(s);
 	drm_exec_fini(&exec);
@@ -305,9 +352,7 @@ static int uvm_submit_job(struct uvm_submit *s)
  * users of its buffers by itself; its out-syncobjs signal when it is done, or
  * with an error when it failed.
  *
- * Packets run in VMID 0: see the limit at the head of this file.
- *
- * Return: 0, -EINVAL, -ENOENT for a handle that does not exist, -EFAULT,
+ * Return: 0, -EINVAL, -EPERM, -ENOENT for a handle that does not exist, -EFAULT,
  * -ENOMEM, -ENOSPC when the GART window is full, -ERESTARTSYS.
  */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
@@ -333,6 +378,9 @@ int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		uvm_job_free(s.job);
 	for (i = 0; i < s.nr_out; i++)
 		drm_syncobj_put(s.out[i]);
+	for (i = 0; i < s.nr_bound; i++)
+		drm_gem_object_put(s.bound[i]);
+	kvfree(s.bound);
 	kvfree(s.out);
 	kvfree(s.out_syncs);
 	kvfree(s.in_syncs);

@@ -131,15 +131,15 @@ uapi! {
         /// Bytes added.
         offset: u64,
     }
-    /// Runs SDMA packets from user memory as an indirect buffer. Buffers in SYSTEM are moved to GTT first.
+    /// Runs SDMA packets as an indirect buffer: in the caller's own address space with UVM_SUBMIT_VM; else, for CAP_SYS_RAWIO only, copied from user memory and in VMID 0, with buffers in SYSTEM moved to GTT first.
     drm_uvm_submit Submit {
         /// SDMA instance.
         ring: u32,
-        /// Must be zero.
+        /// UVM_SUBMIT_VM or zero.
         flags: u32,
-        /// Pointer to the packets.
+        /// Pointer to the packets; with UVM_SUBMIT_VM, where they are in the caller's address space, a multiple of 32.
         ib: u64,
-        /// Dwords of packets; at most UVM_MAX_IB_DWORDS.
+        /// Dwords of packets; at most UVM_MAX_IB_DWORDS; with UVM_SUBMIT_VM a multiple of 8.
         ib_dwords: u32,
         /// Entries at bos; at most UVM_MAX_BOS.
         bo_count: u32,
@@ -147,7 +147,7 @@ uapi! {
         bos: u64,
         /// Pointer to drm_uvm_reloc.
         relocs: u64,
-        /// Entries at relocs; at most UVM_MAX_RELOCS.
+        /// Entries at relocs; at most UVM_MAX_RELOCS; none with UVM_SUBMIT_VM.
         reloc_count: u32,
         /// Entries at in_syncs; at most UVM_MAX_SYNCS.
         in_sync_count: u32,
@@ -171,6 +171,34 @@ uapi! {
         /// Must be zero.
         pad: u32,
     }
+    /// Changes what a range of the caller's own GPU address space is mapped onto. It has taken effect when the call returns, for running submissions too. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
+    drm_uvm_vm_bind VmBind {
+        /// UVM_VM_OP_*.
+        op: u32,
+        /// UVM_VM_* flags; for anything but a map only UVM_VM_REPLACE.
+        flags: u32,
+        /// GEM handle; for a map only. A buffer in SYSTEM is mapped by its pages, without a place in the GTT.
+        handle: u32,
+        /// Memory type of the page table entries, 0 to 3; for a map only.
+        mtype: u32,
+        /// First byte of the buffer, whole pages; for a map only.
+        bo_offset: u64,
+        /// First address, whole pages.
+        va: u64,
+        /// Bytes, whole pages, not zero.
+        size: u64,
+    }
+    /// Tells the last page fault in the caller's own GPU address space, and forgets it. The submission that faulted has ended with EFAULT.
+    drm_uvm_fault_query FaultQuery {
+        /// Out: first address of the page.
+        va: u64,
+        /// Out: faults since the last query; zero: none, and nothing else is valid.
+        count: u64,
+        /// Out: 1 if the access was a write.
+        write: u32,
+        /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
+        status: u32,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -183,6 +211,8 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("GEM_WAIT", nr::GEM_WAIT, "drm_uvm_gem_wait"),
     ("SUBMIT", nr::SUBMIT, "drm_uvm_submit"),
     ("REG", nr::REG, "drm_uvm_reg"),
+    ("VM_BIND", nr::VM_BIND, "drm_uvm_vm_bind"),
+    ("FAULT_QUERY", nr::FAULT_QUERY, "drm_uvm_fault_query"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -196,6 +226,8 @@ pub mod nr {
     pub const GEM_WAIT: u32 = 5;
     pub const SUBMIT: u32 = 6;
     pub const REG: u32 = 7;
+    pub const VM_BIND: u32 = 8;
+    pub const FAULT_QUERY: u32 = 9;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
@@ -216,6 +248,28 @@ uapi_consts! {
     DOMAIN_VRAM = 2;
     /// The submission writes this buffer object.
     BO_WRITE = 1;
+    /// The submission runs in the caller's own address space.
+    SUBMIT_VM = 1;
+    /// Map a range onto a buffer.
+    VM_OP_MAP = 1;
+    /// Unmap a range; what is not mapped stays so.
+    VM_OP_UNMAP = 2;
+    /// Make a range partially resident: reads give zero, writes go nowhere.
+    VM_OP_PRT = 3;
+    /// The GPU may read.
+    VM_READ = 1;
+    /// The GPU may write.
+    VM_WRITE = 2;
+    /// The GPU may execute.
+    VM_EXECUTE = 4;
+    /// Accesses snoop the CPU's caches; for system pages always so.
+    VM_SNOOPED = 8;
+    /// In VRAM the bytes are encrypted; only such mappings see them clear.
+    VM_TMZ = 16;
+    /// What is mapped there makes way; without, EEXIST.
+    VM_REPLACE = 32;
+    /// Most mappings of an address space.
+    VM_MAX_MAPPINGS = 16384;
     /// Most dwords of a submission.
     MAX_IB_DWORDS = 16384;
     /// Most buffer objects of a submission.
@@ -264,4 +318,6 @@ uapi_consts! {
     PARAM_DEVICE_WALKS = 18;
     /// Translations that the device's caches held since its reset.
     PARAM_DEVICE_TLB_HITS = 19;
+    /// Bytes of a process's GPU address space.
+    PARAM_VM_SIZE = 20;
 }

@@ -11,10 +11,12 @@ use uvm_spec::uapi::{self, nr};
 mod bo;
 mod sync;
 mod sys;
+mod vm;
 
 pub use bo::{Bo, Domain};
 pub use sync::{address, FenceState, Syncobj};
 pub use sys::Mapping;
+pub use vm::{Space, RW};
 
 /// Name under which the driver answers DRM_IOCTL_VERSION.
 pub const DRIVER: &str = "uvm";

@@ -14,6 +14,8 @@ mod case;
 mod kmsg;
 mod ktap;
 mod reload;
+mod vm;
+mod vmid;
 
 use case::{Case, Ctx, Run, Skip};
 use ktap::{Ktap, Outcome};
@@ -21,7 +23,14 @@ use ktap::{Ktap, Outcome};
 const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]...";
 
 /// Suites in the order they run.
-const SUITES: &[(&str, &[Case])] = &[("bringup", bringup::CASES), ("bo", bo::CASES), ("reload", reload::CASES)];
+const SUITES: &[(&str, &[Case])] = &[
+    ("bringup", bringup::CASES),
+    ("bo", bo::CASES),
+    ("vm", vm::CASES),
+    ("vmid", vmid::CASES),
+    ("faults", vm::FAULTS),
+    ("reload", reload::CASES),
+];
 
 /// What a planned case calls.
 type Call = Box<dyn Fn(&Ctx) -> Result<()>>;
@@ -43,6 +52,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
     if let [first, rest @ ..] = args {
         if first == bo::WORKER {
             return bo::worker(rest);
+        }
+        if first == vmid::WORKER {
+            return vmid::worker(rest);
         }
     }
     let options = match parse(args) {

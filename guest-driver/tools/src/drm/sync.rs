@@ -51,6 +51,11 @@ impl Syncobj {
         Ok(Self { device: device.clone(), handle: arg.handle })
     }
 
+    /// The handle.
+    pub fn handle(&self) -> u32 {
+        self.handle
+    }
+
     /// Waits for its fence; ETIME when `timeout` passes first, EINVAL when there is no fence.
     pub fn wait(&self, timeout: Duration) -> Result<()> {
         let handles = [self.handle];

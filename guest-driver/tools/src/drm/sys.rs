@@ -42,6 +42,8 @@ arguments!(
     uapi::GemWait,
     uapi::Submit,
     uapi::Reg,
+    uapi::VmBind,
+    uapi::FaultQuery,
     GemClose,
     Prime,
     SyncCreate,

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Address spaces of processes: what uvm_vm.c, uvm_bind.c and uvm_vmid.c share
+ * with the rest of the driver. Part of uvm_drv.h, which has the lock order.
+ */
+#ifndef UVM_VM_H
+#define UVM_VM_H
+
+#include <linux/interval_tree.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "uvm_policy.h"
+
+/* VMIDs for processes: 1 to 15. */
+#define UVM_NR_VMIDS		16
+
+/* Room for what passes between driver and policy at a time. */
+#define UVM_VM_STEPS		32
+#define UVM_VM_RUNS		64
+
+struct dma_fence;
+struct drm_exec;
+struct drm_gem_object;
+struct uvm_bo;
+struct uvm_device;
+struct uvm_job;
+
+/**
+ * struct uvm_vms - the device's address spaces
+ * @lock: all mappings of all of them, their page tables, @steps and @runs
+ * @by_pasid: address spaces by their PASID
+ * @wq: gives VMIDs back and ends address spaces
+ * @poke: signals with the next call about VMIDs; NULL: nobody waits. Under
+ *	the policy's lock
+ * @poke_context: of those fences
+ * @poke_seqno: of the last of them
+ * @steps: steps of an update
+ * @runs: pages of an update
+ */
+struct uvm_vms {
+	struct mutex lock;
+	struct xarray by_pasid;
+	struct workqueue_struct *wq;
+	struct dma_fence *poke;
+	u64 poke_context;
+	u64 poke_seqno;
+	struct uvm_policy_step steps[UVM_VM_STEPS];
+	struct uvm_policy_pages runs[UVM_VM_RUNS];
+};
+
+/**
+ * struct uvm_vm_fault - the last page fault of an address space
+ * @va: page
+ * @count: faults since it was asked for
+ * @status: of the hub, or 0
+ * @write: the access was a write
+ */
+struct uvm_vm_fault {
+	u64 va;
+	u64 count;
+	u32 status;
+	u32 write;
+};
+
+/**
+ * struct uvm_vm - the address space of a process
+ * @ref: the file's and one of each job's
+ * @uvm: the device
+ * @id: the policy's name of it
+ * @size: bytes
+ * @pasid: what the device calls the process
+ * @lost: its tables could not be brought to a known state
+ * @mappings: struct uvm_mapping by address; under uvm_vms.lock
+ * @nr_mappings: how many
+ * @nr_absent: how many of them are not in the page tables
+ * @fault_lock: @fault
+ * @fault: the last fault
+ * @free: ends it
+ */
+struct uvm_vm {
+	struct kref ref;
+	struct uvm_device *uvm;
+	u64 id;
+	u64 size;
+	u32 pasid;
+	bool lost;
+	struct rb_root_cached mappings;
+	u32 nr_mappings;
+	u32 nr_absent;
+	spinlock_t fault_lock;
+	struct uvm_vm_fault fault;
+	struct work_struct free;
+};
+
+/**
+ * struct uvm_mapping - a range of addresses
+ * @node: first and last address
+ * @vm: whose
+ * @bo: the buffer, with a reference; NULL: partially resident
+ * @bo_node: place in the buffer's list
+ * @bo_offset: where in the buffer
+ * @attributes: bits of the page table entries
+ * @absent: the page tables do not have it: its buffer moves, or a move left
+ *	no memory for tables
+ */
+struct uvm_mapping {
+	struct interval_tree_node node;
+	struct uvm_vm *vm;
+	struct uvm_bo *bo;
+	struct list_head bo_node;
+	u64 bo_offset;
+	u64 attributes;
+	bool absent;
+};
+
+/* uvm_vm.c */
+int uvm_vms_init(struct uvm_device *uvm);
+void uvm_vms_fini(struct uvm_device *uvm);
+u64 uvm_vm_size(struct uvm_device *uvm);
+struct uvm_vm *uvm_vm_create(struct uvm_device *uvm);
+void uvm_vm_put(struct uvm_vm *vm);
+int uvm_vm_map(struct uvm_mapping *mapping);
+int uvm_vm_unmap(struct uvm_vm *vm, u64 va, u64 size);
+int uvm_vm_prt(struct uvm_vm *vm, u64 va, u64 size);
+void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
+		   u32 status);
+
+/* uvm_bind.c */
+void uvm_bind_take_all(struct uvm_vm *vm, struct list_head *gone);
+void uvm_bind_free_list(struct list_head *gone);
+bool uvm_bo_is_bound(struct uvm_bo *bo);
+int uvm_bo_hide(struct uvm_bo *bo);
+void uvm_bo_show(struct uvm_bo *bo);
+int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr);
+int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec);
+
+/* uvm_vmid.c */
+struct dma_fence *uvm_vmid_prepare(struct uvm_job *job);
+int uvm_vmid_load(struct uvm_job *job);
+void uvm_vmid_init_job(struct uvm_job *job);
+void uvm_vmid_fini_job(struct uvm_job *job);
+
+#endif /* UVM_VM_H */

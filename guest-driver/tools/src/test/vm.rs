@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Suites `vm` and `faults`: a client's own GPU address space. Mappings, attributes, moves, limits; and what becomes of
+//! an access that goes where nothing is.
+
+use anyhow::Result;
+use uvm_spec::uapi;
+
+use super::case::{same, Case, Ctx, Run, PATIENCE};
+use crate::drm::{Device, FenceState, Space};
+use crate::ib::{Ib, Place};
+
+mod arguments;
+mod attributes;
+mod faults;
+mod maps;
+mod moves;
+
+const fn once(name: &'static str, run: fn(&super::Ctx) -> anyhow::Result<()>) -> Case {
+    Case { name, run: Run::Once(run) }
+}
+
+const fn ring(name: &'static str, run: fn(&super::Ctx, u32) -> anyhow::Result<()>) -> Case {
+    Case { name, run: Run::PerRing(run) }
+}
+
+/// The cases of `vm`.
+pub const CASES: &[Case] = &[
+    ring("mapped_memory_is_copied", maps::mapped_memory_is_copied),
+    once("one_address_is_anothers_elsewhere", maps::one_address_is_anothers_elsewhere),
+    once("one_buffer_lies_at_many_addresses", maps::one_buffer_lies_at_many_addresses),
+    once("large_buffer_is_mapped_by_large_blocks", maps::large_buffer_is_mapped_by_large_blocks),
+    once("replaced_mapping_takes_effect_at_once", maps::replaced_mapping_takes_effect_at_once),
+    once("replaced_middle_leaves_the_ends", maps::replaced_middle_leaves_the_ends),
+    once("closed_handle_stays_mapped", maps::closed_handle_stays_mapped),
+    once("random_binds_match_the_model", maps::random_binds_match_the_model),
+    once("highest_address_works", maps::highest_address_works),
+    once("ended_space_leaves_nothing_behind", maps::ended_space_leaves_nothing_behind),
+    once("partially_resident_range_reads_zero", attributes::partially_resident_range_reads_zero),
+    once("tmz_page_is_clear_to_its_mapping_only", attributes::tmz_page_is_clear_to_its_mapping_only),
+    once("memory_types_reach_the_memory", attributes::memory_types_reach_the_memory),
+    ring("bound_buffer_goes_round", moves::bound_buffer_goes_round),
+    once("system_buffer_is_mapped_where_it_is", moves::system_buffer_is_mapped_where_it_is),
+    once("move_waits_for_what_runs_in_the_space", moves::move_waits_for_what_runs_in_the_space),
+    once("wrong_binds_are_refused", arguments::wrong_binds_are_refused),
+    once("wrong_submissions_are_refused", arguments::wrong_submissions_are_refused),
+];
+
+/// The cases of `faults`.
+pub const FAULTS: &[Case] = &[
+    ring("unmapped_read_fails_alone", faults::unmapped_read_fails_alone),
+    ring("unmapped_write_fails_alone", faults::unmapped_write_fails_alone),
+    ring("denied_read_fails_alone", faults::denied_read_fails_alone),
+    ring("denied_write_fails_alone", faults::denied_write_fails_alone),
+    ring("unmapped_packets_fail_alone", faults::unmapped_packets_fail_alone),
+    ring("unmapped_again_fails_alone", faults::unmapped_again_fails_alone),
+    once("registers_are_out_of_reach", faults::registers_are_out_of_reach),
+    once("faults_are_counted_and_forgotten", faults::faults_are_counted_and_forgotten),
+    once("one_guilty_among_innocents", super::vmid::one_guilty_among_innocents),
+];
+
+/// Where the packets lie.
+const PACKETS: u64 = 0x10_0000;
+/// Where the tests map.
+const BASE: u64 = 0x1_0000_0000;
+const PAGE: u64 = 4096;
+
+/// A client with room for packets.
+fn space(ctx: &Ctx) -> Result<Space> {
+    Ok(Space::new(&ctx.device()?, PACKETS, 1 << 16)?)
+}
+
+/// Runs packets and fails unless they end well.
+fn complete(space: &Space, ring: u32, ib: &Ib) -> Result<()> {
+    let state = space.run(ring, ib, PATIENCE)?;
+    same(format_args!("fence of a submission in the client's space on SDMA {ring}"), state, FenceState::Done)
+}
+
+/// Copies within the client's space.
+fn copy(space: &Space, ring: u32, from: u64, to: u64, bytes: u64) -> Result<()> {
+    let mut ib = Ib::new();
+    ib.copy(Place::Raw(from), Place::Raw(to), bytes);
+    complete(space, ring, &ib)
+}
+
+fn vm_size(device: &Device) -> Result<u64> {
+    Ok(device.param(uapi::PARAM_VM_SIZE)?)
+}

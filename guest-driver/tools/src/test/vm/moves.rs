@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Bound buffers that move: their addresses stay.
+
+use anyhow::{ensure, Result};
+use uvm_spec::packet::poll_func;
+use uvm_spec::uapi;
+
+use super::{complete, copy, space, BASE, PAGE};
+use crate::drm::{Bo, Domain, FenceState, Syncobj, RW};
+use crate::ib::{Ib, Place, Poll};
+use crate::test::case::{content, filled, same, same_bytes, stamps, Ctx, GLANCE, PATIENCE};
+
+pub fn bound_buffer_goes_round(ctx: &Ctx, ring: u32) -> Result<()> {
+    let mut rng = ctx.rng();
+    let (space, other) = (space(ctx)?, space(ctx)?);
+    let size: u64 = 40 * PAGE;
+    let mut model = rng.bytes(usize::try_from(size)?);
+    let bo = filled(space.device(), Domain::System, &model)?;
+    let shared = Bo::import(other.device(), &bo.export()?)?;
+    let target = Bo::new(other.device(), size, Domain::Gtt)?;
+    // In two spaces, in one of them twice and in part.
+    space.device().bind(BASE, &bo, 0, size, RW)?;
+    space.device().bind(BASE + (1 << 35), &bo, 10 * PAGE, 20 * PAGE, RW)?;
+    other.device().bind(BASE + (1 << 30), &shared, 0, size, uapi::VM_READ)?;
+    other.device().bind(BASE, &target, 0, size, RW)?;
+    for round in 0..12_u32 {
+        bo.move_to(rng.pick(&Domain::ALL), ring)?;
+        let (at, value) = (8 * rng.below(20 * 512), rng.next32());
+        let mut ib = Ib::new();
+        ib.fence(Place::Raw(BASE + (1 << 35) + at), value);
+        complete(&space, ring, &ib)?;
+        let place = usize::try_from(10 * PAGE + at)?;
+        model[place..place + 4].copy_from_slice(&value.to_le_bytes());
+        copy(&other, ring, BASE + (1 << 30), BASE, size)?;
+        same_bytes(format_args!("round {round}"), &content(&target, model.len())?, &model)?;
+    }
+    same_bytes("through the CPU", &content(&bo, model.len())?, &model)
+}
+
+pub fn system_buffer_is_mapped_where_it_is(ctx: &Ctx) -> Result<()> {
+    let space = space(ctx)?;
+    let device = space.device();
+    let gtt = device.param(uapi::PARAM_GTT_USED)?;
+    let bo = Bo::new(device, 16 * PAGE, Domain::System)?;
+    device.bind(BASE, &bo, 0, 16 * PAGE, RW)?;
+    let mut ib = Ib::new();
+    ib.fence(Place::Raw(BASE + 9 * PAGE), 77);
+    complete(&space, 0, &ib)?;
+    same("what the CPU reads", bo.map()?.load(9 * 4096), 77)?;
+    same("the domain afterwards", bo.domain()?, Domain::System)?;
+    same("GTT in use", device.param(uapi::PARAM_GTT_USED)?, gtt)
+}
+
+pub fn move_waits_for_what_runs_in_the_space(ctx: &Ctx) -> Result<()> {
+    let space = space(ctx)?;
+    let device = space.device();
+    let (flag, bo) = (Bo::new(device, PAGE, Domain::Gtt)?, filled(device, Domain::Vram, &stamps(1, 4096))?);
+    device.bind(BASE, &flag, 0, PAGE, RW)?;
+    device.bind(BASE + PAGE, &bo, 0, PAGE, RW)?;
+    let poll = Poll { func: poll_func::EQUAL, reference: 1, mask: 1, retry: uvm_spec::packet::POLL_FOREVER };
+    let mut ib = Ib::new();
+    ib.poll_memory(Place::Raw(BASE), poll).fence(Place::Raw(BASE + PAGE), 5);
+    let done = Syncobj::new(device)?;
+    // Neither buffer is named: all that is bound is held.
+    space.submit(0, &ib, &done)?;
+    std::thread::sleep(GLANCE);
+    ensure!(bo.wait(0).is_err(), "the buffer is idle while the submission runs");
+    flag.map()?.store(0, 1);
+    bo.move_to(Domain::Gtt, 1)?;
+    same("how the submission stands after the move", done.state()?, FenceState::Done)?;
+    done.wait(PATIENCE)?;
+    same("what it wrote", bo.map()?.load(0) & 0xffff_ffff, 5)
+}

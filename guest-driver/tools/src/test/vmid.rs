@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Suite `vmid`: more processes than the device has VMIDs. Each has other bytes at the same addresses.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{bail, ensure, Context, Result};
+use rustix::io::Errno;
+
+use super::case::{same, same_bytes, Case, Ctx, Run, PATIENCE};
+use super::kmsg::ExpectErrors;
+use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
+use crate::ib::{Ib, Place};
+use crate::rng::Rng;
+
+/// First argument of a worker process.
+pub const WORKER: &str = "--space-worker";
+
+const HONEST: &str = "honest";
+const GUILTY: &str = "guilty";
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    Case { name: "twelve_processes_keep_apart", run: Run::Once(twelve_processes_keep_apart) },
+    Case { name: "sixty_four_processes_keep_apart", run: Run::Once(sixty_four_processes_keep_apart) },
+    Case { name: "killed_processes_make_room", run: Run::Once(killed_processes_make_room) },
+];
+
+/// The same for all.
+const PACKETS: u64 = 0x10_0000;
+const FIRST: u64 = 0x2_0000_0000;
+const SECOND: u64 = 0x7_0000_0000;
+const BYTES: usize = 3 * 4096;
+
+/// Entry point of a worker: the task, how many rounds, a seed. Says when it is ready, and begins when told.
+pub fn worker(args: &[String]) -> Result<ExitCode> {
+    let [task, rounds, seed] = args else { bail!("a worker takes a task, rounds and a seed") };
+    let (rounds, mut rng) = (rounds.parse()?, Rng::new(seed.parse()?));
+    let space = Space::new(&Device::open()?, PACKETS, 1 << 16)?;
+    let bos = [rng.pick(&Domain::ALL), rng.pick(&Domain::GPU)]
+        .map(|domain| Bo::new(space.device(), BYTES as u64, domain))
+        .into_iter()
+        .collect::<crate::drm::Result<Vec<_>>>()?;
+    for (va, bo) in [FIRST, SECOND].into_iter().zip(&bos) {
+        space.device().bind(va, bo, 0, bo.size(), RW)?;
+    }
+    println!("ready");
+    std::io::stdout().flush()?;
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    for round in 0..rounds {
+        match task.as_str() {
+            HONEST => honest(&space, &bos, &mut rng).with_context(|| format!("round {round}"))?,
+            GUILTY => guilty(&space, &mut rng)?,
+            other => bail!("no task is called {other}"),
+        }
+    }
+    ensure!(space.device().fault()?.is_none(), "a fault is told that is another's");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes its own bytes by the CPU, copies them by the GPU within its space, and checks them.
+fn honest(space: &Space, bos: &[Bo], rng: &mut Rng) -> Result<()> {
+    let [from, to] = bos else { bail!("two buffers") };
+    let data = rng.bytes(BYTES);
+    from.map()?.write(0, &data);
+    let mut ib = Ib::new();
+    ib.copy(Place::Raw(FIRST), Place::Raw(SECOND), BYTES as u64);
+    let state = space.run(u32::try_from(rng.below(2))?, &ib, PATIENCE)?;
+    same("fence of an honest submission", state, FenceState::Done)?;
+    let mut seen = vec![0; BYTES];
+    to.map()?.read(0, &mut seen);
+    same_bytes("its own bytes", &seen, &data)
+}
+
+/// Goes where nothing is, and is told so.
+fn guilty(space: &Space, rng: &mut Rng) -> Result<()> {
+    let va = FIRST + (1 << 34) + rng.below(1 << 20) * 4096;
+    let mut ib = Ib::new();
+    ib.fence(Place::Raw(va), 1);
+    let state = space.run(u32::try_from(rng.below(2))?, &ib, PATIENCE)?;
+    same("fence of a guilty submission", state, FenceState::Failed(Errno::FAULT))?;
+    let fault = space.device().fault()?.context("no fault is told")?;
+    same("the fault told", (fault.va, fault.count, fault.write), (va, 1, 1))
+}
+
+fn start(task: &str, rounds: u32, seed: u64) -> Result<Child> {
+    let args = ["uvm-test", WORKER, task, &rounds.to_string(), &seed.to_string()];
+    let mut command = Command::new("/proc/self/exe");
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().context("starting a worker")
+}
+
+/// Waits until all are ready, so that they then run at once.
+fn ready(workers: &mut [Child]) -> Result<()> {
+    for worker in workers {
+        let stdout = worker.stdout.take().context("a worker without output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        ensure!(line == "ready\n", "a worker did not get ready: {line:?}");
+    }
+    Ok(())
+}
+
+fn go(workers: &mut [Child]) -> Result<()> {
+    for worker in workers {
+        worker.stdin.take().context("a worker without input")?.write_all(b"go\n")?;
+    }
+    Ok(())
+}
+
+fn finish(workers: Vec<Child>) -> Result<()> {
+    let mut failed = Vec::new();
+    for (n, worker) in workers.into_iter().enumerate() {
+        let output = worker.wait_with_output()?;
+        if !output.status.success() {
+            failed.push(format!("worker {n}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+        }
+    }
+    ensure!(failed.is_empty(), "{}", failed.join("\n"));
+    Ok(())
+}
+
+fn at_once(ctx: &Ctx, tasks: &[(&str, u32)]) -> Result<()> {
+    let mut rng = ctx.rng();
+    let mut workers = tasks.iter().map(|(task, n)| start(task, *n, rng.next())).collect::<Result<Vec<_>>>()?;
+    let begun = ready(&mut workers).and_then(|()| go(&mut workers));
+    let ended = finish(workers);
+    begun.and(ended)
+}
+
+pub fn twelve_processes_keep_apart(ctx: &Ctx) -> Result<()> {
+    at_once(ctx, &[(HONEST, 20); 12])
+}
+
+pub fn sixty_four_processes_keep_apart(ctx: &Ctx) -> Result<()> {
+    at_once(ctx, &[(HONEST, 10); 64])
+}
+
+pub fn killed_processes_make_room(ctx: &Ctx) -> Result<()> {
+    let mut rng = ctx.rng();
+    let device = ctx.device()?;
+    let used = || device.param(uvm_spec::uapi::PARAM_VRAM_USED);
+    let before = used()?;
+    let mut doomed = (0..20).map(|_| start(HONEST, 1_000_000, rng.next())).collect::<Result<Vec<_>>>()?;
+    ready(&mut doomed)?;
+    go(&mut doomed)?;
+    // They run in the middle of whatever they do.
+    at_once(ctx, &[(HONEST, 3); 2])?;
+    for worker in &mut doomed {
+        worker.kill()?;
+    }
+    for mut worker in doomed {
+        worker.wait()?;
+    }
+    at_once(ctx, &[(HONEST, 5); 16])?;
+    let freed = super::case::eventually(PATIENCE, || Ok(used()? == before))?;
+    ensure!(freed, "VRAM in use: expected {before:#x}, seen {:#x}", used()?);
+    Ok(())
+}
+
+pub fn one_guilty_among_innocents(ctx: &Ctx) -> Result<()> {
+    let _expected = ExpectErrors::begin(ctx);
+    let mut tasks = vec![(HONEST, 10); 32];
+    tasks.insert(16, (GUILTY, 10));
+    at_once(ctx, &tasks)
+}
