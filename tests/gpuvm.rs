@@ -355,3 +355,20 @@ fn a_preempted_buffer_ends_and_the_ring_goes_on() {
         assert_eq!(rig.read(0x1260 + 0x8c + 2 * 0x60) >> 2, 4, "IB_OFFSET: the fence before it was executed");
     }
 }
+
+#[test]
+fn packets_of_a_process_do_not_reach_registers() {
+    const SCRATCH: u32 = 0x58;
+    for packet in [p::srbm_write(SCRATCH, 7, 0xf), p::poll_reg(SCRATCH, 0, 0, 0, 100, 10)] {
+        let mut rig = Rig::new();
+        rig.space(3, ON);
+        for (i, dw) in packet.iter().enumerate() {
+            rig.poke_vram(13 * MIB + 7 * 4096 + 4 * i as u64, &dw.to_le_bytes());
+        }
+        rig.execute(0, &packet);
+        assert_eq!(rig.exception(0), 0, "VMID 0 may");
+        rig.write(SCRATCH, 1);
+        rig.execute(0, &p::indirect(3, va(1), packet.len() as u32));
+        assert_eq!((rig.exception(0), rig.read(SCRATCH)), (1, 1));
+    }
+}

@@ -462,6 +462,10 @@ impl Sdma {
                 dwords: dw.get(..fixed).unwrap_or(&dw).to_vec(),
             });
         }
+        if vmid != 0 && packet.names_register() {
+            // Registers hold every address space's limits: they are for those who run in the driver's own.
+            return Err(ILLEGAL);
+        }
         let mut skip = 0;
         let mut step = Step::More;
         match packet {

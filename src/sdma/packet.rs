@@ -101,6 +101,13 @@ pub enum Packet {
     },
 }
 
+impl Packet {
+    /// Whether it reads or writes a register.
+    pub fn names_register(&self) -> bool {
+        matches!(self, Self::RegWrite { .. } | Self::Poll { target: Target::Register(_), .. })
+    }
+}
+
 /// Dwords of the packet that starts with `header`, without its data.
 pub fn fixed_dwords(header: u32) -> Result<usize, Illegal> {
     shape(header).map(|s| s.dwords.len() + 1).ok_or(Illegal)

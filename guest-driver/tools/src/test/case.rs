@@ -147,6 +147,19 @@ pub fn eventually(timeout: Duration, mut ask: impl FnMut() -> Result<bool>) -> R
     }
 }
 
+/// What is asked for, once it stays the same for a while: what clients that are gone had held is given back later.
+pub fn settled<T: PartialEq>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut last = ask()?;
+    loop {
+        std::thread::sleep(GLANCE);
+        let now = ask()?;
+        if now == last {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
+
 /// A buffer object with `content` (padded with zeros to a page).
 pub fn filled(device: &Device, domain: Domain, content: &[u8]) -> Result<Bo> {
     let bo = Bo::new(device, content.len() as u64, domain)?;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
 
-use super::case::{same, same_bytes, Case, Ctx, Run, PATIENCE};
+use super::case::{same, same_bytes, settled, Case, Ctx, Run, PATIENCE};
 use super::kmsg::ExpectErrors;
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
@@ -139,8 +139,8 @@ pub fn sixty_four_processes_keep_apart(ctx: &Ctx) -> Result<()> {
 pub fn killed_processes_make_room(ctx: &Ctx) -> Result<()> {
     let mut rng = ctx.rng();
     let device = ctx.device()?;
-    let used = || device.param(uvm_spec::uapi::PARAM_VRAM_USED);
-    let before = used()?;
+    let used = || Ok(device.param(uvm_spec::uapi::PARAM_VRAM_USED)?);
+    let before = settled(used)?;
     let mut doomed = (0..20).map(|_| start(HONEST, 1_000_000, rng.next())).collect::<Result<Vec<_>>>()?;
     ready(&mut doomed)?;
     go(&mut doomed)?;

@@ -8,7 +8,7 @@ use super::{complete, copy, space, vm_size, BASE, PACKETS, PAGE};
 use crate::drm::{Bo, Device, Domain, RW};
 use crate::ib::{Ib, Place};
 use crate::rng::Rng;
-use crate::test::case::{content, eventually, filled, same, same_bytes, stamp, stamps, Ctx, PATIENCE};
+use crate::test::case::{content, eventually, filled, same, same_bytes, settled, stamp, stamps, Ctx, PATIENCE};
 
 pub fn mapped_memory_is_copied(ctx: &Ctx, ring: u32) -> Result<()> {
     let space = space(ctx)?;
@@ -238,7 +238,7 @@ pub fn highest_address_works(ctx: &Ctx) -> Result<()> {
 pub fn ended_space_leaves_nothing_behind(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let used = || -> Result<_> { Ok((device.param(uapi::PARAM_VRAM_USED)?, device.param(uapi::PARAM_GTT_USED)?)) };
-    let before = used()?;
+    let before = settled(used)?;
     for n in 0..10 {
         let space = space(ctx)?;
         let bo = Bo::new(space.device(), 1 << 20, Domain::Vram)?;
