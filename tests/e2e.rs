@@ -12,7 +12,7 @@ use std::time::Duration;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 3] = ["bringup", "bo", "reload"];
+const SUITES: [&str; 6] = ["bringup", "bo", "vm", "vmid", "faults", "reload"];
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Held while a guest runs.
@@ -66,6 +66,21 @@ fn suite_bringup_passes_in_a_guest() {
 #[test]
 fn suite_bo_passes_in_a_guest() {
     suite_passes("bo");
+}
+
+#[test]
+fn suite_vm_passes_in_a_guest() {
+    suite_passes("vm");
+}
+
+#[test]
+fn suite_vmid_passes_in_a_guest() {
+    suite_passes("vmid");
+}
+
+#[test]
+fn suite_faults_passes_in_a_guest() {
+    suite_passes("faults");
 }
 
 #[test]

@@ -7,8 +7,8 @@
  *
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
- *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_vms.lock           mappings and page tables of processes
+ *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_gart.lock          invalidation engine
@@ -16,7 +16,9 @@
  *   uvm_fence_list.lock, uvm_mmio.doorbell_lock   spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
- * on the way to signalling a fence.
+ * on the way to signalling a fence. So is uvm_device.policy_lock, under which
+ * the policy does allocate: no shrinker waits for a fence of this driver. Who
+ * ends a job takes no lock above that one, as those above wait for jobs.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
@@ -455,6 +457,8 @@ u32 uvm_emit_fence(__le32 *p, u64 addr, u32 value);
 u32 uvm_emit_trap(__le32 *p, u32 context);
 u32 uvm_emit_copy(__le32 *p, u64 dst, u64 src, u32 bytes);
 u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes);
+u32 uvm_emit_entries(__le32 *p, u64 dst, u64 value, u64 increment, u32 count);
+int uvm_sdma_run_ib(struct uvm_ring *ring, u32 n);
 int uvm_sdma_copy(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes);
 int uvm_sdma_clear(struct uvm_ring *ring, u64 dst, u64 bytes);
 

@@ -120,6 +120,50 @@ u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes)
 	return SDMA_PKT_CONST_FILL_DWORDS;
 }
 
+/**
+ * uvm_emit_entries() - PTEPDE GEN: page table entries
+ * @p: where the packet goes
+ * @dst: VMID-0 address, a multiple of 8
+ * @value: the first entry
+ * @increment: difference of each to the one before
+ * @count: how many, 1 to SDMA_PKT_MAX_PTES
+ *
+ * Return: dwords of the packet.
+ */
+u32 uvm_emit_entries(__le32 *p, u64 dst, u64 value, u64 increment, u32 count)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_PTEPDE_GEN);
+	uvm_put64(p + 1, dst);
+	uvm_put64(p + 3, 0);	/* no bits that all have */
+	uvm_put64(p + 5, value);
+	uvm_put64(p + 7, increment);
+	p[9] = cpu_to_le32(count - 1);
+	return SDMA_PKT_PTEPDE_GEN_DWORDS;
+}
+
+/**
+ * uvm_sdma_run_ib() - run what is in the ring's own indirect buffer and wait
+ * @ring: the ring, its move_lock held
+ * @n: dwords; room for seven more is behind them
+ *
+ * Return: 0, -ENOMEM, or why the job failed.
+ */
+int uvm_sdma_run_ib(struct uvm_ring *ring, u32 n)
+{
+	__le32 *ib = ring->move_ib.cpu;
+	struct uvm_job *job;
+
+	lockdep_assert_held(&ring->move_lock);
+	while (n & 7)
+		ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
+	job = uvm_job_alloc(ring, &ring->kernel_entity, ring, 0);
+	if (IS_ERR(job))
+		return PTR_ERR(job);
+	job->ib_gpu = ring->move_ib.gpu;
+	job->ib_dwords = n;
+	return uvm_job_run_sync(job);
+}
+
 /*
  * Copies, or clears where @src is 0, with packets in the ring's own indirect
  * buffer: as many jobs as it takes, one after the other.
@@ -128,7 +172,6 @@ static int uvm_sdma_run(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes)
 {
 	__le32 *ib = ring->move_ib.cpu;
 	u32 room = ring->move_ib.size / sizeof(*ib) - 16;
-	struct uvm_job *job;
 	int ret = 0;
 	u32 n, part;
 
@@ -144,17 +187,7 @@ static int uvm_sdma_run(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes)
 			}
 			dst += part;
 		}
-		while (n & 7)
-			ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
-
-		job = uvm_job_alloc(ring, &ring->kernel_entity, ring, 0);
-		if (IS_ERR(job)) {
-			ret = PTR_ERR(job);
-			break;
-		}
-		job->ib_gpu = ring->move_ib.gpu;
-		job->ib_dwords = n;
-		ret = uvm_job_run_sync(job);
+		ret = uvm_sdma_run_ib(ring, n);
 	}
 	mutex_unlock(&ring->move_lock);
 	return ret;

@@ -1,19 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Address spaces: their life, and their page tables. The policy plans each
- * change of the tables; this file performs it, by the CPU through the BAR.
+ * change of the tables; this file performs it. Tables lie in VRAM, written by
+ * the CPU through the BAR or by an SDMA engine, or in system memory, written
+ * by the CPU.
  *
  * A page fault of a process has no page that stands in: the engine stops on
  * it, so that no process ever reads what another one wrote astray, and the
  * submission that is to blame is the one the ring stands on.
  */
 
+#include <linux/gfp.h>
+#include <linux/module.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
 
+static bool uvm_vm_system_tables;
+module_param_named(vm_system_tables, uvm_vm_system_tables, bool, 0444);
+MODULE_PARM_DESC(vm_system_tables, "Page tables of processes in system memory, not in VRAM (default N)");
+
+static bool uvm_vm_sdma_updates;
+module_param_named(vm_sdma_updates, uvm_vm_sdma_updates, bool, 0444);
+MODULE_PARM_DESC(vm_sdma_updates, "Page tables in VRAM written by SDMA, not by the CPU (default N)");
+
+/* The engine that writes tables. */
+#define UVM_VM_RING		0
 /* Largest block that entries are marked or made for: 2 MiB. */
 #define UVM_VM_FRAGMENT		9
 #define UVM_VM_LEAF_LEVEL	1u
@@ -68,6 +83,7 @@ int uvm_vms_init(struct uvm_device *uvm)
 void uvm_vms_fini(struct uvm_device *uvm)
 {
 	u32 vms = 0, jobs = 0;
+	u64 page;
 
 	if (uvm->vms.wq)
 		destroy_workqueue(uvm->vms.wq);
@@ -79,6 +95,8 @@ void uvm_vms_fini(struct uvm_device *uvm)
 			 "%u address spaces and %u jobs left behind\n", vms,
 			 jobs);
 	WARN_ON(uvm->vms.poke);
+	while (uvm->policy && !uvm_policy_table_page_take(uvm->policy, &page))
+		free_page((unsigned long)phys_to_virt(page));
 }
 
 static void uvm_vm_free(struct work_struct *work)
@@ -101,6 +119,8 @@ static void uvm_vm_free(struct work_struct *work)
 	uvm_bind_take_all(vm, &gone);
 	mutex_unlock(&uvm->vms.lock);
 	uvm_bind_free_list(&gone);
+	if (vm->root)
+		free_pages_exact(vm->root, vm->root_size);
 	kfree(vm);
 }
 
@@ -121,6 +141,15 @@ void uvm_vm_put(struct uvm_vm *vm)
 		kref_put(&vm->ref, uvm_vm_release);
 }
 
+/* Entries of the root are what the levels below leave of an address. */
+static u64 uvm_vm_root_size(struct uvm_device *uvm)
+{
+	u32 below = PAGE_SHIFT + 9 * (uvm->levels - 1);
+	u64 size = (BIT_ULL(uvm_vm_bits(uvm)) >> below) * sizeof(u64);
+
+	return max_t(u64, size, PAGE_SIZE);
+}
+
 /**
  * uvm_vm_create() - make an address space
  * @uvm: the device
@@ -130,7 +159,7 @@ void uvm_vm_put(struct uvm_vm *vm)
  */
 struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 {
-	const struct uvm_policy_vm_config config = {
+	struct uvm_policy_vm_config config = {
 		.levels = uvm->levels,
 		.va_bits = uvm_vm_bits(uvm),
 		.tables = UVM_POLICY_DOMAIN_VRAM,
@@ -151,6 +180,16 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	vm->uvm = uvm;
 	vm->mappings = RB_ROOT_CACHED;
 	vm->size = uvm_vm_size(uvm);
+	if (uvm_vm_system_tables) {
+		vm->root_size = uvm_vm_root_size(uvm);
+		vm->root = alloc_pages_exact(vm->root_size,
+					     GFP_KERNEL | __GFP_ZERO);
+		ret = -ENOMEM;
+		if (!vm->root)
+			goto free;
+		config.tables = UVM_POLICY_DOMAIN_SYSTEM;
+		config.root = virt_to_phys(vm->root);
+	}
 
 	flags = uvm_policy_begin(uvm);
 	ret = uvm_policy_vm_create(uvm->policy, &config, &vm->id);
@@ -160,7 +199,12 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	if (ret)
 		goto free;
 	vm->pasid = info.pasid;
-	memset_io(uvm->vram.cpu + info.root_addr, 0, info.root_size);
+	if (WARN_ON(vm->root && info.root_size != vm->root_size)) {
+		ret = -EINVAL;
+		goto destroy;
+	}
+	if (!vm->root)
+		memset_io(uvm->vram.cpu + info.root_addr, 0, info.root_size);
 	wmb();
 	ret = xa_insert(&uvm->vms.by_pasid, vm->pasid, vm, GFP_KERNEL);
 	if (ret)
@@ -172,6 +216,8 @@ destroy:
 	uvm_policy_vm_destroy(uvm->policy, vm->id);
 	uvm_policy_end(uvm, flags);
 free:
+	if (vm->root)
+		free_pages_exact(vm->root, vm->root_size);
 	kfree(vm);
 	return ERR_PTR(ret);
 }
@@ -179,41 +225,75 @@ free:
 static void uvm_vm_write(struct uvm_device *uvm,
 			 const struct uvm_policy_step *step)
 {
-	void __iomem *at = uvm->vram.cpu + step->table +
-			   step->first * sizeof(u64);
-	u64 i, value = step->value;
+	u64 i, at = step->table + step->first * sizeof(u64);
+	u64 value = step->value;
 
-	for (i = 0; i < step->count; i++, value += step->increment)
-		writeq(value, at + i * sizeof(u64));
+	for (i = 0; i < step->count; i++, value += step->increment, at += 8) {
+		if (step->domain == UVM_POLICY_DOMAIN_VRAM)
+			writeq(value, uvm->vram.cpu + at);
+		else
+			WRITE_ONCE(*(__le64 *)phys_to_virt(at),
+				   cpu_to_le64(value));
+	}
 }
 
-static int uvm_vm_step(struct uvm_device *uvm,
-		       const struct uvm_policy_step *step)
+/* As many writes as come before anything else, as one job. */
+static int uvm_vm_write_sdma(struct uvm_device *uvm,
+			     const struct uvm_policy_step *steps, u32 n,
+			     u32 *done)
 {
-	switch (step->op) {
+	struct uvm_ring *ring = &uvm->rings[UVM_VM_RING];
+	__le32 *ib = ring->move_ib.cpu;
+	u32 i, dwords = 0;
+	int ret;
+
+	BUILD_BUG_ON(UVM_VM_STEPS * SDMA_PKT_PTEPDE_GEN_DWORDS >
+		     SZ_4K / sizeof(*ib));
+	mutex_lock(&ring->move_lock);
+	for (i = 0; i < n && steps[i].op == UVM_POLICY_STEP_WRITE; i++)
+		dwords += uvm_emit_entries(ib + dwords,
+					   uvm_gpu_addr(UVM_DOMAIN_VRAM,
+							steps[i].table) +
+					   steps[i].first * sizeof(u64),
+					   steps[i].value, steps[i].increment,
+					   steps[i].count);
+	ret = uvm_sdma_run_ib(ring, dwords);
+	mutex_unlock(&ring->move_lock);
+	*done = i;
+	return ret;
+}
+
+/* Performs one step, or several; @done says how many. */
+static int uvm_vm_step(struct uvm_device *uvm,
+		       const struct uvm_policy_step *steps, u32 n, bool by_cpu,
+		       u32 *done)
+{
+	*done = 1;
+	switch (steps->op) {
 	case UVM_POLICY_STEP_WRITE:
-		if (step->domain != UVM_POLICY_DOMAIN_VRAM)
-			return -EINVAL;
-		uvm_vm_write(uvm, step);
+		if (!by_cpu && uvm_vm_sdma_updates &&
+		    steps->domain == UVM_POLICY_DOMAIN_VRAM)
+			return uvm_vm_write_sdma(uvm, steps, n, done);
+		uvm_vm_write(uvm, steps);
 		return 0;
 	case UVM_POLICY_STEP_SYNC:
-		/* Out of the write-combining buffers. */
+		/* Out of the write-combining buffers; jobs have ended. */
 		wmb();
 		return 0;
 	case UVM_POLICY_STEP_INVALIDATE:
-		return uvm_gmc_invalidate(uvm, step->vmids, step->first,
-					  step->count);
+		return uvm_gmc_invalidate(uvm, steps->vmids, steps->first,
+					  steps->count);
 	default:
 		return -EINVAL;
 	}
 }
 
-static int uvm_vm_perform(struct uvm_device *uvm, u64 token)
+static int uvm_vm_perform(struct uvm_device *uvm, u64 token, bool by_cpu)
 {
 	struct uvm_policy_step *steps = uvm->vms.steps;
 	unsigned int flags;
+	u32 i, n, done;
 	int ret;
-	u32 i, n;
 
 	do {
 		n = 0;
@@ -221,8 +301,8 @@ static int uvm_vm_perform(struct uvm_device *uvm, u64 token)
 		ret = uvm_policy_update_next(uvm->policy, token, steps,
 					     UVM_VM_STEPS, &n);
 		uvm_policy_end(uvm, flags);
-		for (i = 0; i < n && !ret; i++)
-			ret = uvm_vm_step(uvm, &steps[i]);
+		for (i = 0; i < n && !ret; i += done)
+			ret = uvm_vm_step(uvm, &steps[i], n - i, by_cpu, &done);
 	} while (n && !ret);
 	return ret;
 }
@@ -285,6 +365,37 @@ static int uvm_vm_tell(struct uvm_device *uvm, u64 token,
 	return ret;
 }
 
+/* Plans the change; where tables lie in system memory, gives pages for them. */
+static int uvm_vm_prepare(struct uvm_device *uvm, u64 token)
+{
+	unsigned int flags;
+	void *page;
+	u64 need;
+	int ret;
+
+	for (;;) {
+		need = 0;
+		flags = uvm_policy_begin(uvm);
+		ret = uvm_policy_update_prepare(uvm->policy, token, &need);
+		uvm_policy_end(uvm, flags);
+		if (ret != -EAGAIN)
+			return ret;
+		for (; need; need--) {
+			page = (void *)__get_free_page(GFP_KERNEL);
+			if (!page)
+				return -ENOMEM;
+			flags = uvm_policy_begin(uvm);
+			ret = uvm_policy_table_page_add(uvm->policy,
+							virt_to_phys(page));
+			uvm_policy_end(uvm, flags);
+			if (ret) {
+				free_page((unsigned long)page);
+				return ret;
+			}
+		}
+	}
+}
+
 /*
  * Begins, performs and ends one change. On failure the tables are as before,
  * unless the device does not answer: then nobody can tell, and the address
@@ -296,8 +407,8 @@ static int uvm_vm_update(struct uvm_vm *vm,
 {
 	struct uvm_device *uvm = vm->uvm;
 	unsigned int flags;
-	u64 token, need = 0;
 	int ret, err;
+	u64 token;
 
 	lockdep_assert_held(&uvm->vms.lock);
 	if (vm->lost)
@@ -309,16 +420,13 @@ static int uvm_vm_update(struct uvm_vm *vm,
 		return ret;
 	if (mapping)
 		ret = uvm_vm_tell(uvm, token, mapping);
-	if (!ret) {
-		flags = uvm_policy_begin(uvm);
-		ret = uvm_policy_update_prepare(uvm->policy, token, &need);
-		uvm_policy_end(uvm, flags);
-	}
 	if (!ret)
-		ret = uvm_vm_perform(uvm, token);
+		ret = uvm_vm_prepare(uvm, token);
+	if (!ret)
+		ret = uvm_vm_perform(uvm, token, false);
 	err = uvm_vm_complete(uvm, token, ret);
 	if (err == -EAGAIN) {
-		err = uvm_vm_perform(uvm, token);
+		err = uvm_vm_perform(uvm, token, true);
 		if (!err)
 			err = uvm_vm_complete(uvm, token, 0);
 	}

@@ -74,6 +74,8 @@ struct uvm_vm_fault {
  * @id: the policy's name of it
  * @size: bytes
  * @pasid: what the device calls the process
+ * @root: its root if the tables lie in system memory, else NULL
+ * @root_size: bytes of @root
  * @lost: its tables could not be brought to a known state
  * @mappings: struct uvm_mapping by address; under uvm_vms.lock
  * @nr_mappings: how many
@@ -88,6 +90,8 @@ struct uvm_vm {
 	u64 id;
 	u64 size;
 	u32 pasid;
+	void *root;
+	u64 root_size;
 	bool lost;
 	struct rb_root_cached mappings;
 	u32 nr_mappings;
