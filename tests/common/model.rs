@@ -161,7 +161,8 @@ impl Model {
         let context = self.reg(CONTEXT_CNTL + vmid);
         let seen = std::mem::replace(&mut self.engines[e].reported[usize::from(kind == Kind::Write)], true);
         if !seen && context >> interrupt & 1 == 1 {
-            let dw5 = (va >> 44) as u32 & 15 | u32::from(kind == Kind::Write) << 5;
+            let top = (va >> 48) as u32 & 0x1ff;
+            let dw5 = (va >> 44) as u32 & 15 | u32::from(kind == Kind::Write) << 5 | top << 8;
             self.raise(0x12, 0, 0, vmid, [(va >> 12) as u32, dw5, 0, 0]);
         }
         if context >> (interrupt + 1) & 1 == 0 && self.reg(FAULT_CNTL) >> hub & 1 == 0 {
