@@ -293,8 +293,8 @@ fn a_fragment_is_one_entry_of_the_caches() {
     // The ring's own page is walked too.
     assert_eq!(walks(&mut rig, 256), 2);
     rig.invalidate(0, 1 << 3);
-    // Single pages are fetched by lines of eight, once a stream shows at its second page.
-    assert_eq!(walks(&mut rig, 1024), 1 + 2 + 31);
+    // Single pages are fetched by lines of sixteen, once a stream shows at its second page.
+    assert_eq!(walks(&mut rig, 1024), 1 + 2 + 15);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::{walk, Access, Cause, Context, Fault, Memory, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
+use super::{walk, Access, Cause, Context, Fault, Memory, Page, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
@@ -189,6 +189,8 @@ impl Hub {
                 self.clear_fault();
             }
         } else {
+            // A stream was translated under the registers as they were.
+            self.streams = Default::default();
             self.decode_contexts();
         }
         Some(written)
@@ -209,30 +211,37 @@ impl Hub {
             (false, alike) => alike,
         };
         let Some(l1) = self.l1.get_mut(client.l1) else { return self.peek(memory, vmid, va, access) };
-        let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
-        if let Some(hit) = stream.as_ref().and_then(|s| s.look_up(vmid, va, access)) {
-            l1.hits += 1;
-            return Ok(hit.within(alike));
-        }
         if let Some(hit) = l1.look_up(vmid, va, access) {
             return Ok(hit.within(alike));
         }
-        let found = match self.l2.look_up(vmid, va, access) {
-            Some(hit) => hit,
-            None => {
-                self.walks += 1;
-                let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
-                let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
-                let walked = walk(memory, &context, va, access)?;
-                self.l2.fill(vmid, va, &walked);
-                if let Some(stream) = stream {
-                    stream.walked(memory, &context, vmid, va);
-                }
-                walked
+        if let Some(hit) = self.l2.look_up(vmid, va, access) {
+            l1.fill(vmid, va, &hit);
+            return Ok(hit.within(alike));
+        }
+        self.walks += 1;
+        let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
+        let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
+        if let Some(stream) = stream {
+            if let Some(page) = stream.go_on(memory, &context, vmid, va, access) {
+                let offset = va % PAGE_SIZE;
+                let at = Some(page.phys(offset));
+                return Ok(Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT });
             }
-        };
+            stream.walked(vmid, va);
+        }
+        let found = walk(memory, &context, va, access)?;
+        self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
         Ok(found.within(alike))
+    }
+    /// The page of `va`, where a stream of the client has it: a translation that is asked for first. No page reaches
+    /// over a border of an aperture.
+    #[inline(always)]
+    pub fn streamed(&mut self, client: Client, vmid: u8, va: u64, access: Access) -> Option<Page> {
+        let page = self.streams.get(client.l1)?.get(usize::from(access == Access::Write))?.look_up(vmid, va, access)?;
+        self.l1.get_mut(client.l1)?.hits += 1;
+        Some(page)
     }
     /// The same without any cache: what the tables say now.
     pub fn peek(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access) -> Result<Translation, Fault> {

@@ -22,7 +22,7 @@ pub use memory::{Memory, Phys, Space};
 pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;
-pub use walk::{walk, Context, Translation};
+pub use walk::{walk, Context, Page, Translation};
 
 /// How VMID 0 translates outside the untranslated apertures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 //! It stands before the L1 and is as stale as that one: what it holds stays in use until an invalidation. An entry that
 //! does not translate is never held.
 
-use super::{walk, Access, Context, Memory, Phys, Space, Translation};
-use uvm_spec::{pte, PAGE_SHIFT, PAGE_SIZE};
-use walk::LINE;
+use super::walk::{self, Page, LINE};
+use super::{Access, Context, Memory};
+use uvm_spec::{pte, PAGE_SIZE};
 
 /// Bytes that a line's pages cover.
 const SPAN: u64 = LINE as u64 * PAGE_SIZE;
@@ -16,15 +16,14 @@ const SPAN: u64 = LINE as u64 * PAGE_SIZE;
 pub struct Stream {
     /// Address of the first page and VMID; no address has all bits set.
     key: u64,
-    /// Where each page lies, bit 0 set in system memory, and its entry; 0 where there is none.
-    pages: [(u64, u64); LINE],
+    pages: [Page; LINE],
     /// The page that a stream would walk next, and its VMID.
     next: u64,
 }
 
 impl Default for Stream {
     fn default() -> Self {
-        Self { key: u64::MAX, pages: [(0, 0); LINE], next: u64::MAX }
+        Self { key: u64::MAX, pages: [Page::default(); LINE], next: u64::MAX }
     }
 }
 
@@ -33,9 +32,9 @@ fn key(vmid: u8, va: u64) -> u64 {
 }
 
 impl Stream {
-    /// The translation of `va`, if the line has it and allows `access`.
+    /// The page of `va`, if the line has it and it allows `access`.
     #[inline]
-    pub fn look_up(&self, vmid: u8, va: u64, access: Access) -> Option<Translation> {
+    pub fn look_up(&self, vmid: u8, va: u64, access: Access) -> Option<Page> {
         if self.key != key(vmid, va) {
             return None;
         }
@@ -44,31 +43,21 @@ impl Stream {
             Access::Write => pte::WRITEABLE,
             Access::Execute => pte::EXECUTABLE,
         };
-        let &(at, entry) = self.pages.get(usize::try_from(va % SPAN / PAGE_SIZE).ok()?)?;
-        if entry & needed == 0 {
+        let page = self.pages.get(usize::try_from(va % SPAN / PAGE_SIZE).ok()?)?;
+        (page.entry & needed != 0).then_some(*page)
+    }
+    /// Fetches the line of `va` if the stream goes on there from its last page.
+    pub fn go_on(&mut self, memory: &Memory<'_>, context: &Context, vmid: u8, va: u64, access: Access) -> Option<Page> {
+        if va & !(PAGE_SIZE - 1) | u64::from(vmid) != self.next {
             return None;
         }
-        let space = if at & 1 == 0 { Space::Vram } else { Space::System };
-        let offset = va % PAGE_SIZE;
-        let at = Some(Phys { space, addr: (at & !1) | offset });
-        Some(Translation { at, len: PAGE_SIZE - offset, entry, bits: PAGE_SHIFT })
-    }
-    /// The page of `va` was walked. Where that goes on from the page before, the rest of its line is fetched.
-    pub fn walked(&mut self, memory: &Memory<'_>, context: &Context, vmid: u8, va: u64) {
-        let page = va & !(PAGE_SIZE - 1) | u64::from(vmid);
-        let goes_on = page == self.next;
-        self.next = page.wrapping_add(PAGE_SIZE);
-        if !goes_on {
-            return;
-        }
-        let Some(line) = walk::line(memory, context, va) else { return };
+        self.pages = walk::line(memory, context, va)?;
         self.key = key(vmid, va);
         self.next = self.key.wrapping_add(SPAN);
-        for (slot, page) in self.pages.iter_mut().zip(line) {
-            // An address that is no page's has no place in it; bit 0 tells the memory.
-            *slot = page
-                .filter(|(at, _)| at.addr % PAGE_SIZE == 0)
-                .map_or((0, 0), |(at, entry)| (at.addr | u64::from(at.space == Space::System), entry));
-        }
+        self.look_up(vmid, va, access)
+    }
+    /// The page of `va` was walked by itself.
+    pub fn walked(&mut self, vmid: u8, va: u64) {
+        self.next = (va & !(PAGE_SIZE - 1) | u64::from(vmid)).wrapping_add(PAGE_SIZE);
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Access, Cause, Fault, Memory, Phys, Space};
 use uvm_spec::{pte, PAGE_SHIFT, PAGE_SIZE};
-use vm_memory::Bytes;
+use vm_memory::VolatileMemory;
 
 /// An address space as its registers describe it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,25 +142,54 @@ fn inside(ctx: &Context, index: u64) -> u64 {
     }
 }
 
-/// Pages whose entries lie in one cache line of a page table.
-pub const LINE: usize = 8;
+/// Pages whose entries lie in one cache line of a GPU, 128 bytes of a page table.
+pub const LINE: usize = 16;
 
-/// The single pages that lie with `va` in one line of its page table: where each is and its entry, None for what does
-/// not translate on its own. None at all where a line's pages are no aligned group of addresses.
-pub fn line(memory: &Memory<'_>, ctx: &Context, va: u64) -> Option<[Option<(Phys, u64)>; LINE]> {
-    let first = va >> PAGE_SHIFT & !(LINE as u64 - 1);
+/// A page as a cache keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its address; bit 0 is set in system memory.
+    pub at: u64,
+    /// Its entry; 0 where the page does not translate on its own.
+    pub entry: u64,
+}
+
+impl Page {
+    /// Where byte `offset` of the page is.
+    #[inline]
+    pub fn phys(self, offset: u64) -> Phys {
+        let space = if self.at & 1 == 0 { Space::Vram } else { Space::System };
+        Phys { space, addr: self.at & !1 | offset }
+    }
+}
+
+/// The single pages that lie with `va` in one line of its page table. None where a line's pages are no aligned group of
+/// addresses.
+pub fn line(memory: &Memory<'_>, ctx: &Context, va: u64) -> Option<[Page; LINE]> {
+    let page = va >> PAGE_SHIFT;
+    if !ctx.enabled || page < ctx.start || page > ctx.end {
+        return None;
+    }
+    let first = page & !(LINE as u64 - 1);
     let index = first.checked_sub(ctx.start).filter(|i| i % LINE as u64 == 0)?;
     let (table, None) = directories(memory, ctx, index).ok()? else { return None };
     if pte::block_fragment(table).min(ctx.block_bits) > 0 {
         return None;
     }
     let at = ctx.phys(table, pte::PDE_ADDR)?.offset(inside(ctx, index).checked_mul(pte::ENTRY_BYTES)?)?;
-    let entries = memory.slice(at, LINE * 8)?;
-    let mut pages = [None; LINE];
-    for (n, page) in pages.iter_mut().enumerate() {
-        let Ok(entry) = entries.load::<u64>(8 * n, std::sync::atomic::Ordering::Acquire) else { break };
-        let single = entry & pte::VALID != 0 && entry & NO_RETRY_TF != NO_RETRY_TF && first + n as u64 <= ctx.end;
-        *page = ctx.phys(entry, pte::PTE_ADDR).filter(|_| single).map(|at| (at, entry));
+    let mut entries = [0u64; LINE];
+    memory.slice(at, LINE * 8)?.get_array_ref(0, LINE).ok()?.copy_to(&mut entries);
+    let count = usize::try_from(ctx.end.saturating_sub(first)).map_or(LINE, |left| left.saturating_add(1).min(LINE));
+    let mut pages = [Page::default(); LINE];
+    for (page, entry) in pages.iter_mut().zip(entries).take(count) {
+        if entry & pte::VALID == 0 || entry & NO_RETRY_TF == NO_RETRY_TF {
+            continue;
+        }
+        let Some(at) = ctx.phys(entry, pte::PTE_ADDR) else { continue };
+        // What is no page's address has no place in it; bit 0 tells the memory.
+        if at.addr % PAGE_SIZE == 0 {
+            *page = Page { at: at.addr | u64::from(at.space == Space::System), entry };
+        }
     }
     Some(pages)
 }
