@@ -250,3 +250,15 @@ fn a_pointer_that_the_driver_corrupts_stays_inside_the_ring() {
     assert_eq!(rig.peek(IH_BASE + 256, 4096), [0; 4096]);
     assert_eq!((context(&rig, 7), context(&rig, 0)), (3, 4));
 }
+
+#[test]
+fn a_ring_larger_than_its_pointers_wraps_where_they_do() {
+    // 1 MiB; the pointers have 18 bits.
+    let mut rig = rig_with(IH_ON & !(31 << 1) | 18 << 1);
+    rig.write(reg::IH_WPTR, 0x3_ffe0);
+    rig.write(reg::IH_RPTR, 0x3_ffe0);
+    traps(&mut rig, 3, 2);
+    assert_eq!((context(&rig, 0x3_ffe0 / 32), context(&rig, 0)), (3, 4));
+    assert_eq!(rig.read(reg::IH_WPTR), 32);
+    assert_eq!(rig.peek(IH_BASE + 0x4_0000, 64), [0; 64]);
+}

@@ -327,6 +327,9 @@ fn an_access_across_a_border_of_the_system_aperture_goes_two_ways() {
 #[test]
 fn a_stream_sees_a_page_that_becomes_valid_at_once_and_one_that_moves_after_its_invalidation() {
     let mut rig = Rig::new();
+    // Invalidation engine 0 is about every page.
+    rig.write(reg::MM + 0x707, u32::MAX);
+    rig.write(reg::MM + 0x708, u32::MAX);
     let noise = Numbers(4).bytes(2 << 20);
     rig.poke_vram(8 * MIB, &noise);
     for page in 0..64 {
@@ -345,16 +348,17 @@ fn a_stream_sees_a_page_that_becomes_valid_at_once_and_one_that_moves_after_its_
     rig.map(128 + 20, (8 * MIB + 100 * 4096) | bit::VRAM);
     let got = copy(&mut rig);
     same("the page that came", &got[20 * 4096..21 * 4096], frame(100));
-    for page in [3, 20, 47, 48] {
+    for page in [3, 20, 47, 60] {
         rig.map(128 + page, (8 * MIB + (200 + page) * 4096) | bit::VRAM);
     }
-    // Invalidation engine 0: every page of VMID 0, L2 and L1.
-    rig.write(reg::MM + 0x707, u32::MAX);
-    rig.write(reg::MM + 0x708, u32::MAX);
+    // Invalidation engine 0: VMID 0, L2 and L1.
     rig.write(reg::MM + 0x6e3, 1 | 0x1f << 18);
+    // The line that the stream ended in first.
+    rig.execute(0, &p::copy(FB + 12 * MIB, GART + (128 + 60) * 4096, 4096));
+    same("the last line", &rig.peek_vram(12 * MIB, 4096), frame(260));
     let got = copy(&mut rig);
     for page in 0..64 {
-        let from = if [3, 20, 47, 48].contains(&page) { 200 + page } else { page };
+        let from = if [3, 20, 47, 60].contains(&page) { 200 + page } else { page };
         same(&format!("page {page}"), &got[page * 4096..(page + 1) * 4096], frame(from));
     }
 }
