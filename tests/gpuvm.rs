@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Address spaces at work: user queues, faults that are retried, stale translations, encryption, preemption.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

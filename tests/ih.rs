@@ -188,8 +188,8 @@ fn without_write_back_the_register_alone_tells() {
 fn a_ring_at_a_gpu_address_goes_through_the_page_table() {
     let mut rig = rig_with(IH_ON & !(7 << 28) | 4 << 28);
     // Two pages that lie apart: one in VRAM, one in RAM.
-    rig.map(200, 9 * MIB | bit::VRAM);
-    rig.map(201, (1 << 32) + 0x10_0000 | bit::RAM);
+    rig.map(200, (9 * MIB) | bit::VRAM);
+    rig.map(201, ((1 << 32) + 0x10_0000) | bit::RAM);
     let base = GART + 200 * 4096;
     rig.write(reg::IH + 0x81, (base >> 8) as u32);
     rig.write(reg::IH + 0x82, (base >> 40) as u32);

@@ -168,14 +168,15 @@ fn space_of_vmid_5(rig: &mut Rig, depth: u64) {
     for level in 1..=depth {
         put(rig, level, 0, table(level - 1) | bit::VALID);
     }
-    put(rig, 0, 0, 5 * MIB | bit::VALID | bit::READ);
+    put(rig, 0, 0, (5 * MIB) | bit::VALID | bit::READ);
     for page in 1..65 {
-        let at = if page % 2 == 0 { 6 * MIB + page * 4096 | bit::VRAM } else { MIB + (32 + page) * 4096 | bit::RAM };
+        let at =
+            if page % 2 == 0 { (6 * MIB + page * 4096) | bit::VRAM } else { (MIB + (32 + page) * 4096) | bit::RAM };
         put(rig, 0, page, at);
     }
     put(rig, 0, 256, bit::PRT);
     if depth > 0 {
-        put(rig, 1, 1, 8 * MIB | bit::VRAM | bit::PDE_PTE);
+        put(rig, 1, 1, (8 * MIB) | bit::VRAM | bit::PDE_PTE);
     }
     for (index, value) in [
         (PT_BASE + 10, (table(depth) | bit::VALID) as u32),
@@ -190,7 +191,7 @@ fn space_of_vmid_5(rig: &mut Rig, depth: u64) {
 /// Where the table of a level is, with the SYSTEM bit: every other one lies in system memory.
 fn table(level: u64) -> u64 {
     match level % 2 {
-        1 => MIB + level * 4096 | bit::SYSTEM,
+        1 => (MIB + level * 4096) | bit::SYSTEM,
         _ => 4 * MIB + level * 4096,
     }
 }

@@ -339,17 +339,13 @@ impl Model {
                 self.engines[e].vmid = 0;
             }
             5 => self.store(e, wide(1) & !3, 4, u64::from(dw[3]))?,
-            6 => {
-                if self.reg(SDMA[e] + 0x1c) & 1 == 1 {
-                    let vmid = self.engines[e].vmid;
-                    self.raise(8 + e as u32, 224, 0, vmid, [dw[1] & 0xfff_ffff, 0, 0, 0]);
-                }
+            6 if self.reg(SDMA[e] + 0x1c) & 1 == 1 => {
+                let vmid = self.engines[e].vmid;
+                self.raise(8 + e as u32, 224, 0, vmid, [dw[1] & 0xfff_ffff, 0, 0, 0]);
             }
             8 => self.poll(e, header, &dw)?,
-            9 => {
-                if self.load(e, wide(1) & !3, 4, Kind::Read)? as u32 != dw[3] {
-                    return Ok((len + u64::from(dw[4] & 0x3fff)).min(source.left));
-                }
+            9 if self.load(e, wide(1) & !3, 4, Kind::Read)? as u32 != dw[3] => {
+                return Ok((len + u64::from(dw[4] & 0x3fff)).min(source.left));
             }
             10 => self.atomic(e, header, &dw)?,
             11 => {
