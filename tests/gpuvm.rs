@@ -125,7 +125,7 @@ fn a_long_copy_goes_on_where_it_stopped() {
         rig.settle();
         for f in faults(&rig.take_vectors()) {
             let (base, at) = if f.write { (1000, 6 * MIB) } else { (100, 0) };
-            let entry = if f.write { at + (f.page - base) * 4096 | bit::VRAM } else { ram(f.page - base) | bit::RAM };
+            let entry = if f.write { (at + (f.page - base) * 4096) | bit::VRAM } else { ram(f.page - base) | bit::RAM };
             rig.set_pte(3, f.page, entry);
             rig.answer(f.cam);
             answered += 1;
@@ -280,8 +280,8 @@ fn a_fragment_is_one_entry_of_the_caches() {
     rig.space(3, ON);
     rig.queue(0, 2, 3);
     for page in 0..256 {
-        rig.set_pte(3, 256 + page, 8 * MIB + page * 4096 | bit::VRAM | 8 << 7);
-        rig.set_pte(3, 1024 + page, 9 * MIB + page * 4096 | bit::VRAM);
+        rig.set_pte(3, 256 + page, (8 * MIB + page * 4096) | bit::VRAM | 8 << 7);
+        rig.set_pte(3, 1024 + page, (9 * MIB + page * 4096) | bit::VRAM);
     }
     let walks = |rig: &mut Rig, from: u64| {
         let before = rig.gpu.counters().walks;
