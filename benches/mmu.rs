@@ -84,7 +84,7 @@ impl Space {
                     below
                 });
             }
-            put(at, va >> 12 & 511, n % 1024 * PAGE | pte::VALID | pte::READABLE | pte::WRITEABLE);
+            put(at, va >> 12 & 511, (n % 1024 * PAGE) | pte::VALID | pte::READABLE | pte::WRITEABLE);
         }
         Self { vram, root }
     }

@@ -166,7 +166,7 @@ fn a_fault_without_a_default_page_stops_its_ring_and_no_other() {
     // Interrupts without default pages.
     rig.write(reg::CONTEXT0, 1 | 0x1555 << 9);
     let copy = p::copy(HOLE_VA - 4096, FB + 8 * MIB, 4096 + 64);
-    rig.map(HOLE - 1, 9 * MIB | bit::VRAM);
+    rig.map(HOLE - 1, (9 * MIB) | bit::VRAM);
     rig.push(0, &[copy, p::fence(FB + 10 * MIB, 1)].concat());
     rig.submit(1, &[p::fence(FB + 10 * MIB + 8, 2), p::trap(3)].concat());
     rig.kick(0);
@@ -181,7 +181,7 @@ fn a_fault_without_a_default_page_stops_its_ring_and_no_other() {
     told.sort_unstable();
     assert_eq!(told, [(0x12, (HOLE_VA >> 12) as u32), (0x09 | 224 << 8, 3), (0x08 | 247 << 8, 2)]);
     // The ring goes on after it was switched off and on.
-    rig.map(HOLE, 11 * MIB | bit::VRAM);
+    rig.map(HOLE, (11 * MIB) | bit::VRAM);
     rig.write(0x1260 + reg::RB_CNTL, RB_ON & !1);
     rig.write(0x1260 + reg::RB_CNTL, RB_ON);
     rig.run_to_idle();

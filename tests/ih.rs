@@ -188,8 +188,8 @@ fn without_write_back_the_register_alone_tells() {
 fn a_ring_at_a_gpu_address_goes_through_the_page_table() {
     let mut rig = rig_with(IH_ON & !(7 << 28) | 4 << 28);
     // Two pages that lie apart: one in VRAM, one in RAM.
-    rig.map(200, 9 * MIB | bit::VRAM);
-    rig.map(201, (1 << 32) + 0x10_0000 | bit::RAM);
+    rig.map(200, (9 * MIB) | bit::VRAM);
+    rig.map(201, ((1 << 32) + 0x10_0000) | bit::RAM);
     let base = GART + 200 * 4096;
     rig.write(reg::IH + 0x81, (base >> 8) as u32);
     rig.write(reg::IH + 0x82, (base >> 40) as u32);
@@ -249,4 +249,16 @@ fn a_pointer_that_the_driver_corrupts_stays_inside_the_ring() {
     traps(&mut rig, 3, 4);
     assert_eq!(rig.peek(IH_BASE + 256, 4096), [0; 4096]);
     assert_eq!((context(&rig, 7), context(&rig, 0)), (3, 4));
+}
+
+#[test]
+fn a_ring_larger_than_its_pointers_wraps_where_they_do() {
+    // 1 MiB; the pointers have 18 bits.
+    let mut rig = rig_with(IH_ON & !(31 << 1) | 18 << 1);
+    rig.write(reg::IH_WPTR, 0x3_ffe0);
+    rig.write(reg::IH_RPTR, 0x3_ffe0);
+    traps(&mut rig, 3, 2);
+    assert_eq!((context(&rig, 0x3_ffe0 / 32), context(&rig, 0)), (3, 4));
+    assert_eq!(rig.read(reg::IH_WPTR), 32);
+    assert_eq!(rig.peek(IH_BASE + 0x4_0000, 64), [0; 64]);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The device made otherwise: VRAM in system memory, the three-level GART, five levels of page tables.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -30,7 +31,7 @@ fn a_carve_out_plays_vram_where_it_lies() {
         rig.execute(0, &p::copy(FB + 12 * MIB + 5, FB + 8 * MIB, 100_000));
         assert_eq!(rig.peek(base + 12 * MIB + 5, 100_000), data);
         // Page tables lie in it, too; and the last byte of VRAM is its end.
-        rig.map(900, 9 * MIB | bit::VRAM);
+        rig.map(900, (9 * MIB) | bit::VRAM);
         rig.execute(0, &[p::fence(GART + 900 * 4096, 0x55), p::fence(FB + VRAM, 0x66)].concat());
         assert_eq!(rig.peek32(base + 9 * MIB), 0x55);
         assert_eq!(rig.gpu.counters().faults, 1);
@@ -47,18 +48,18 @@ fn the_vidmm_profile_translates_through_registers_and_two_levels() {
     rig.bring_up();
     assert_eq!(rig.read(FIRST), 0);
     // The rig's GART window again: 0x40_0000_0000 is entry 256, its tables at 8 MiB and 8 MiB + 4 KiB.
-    rig.poke_vram(8 * MIB, &(8 * MIB + 4096 | bit::VALID).to_le_bytes());
+    rig.poke_vram(8 * MIB, &((8 * MIB + 4096) | bit::VALID).to_le_bytes());
     for page in 0..512u64 {
         let entry = rig.peek_vram(common::TABLE + 8 * page, 8);
         rig.poke_vram(8 * MIB + 4096 + 8 * page, &entry);
     }
-    rig.gpu.mmio_write(FIRST + 512, (8 * MIB | bit::VALID) as u32);
+    rig.gpu.mmio_write(FIRST + 512, ((8 * MIB) | bit::VALID) as u32);
     rig.gpu.mmio_write(FIRST + 513, 0);
     rig.gpu.mmio_write(ENABLE, 1);
-    assert_eq!(rig.read(FIRST + 512), (8 * MIB | bit::VALID) as u32);
+    assert_eq!(rig.read(FIRST + 512), ((8 * MIB) | bit::VALID) as u32);
     let data = Numbers(4).bytes(4096);
     rig.poke_vram(6 * MIB, &data);
-    rig.poke_vram(8 * MIB + 4096 + 8 * 100, &(5 * MIB | bit::VRAM).to_le_bytes());
+    rig.poke_vram(8 * MIB + 4096 + 8 * 100, &((5 * MIB) | bit::VRAM).to_le_bytes());
     rig.execute(0, &p::copy(GART + 100 * 4096, FB + 6 * MIB, 4096));
     assert_eq!(rig.peek_vram(5 * MIB, 4096), data);
     assert_eq!(rig.read(reg::FAULT_STATUS), 0);
@@ -91,7 +92,7 @@ fn five_levels_reach_57_bits() {
         for level in 0..5u64 {
             let slot = va >> (12 + 9 * level) & 511;
             let entry = match level {
-                0 => 9 * MIB | bit::VRAM,
+                0 => (9 * MIB) | bit::VRAM,
                 l => tables[l as usize - 1] | bit::VALID,
             };
             rig.poke_vram(tables[level as usize] + 8 * slot, &entry.to_le_bytes());

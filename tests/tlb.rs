@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The translation caches against walking each time: whatever a cache answers was true at some time since the page was
 //! last invalidated, and after an invalidation only what is true now.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -17,13 +18,18 @@ const VMIDS: u64 = 4;
 /// log2 of the pages of the largest fragment.
 const MOST: u64 = 6;
 
+/// A page of VRAM and whether it may be written.
+type Mapping = (u64, bool);
+/// What a page was mapped to over a time; None is a fault.
+type History = HashSet<Option<Mapping>>;
+
 struct Bench {
     hub: Hub,
     vram: Vram,
-    /// What each page is mapped to now: page number in VRAM, writeable.
-    now: HashMap<(u64, u64), (u64, bool)>,
+    /// What each page (VMID, number) is mapped to now.
+    now: HashMap<(u64, u64), Mapping>,
     /// What each page was mapped to at some time since its last invalidation; None is a fault.
-    was: HashMap<(u64, u64), HashSet<Option<(u64, bool)>>>,
+    was: HashMap<(u64, u64), History>,
 }
 
 impl Bench {
@@ -40,7 +46,7 @@ impl Bench {
         Self { hub, vram: Vram::new(VRAM).unwrap(), now: HashMap::new(), was: HashMap::new() }
     }
     /// Maps an aligned block of pages as one fragment, or single pages, or nothing.
-    fn map(&mut self, vmid: u64, first: u64, log2: u64, target: Option<(u64, bool)>, fragment: bool) {
+    fn map(&mut self, vmid: u64, first: u64, log2: u64, target: Option<Mapping>, fragment: bool) {
         for page in first..first + (1 << log2) {
             let now = target.map(|(at, write)| (at + (page - first), write));
             let entry = match now {
@@ -85,7 +91,7 @@ impl Bench {
         let kind = if write { Access::Write } else { Access::Read };
         let got = self.hub.translate(&memory, Client { l1, cid: 0 }, vmid as u8, page << 12 | 5, kind);
         let got = got.ok().and_then(|t| t.at).map(|Phys { addr, .. }| addr);
-        let allowed = |m: &Option<(u64, bool)>| m.filter(|m| m.1 || !write).map(|m| m.0 << 12 | 5);
+        let allowed = |m: &Option<Mapping>| m.filter(|m| m.1 || !write).map(|m| m.0 << 12 | 5);
         let now = self.now.get(&(vmid, page)).copied();
         let was = self.was.get(&(vmid, page));
         // A denied or missing page is never cached: it is what the tables say now.

@@ -130,6 +130,15 @@ proptest! {
                     let want = expected(naive(&mut bytes, &space, va, kind));
                     let got = gmc::walk(&memory, &context, va, access);
                     prop_assert_eq!(got.map(|t| t.at).map_err(|f| f.cause), want, "{:x?} at {:#x}", space, va);
+                    // A page that a line holds is the one that its own walk finds.
+                    for (n, page) in gmc::walk::line(&memory, &context, va).into_iter().flatten().enumerate() {
+                        let bits = if kind == Kind::Read { 1 << 5 } else { 1 << 6 };
+                        if kind != Kind::Execute && page.entry & bits != 0 {
+                            let there = (va >> 12 & !15) + n as u64;
+                            let want = expected(naive(&mut bytes, &space, there << 12, kind));
+                            prop_assert_eq!(Ok(Some(page.phys(0))), want, "{:x?} line of {:#x}", space, va);
+                        }
+                    }
                     // All that is said to translate alike does, and lies inside the space.
                     let Ok(translation) = got else { continue };
                     prop_assert!(translation.len > 0);
@@ -159,14 +168,15 @@ fn space_of_vmid_5(rig: &mut Rig, depth: u64) {
     for level in 1..=depth {
         put(rig, level, 0, table(level - 1) | bit::VALID);
     }
-    put(rig, 0, 0, 5 * MIB | bit::VALID | bit::READ);
+    put(rig, 0, 0, (5 * MIB) | bit::VALID | bit::READ);
     for page in 1..65 {
-        let at = if page % 2 == 0 { 6 * MIB + page * 4096 | bit::VRAM } else { MIB + (32 + page) * 4096 | bit::RAM };
+        let at =
+            if page % 2 == 0 { (6 * MIB + page * 4096) | bit::VRAM } else { (MIB + (32 + page) * 4096) | bit::RAM };
         put(rig, 0, page, at);
     }
     put(rig, 0, 256, bit::PRT);
     if depth > 0 {
-        put(rig, 1, 1, 8 * MIB | bit::VRAM | bit::PDE_PTE);
+        put(rig, 1, 1, (8 * MIB) | bit::VRAM | bit::PDE_PTE);
     }
     for (index, value) in [
         (PT_BASE + 10, (table(depth) | bit::VALID) as u32),
@@ -181,7 +191,7 @@ fn space_of_vmid_5(rig: &mut Rig, depth: u64) {
 /// Where the table of a level is, with the SYSTEM bit: every other one lies in system memory.
 fn table(level: u64) -> u64 {
     match level % 2 {
-        1 => MIB + level * 4096 | bit::SYSTEM,
+        1 => (MIB + level * 4096) | bit::SYSTEM,
         _ => 4 * MIB + level * 4096,
     }
 }
@@ -312,5 +322,44 @@ fn an_access_across_a_border_of_the_system_aperture_goes_two_ways() {
             [p::copy(fb + 9 * MIB + 4096, fb + 11 * MIB - 63 * 4096, 500_000), p::fill(fb + 9 * MIB - 99, 0, 1, 4000)]
                 .concat();
         rig.execute_checked(1, &wide);
+    }
+}
+
+#[test]
+fn a_stream_sees_a_page_that_becomes_valid_at_once_and_one_that_moves_after_its_invalidation() {
+    let mut rig = Rig::new();
+    // Invalidation engine 0 is about every page.
+    rig.write(reg::MM + 0x707, u32::MAX);
+    rig.write(reg::MM + 0x708, u32::MAX);
+    let noise = Numbers(4).bytes(2 << 20);
+    rig.poke_vram(8 * MIB, &noise);
+    for page in 0..64 {
+        rig.map(128 + page, (8 * MIB + page * 4096) | bit::VRAM);
+    }
+    rig.map(128 + 20, 0);
+    let copy = |rig: &mut Rig| {
+        rig.execute(0, &p::copy(FB + 12 * MIB, GART + 128 * 4096, 64 * 4096));
+        rig.peek_vram(12 * MIB, 64 * 4096)
+    };
+    let frame = |n: usize| &noise[n * 4096..(n + 1) * 4096];
+    let got = copy(&mut rig);
+    same("the hole", &got[20 * 4096..21 * 4096], &[0; 4096]);
+    same("the rest", &got[21 * 4096..], &noise[21 * 4096..64 * 4096]);
+    // Never held while invalid.
+    rig.map(128 + 20, (8 * MIB + 100 * 4096) | bit::VRAM);
+    let got = copy(&mut rig);
+    same("the page that came", &got[20 * 4096..21 * 4096], frame(100));
+    for page in [3, 20, 47, 60] {
+        rig.map(128 + page, (8 * MIB + (200 + page) * 4096) | bit::VRAM);
+    }
+    // Invalidation engine 0: VMID 0, L2 and L1.
+    rig.write(reg::MM + 0x6e3, 1 | 0x1f << 18);
+    // The line that the stream ended in first.
+    rig.execute(0, &p::copy(FB + 12 * MIB, GART + (128 + 60) * 4096, 4096));
+    same("the last line", &rig.peek_vram(12 * MIB, 4096), frame(260));
+    let got = copy(&mut rig);
+    for page in 0..64 {
+        let from = if [3, 20, 47, 60].contains(&page) { 200 + page } else { page };
+        same(&format!("page {page}"), &got[page * 4096..(page + 1) * 4096], frame(from));
     }
 }

@@ -178,10 +178,28 @@ fn is_whole(entry: &Path, stamp: &Path, key: &Key, check: Check) -> bool {
     })
 }
 
+/// Lets go of what is mounted below `path`: what somebody killed left there is not ours to delete.
+fn unmount_below(path: &Path) -> Result<()> {
+    let path = fs::canonicalize(path).map_err(Error::io(path))?;
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // The fifth field is the mount point; the latest mount lies on top. Spaces and the like are written in octal there,
+    // and no name of ours has any.
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let below: Vec<&Path> = points.filter(|point| point.starts_with(&path) && *point != path).collect();
+    for point in below.into_iter().rev() {
+        rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH)
+            .map_err(|errno| Error::io(point)(errno.into()))?;
+    }
+    Ok(())
+}
+
 /// Removes a file or folder that may not be there.
 fn remove(path: &Path) -> Result<()> {
     let gone = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => {
+            unmount_below(path)?;
+            fs::remove_dir_all(path)
+        }
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };

@@ -10,16 +10,19 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTar
 
 use crate::error::{Error, Result};
 
+/// What the panic handler calls. It is there, but nothing may need it: a panic in the kernel is a BUG.
+const PANIC: &str = "uvm_rust_panic";
+
 /// What the Rust object may leave to others: the C side's services to it, and what the compiler calls by itself.
 fn may_be_undefined(symbol: &str) -> bool {
     const OF_THE_COMPILER: [&str; 6] = ["memcpy", "memset", "memmove", "memcmp", "bcmp", "strlen"];
-    symbol.starts_with("uvm_rust_")
+    ["uvm_rust_alloc", "uvm_rust_free"].contains(&symbol)
         || OF_THE_COMPILER.contains(&symbol)
         || symbol == "__x86_return_thunk"
         || symbol.starts_with("__x86_indirect_thunk_")
 }
 
-/// Fails on relocations that the loader refuses though objtool and modpost are silent about them, and on symbols
+/// Fails on a panic that the linked object can reach, on relocations that the loader refuses though objtool and modpost are silent about them, and on symbols
 /// the kernel does not have, such as the helpers for floats and 128-bit division.
 pub(crate) fn check_rust_object(path: &Path) -> Result<()> {
     let data = fs::read(path).map_err(Error::io(path))?;
@@ -48,7 +51,9 @@ pub(crate) fn check_rust_object(path: &Path) -> Result<()> {
         .filter_map(|symbol| symbol.name().ok())
         .filter(|name| !name.is_empty() && !may_be_undefined(name))
         .collect();
-    if strangers.is_empty() {
+    if strangers.contains(&PANIC) {
+        Err(problem(format!("it can panic: it refers to {PANIC}")))
+    } else if strangers.is_empty() {
         Ok(())
     } else {
         Err(problem(format!("needs what no kernel has: {}", strangers.join(", "))))
@@ -78,6 +83,7 @@ mod tests {
 
     #[test]
     fn float_helpers_are_strangers_and_thunks_are_not() {
+        assert!(!may_be_undefined(PANIC));
         assert!(!may_be_undefined("__muldf3"));
         assert!(!may_be_undefined("__udivti3"));
         assert!(may_be_undefined("__x86_indirect_thunk_r11"));
@@ -95,13 +101,20 @@ mod tests {
         check_rust_object(&object)
     }
 
-    const REACHES_OUT: &str = "extern int uvm_rust_x; int f(void) { return uvm_rust_x; }";
+    const REACHES_OUT: &str = "extern int uvm_rust_alloc; int f(void) { return uvm_rust_alloc; }";
 
     #[test]
     fn an_object_that_reaches_through_a_got_is_refused() {
         let error = judge(&["-fPIC"], REACHES_OUT).unwrap_err().to_string();
-        assert!(error.contains("uvm_rust_x through a GOT"), "{error}");
+        assert!(error.contains("uvm_rust_alloc through a GOT"), "{error}");
         judge(&["-fno-pic", "-mcmodel=kernel", "-mno-red-zone"], REACHES_OUT).unwrap();
+    }
+
+    #[test]
+    fn an_object_that_can_panic_is_refused() {
+        let code = "extern void uvm_rust_panic(void); void f(void) { uvm_rust_panic(); }";
+        let error = judge(&["-fno-pic", "-mcmodel=kernel"], code).unwrap_err().to_string();
+        assert!(error.contains("it can panic"), "{error}");
     }
 
     #[test]

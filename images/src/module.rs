@@ -148,6 +148,9 @@ fn c_files(source: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Without the handler of allocation failure, allocation that may fail without saying so does not compile.
+const ALLOC_FLAGS: [&str; 3] = ["--cfg=no_fp_fmt_parse", "--cfg=no_global_oom_handling", "--cap-lints=allow"];
+
 /// core, alloc and the stub under them, which change only with the root.
 fn rust_core(cache: &Cache, root: &Root) -> Result<PathBuf> {
     let key = KeyBuilder::new()
@@ -155,6 +158,7 @@ fn rust_core(cache: &Cache, root: &Root) -> Result<PathBuf> {
         .bytes("flags", RUST_FLAGS.join(" ").as_bytes())
         .bytes("target", TARGET.as_bytes())
         .bytes("builtins", COMPILER_BUILTINS.as_bytes())
+        .bytes("alloc", ALLOC_FLAGS.join(" ").as_bytes())
         .finish();
     let waiting = || eprintln!("Rust core: another process is building it, waiting");
     cache.entry("core", &key, Check::Content, waiting, |folder| {
@@ -166,7 +170,7 @@ fn rust_core(cache: &Cache, root: &Root) -> Result<PathBuf> {
         let library = |part: &str| format!("{LIBRARY}/{part}/src/lib.rs");
         build.rustc("core", &library("core"), &["--cfg=no_fp_fmt_parse", "--cap-lints=allow"])?;
         build.rustc("compiler_builtins", "/mnt/compiler_builtins.rs", &["--cap-lints=allow"])?;
-        build.rustc("alloc", &library("alloc"), &["--cfg=no_fp_fmt_parse", "--cap-lints=allow"])?;
+        build.rustc("alloc", &library("alloc"), &ALLOC_FLAGS)?;
         stage.done();
         Ok(())
     })
@@ -210,7 +214,7 @@ impl Build<'_> {
                 .map(|other| format!("--extern={0}=/mnt/lib{0}.rlib", other.name))
                 .collect();
             more.push("--cfg=uvm_kernel".into());
-            more.push("--check-cfg=cfg(uvm_kernel)".into());
+            more.push("--check-cfg=cfg(uvm_kernel,test)".into());
             if part.name == FFI.name {
                 more.extend(["--crate-type=staticlib".into(), "-Clto=fat".into()]);
             }

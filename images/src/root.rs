@@ -89,13 +89,10 @@ impl Root {
     /// [`Error::NotRoot`].
     pub(crate) fn command(&self, work: &Path, program: &str) -> Result<Command> {
         require_root("building in the build root")?;
-        let mut command = Command::new("unshare");
+        let mut command = with_own_mounts();
         command
-            .args(["--mount", "--propagation", "unchanged", "--fork", "--kill-child", "--", "sh", "-euc"])
             .arg(
                 r#"root=$1 work=$2; shift 2
-                # In a chroot / is no mount point and refuses; then the namespace must be private already.
-                mount --make-rprivate / 2>/dev/null || ! grep -q ' shared:' /proc/self/mountinfo
                 mount --bind "$root" "$root"
                 mount --bind "$work" "$root/mnt"
                 mount -o remount,bind,ro "$root"
@@ -104,11 +101,24 @@ impl Root {
                 mount --rbind /dev "$root/dev"
                 exec chroot "$root" "$@""#,
             )
-            .args([Path::new("sh"), &self.path, work, Path::new(program)])
+            .args([&self.path, work, Path::new(program)])
             .env_clear()
             .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C.UTF-8"), ("HOME", "/mnt")]);
         Ok(command)
     }
+}
+
+/// A shell whose mounts are its own and end with it. Its first argument is the script, the others are the script's.
+fn with_own_mounts() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "unchanged", "--fork", "--kill-child", "--", "sh", "-euc"]).args([
+        r#"# In a chroot / is no mount point and refuses; then the namespace must be private already.
+        mount --make-rprivate / 2>/dev/null || ! grep -q ' shared:' /proc/self/mountinfo
+        script=$1; shift
+        eval "$script""#,
+        "sh",
+    ]);
+    command
 }
 
 fn require_root(what: &'static str) -> Result<()> {
@@ -132,8 +142,10 @@ fn make(cache: &Cache, folder: &Path) -> Result<()> {
 
     let packages: Vec<&str> =
         PACKAGES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-    let mut command = Command::new("mmdebstrap");
+    // It mounts proc, sys and devices into the folder: whatever ends it, they end with it.
+    let mut command = with_own_mounts();
     command
+        .args([r#"exec "$@""#, "mmdebstrap"])
         .args(["--variant=essential", "--mode=root", "--components=main", "--format=directory"])
         .arg(format!("--include={}", packages.join(",")))
         .args(["--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Languages \"none\""])

@@ -53,7 +53,7 @@ pub struct Reported {
 }
 
 /// Pieces that a copy translates before it moves them.
-const AHEAD: usize = 32;
+const AHEAD: usize = 64;
 /// Most bytes that pass the cipher at once.
 const BOUNCE: usize = 4096;
 /// Zeroes to read from.
@@ -145,7 +145,16 @@ impl<'a, 'm> Vm<'a, 'm> {
         Ok(())
     }
     /// The pieces at `src` and `dst`, at most `len` bytes; the shorter one counts.
+    #[inline(always)]
     fn pair(&mut self, vmid: u8, dst: u64, src: u64, len: usize) -> Result<(Piece<'m>, Piece<'m>), Stop> {
+        // The common case by itself, in registers: a copy of scattered pages is bound by what happens here.
+        if let Some(from) = self.streamed(vmid, src, len, Access::Read) {
+            let to = match self.streamed(vmid, dst, from.len(), Access::Write) {
+                Some(to) => Piece::Memory(to),
+                None => self.piece(vmid, dst, from.len(), Access::Write)?,
+            };
+            return Ok((Piece::Memory(from), to));
+        }
         let from = self.piece(vmid, src, len, Access::Read)?;
         let to = self.piece(vmid, dst, from.len(), Access::Write)?;
         Ok((from, to))
@@ -232,8 +241,22 @@ impl<'a, 'm> Vm<'a, 'm> {
         }
     }
 
+    /// The same where a stream has the page in clear memory.
+    #[inline(always)]
+    fn streamed(&mut self, vmid: u8, va: u64, len: usize, access: Access) -> Option<VolatileSlice<'m>> {
+        let page = self.hub.streamed(self.client, vmid, va, access)?;
+        let offset = va % PAGE_SIZE;
+        let at = page.phys(offset);
+        if page.entry & pte::TMZ != 0 && at.space == Space::Vram {
+            return None;
+        }
+        self.memory.slice(at, usize::try_from(PAGE_SIZE - offset).map_or(len, |left| left.min(len)))
+    }
     /// The contiguous piece at `va`, at most `len` bytes.
     fn piece(&mut self, vmid: u8, va: u64, len: usize, access: Access) -> Result<Piece<'m>, Stop> {
+        if let Some(slice) = self.streamed(vmid, va, len, access) {
+            return Ok(Piece::Memory(slice));
+        }
         let fault = match self.hub.translate(self.memory, self.client, vmid, va, access) {
             Ok(t) => {
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);

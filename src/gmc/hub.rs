@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::{walk, Access, Cause, Context, Fault, Memory, Pages, Phys, Space, Tlb, Translation, Vidmm};
+use super::{walk, Access, Cause, Context, Fault, Memory, Page, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
@@ -34,10 +34,13 @@ pub struct Hub {
     regs: RegFile,
     role: &'static HubRegs,
     contexts: [Context; VMIDS],
+    system_aperture: SystemAperture,
     levels: u32,
     /// Takes the place of VMID 0's table, if the device has it.
     vidmm: Option<Vidmm>,
     l1: [Tlb; CLIENTS],
+    /// Before each L1: what the client reads and what it writes.
+    streams: [[Stream; 2]; CLIENTS],
     l2: Tlb,
     /// VMIDs whose translations were invalidated since [`Hub::take_invalidated`].
     invalidated: u32,
@@ -74,6 +77,15 @@ impl Default for TlbSizes {
     }
 }
 
+/// The system aperture of VMID 0: bytes `low..end`, and whether addresses inside and outside it are untranslated.
+#[derive(Clone, Copy, Debug, Default)]
+struct SystemAperture {
+    low: u64,
+    end: u64,
+    inside: bool,
+    outside: bool,
+}
+
 /// What a fault led to.
 #[derive(Clone, Copy, Debug)]
 pub struct Handled {
@@ -95,9 +107,11 @@ impl Hub {
             regs: RegFile::new(block),
             role,
             contexts: [Context::default(); VMIDS],
+            system_aperture: SystemAperture::default(),
             levels,
             vidmm: None,
             l1: std::array::from_fn(|_| Tlb::new(sizes.l1)),
+            streams: Default::default(),
             l2: Tlb::new(sizes.l2),
             invalidated: 0,
             faults: 0,
@@ -127,6 +141,7 @@ impl Hub {
         self.regs.reset();
         self.decode_contexts();
         self.l1.iter_mut().for_each(Tlb::reset);
+        self.streams = Default::default();
         self.l2.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
     }
@@ -174,6 +189,8 @@ impl Hub {
                 self.clear_fault();
             }
         } else {
+            // A stream was translated under the registers as they were.
+            self.streams = Default::default();
             self.decode_contexts();
         }
         Some(written)
@@ -197,64 +214,82 @@ impl Hub {
         if let Some(hit) = l1.look_up(vmid, va, access) {
             return Ok(hit.within(alike));
         }
-        let found = match self.l2.look_up(vmid, va, access) {
-            Some(hit) => hit,
-            None => {
-                self.walks += 1;
-                let walked = Self::walk(&self.contexts, self.vidmm.as_ref(), memory, vmid, va, access)?;
-                self.l2.fill(vmid, va, &walked);
-                walked
+        if let Some(hit) = self.l2.look_up(vmid, va, access) {
+            l1.fill(vmid, va, &hit);
+            return Ok(hit.within(alike));
+        }
+        self.walks += 1;
+        let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
+        let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
+        if let Some(stream) = stream {
+            if let Some(page) = stream.go_on(memory, &context, vmid, va, access) {
+                let offset = va % PAGE_SIZE;
+                let at = Some(page.phys(offset));
+                return Ok(Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT });
             }
-        };
+            stream.walked(vmid, va);
+        }
+        let found = walk(memory, &context, va, access)?;
+        self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
         Ok(found.within(alike))
+    }
+    /// The page of `va`, where a stream of the client has it: a translation that is asked for first. No page reaches
+    /// over a border of an aperture.
+    #[inline(always)]
+    pub fn streamed(&mut self, client: Client, vmid: u8, va: u64, access: Access) -> Option<Page> {
+        let page = self.streams.get(client.l1)?.get(usize::from(access == Access::Write))?.look_up(vmid, va, access)?;
+        self.l1.get_mut(client.l1)?.hits += 1;
+        Some(page)
     }
     /// The same without any cache: what the tables say now.
     pub fn peek(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access) -> Result<Translation, Fault> {
         let (bypasses, alike) = self.bypasses(vmid, va);
         let found = match bypasses {
             true => self.direct(memory, va, access),
-            false => Self::walk(&self.contexts, self.vidmm.as_ref(), memory, vmid, va, access),
+            false => match Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va) {
+                Some(context) => walk(memory, &context, va, access),
+                None => Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
+            },
         };
         found.map(|t| t.within(alike))
     }
-    /// Walks the tables of `vmid`.
-    fn walk(
-        contexts: &[Context],
-        vidmm: Option<&Vidmm>,
-        memory: &Memory<'_>,
-        vmid: u8,
-        va: u64,
-        access: Access,
-    ) -> Result<Translation, Fault> {
-        match (contexts.get(usize::from(vmid)), vidmm) {
-            (Some(context), Some(vidmm)) if vmid == 0 => walk(memory, &vidmm.context(va, context), va, access),
-            (Some(context), _) => walk(memory, context, va, access),
-            (None, _) => Err(Fault { vmid, va, access, cause: Cause::Range, retry: false }),
-        }
+    /// The address space that `va` of `vmid` is walked in.
+    fn space(contexts: &[Context], vidmm: Option<&Vidmm>, vmid: u8, va: u64) -> Option<Context> {
+        let context = contexts.get(usize::from(vmid))?;
+        Some(match vidmm {
+            Some(vidmm) if vmid == 0 => vidmm.context(va, context),
+            _ => *context,
+        })
     }
 
     /// Whether an address is untranslated, and for how many bytes from there the answer is the same. Only VMID 0's are.
+    #[inline]
     fn bypasses(&self, vmid: u8, va: u64) -> (bool, u64) {
-        use mm::MC_VM_MX_L1_TLB_CNTL as L1;
-        if vmid != 0 {
-            return (false, u64::MAX);
+        let SystemAperture { low, end, inside, outside } = self.system_aperture;
+        if vmid != 0 || inside == outside {
+            (vmid == 0 && inside, u64::MAX)
+        } else if va < low {
+            (outside, low - va)
+        } else if va < end {
+            (inside, end - va)
+        } else {
+            (outside, u64::MAX)
         }
-        let untranslated_inside = match self.regs.field(self.role.l1_tlb_cntl, 0, L1::SYSTEM_ACCESS_MODE) {
-            access_mode::PA_ONLY => return (true, u64::MAX),
-            access_mode::USE_SYS_MAP => return (false, u64::MAX),
-            access_mode::IN_SYS => false,
-            _ => true,
+    }
+    /// The system aperture is decoded when a register changes, not at each access.
+    fn decode_system_aperture(&mut self) {
+        use mm::MC_VM_MX_L1_TLB_CNTL as L1;
+        let (inside, outside) = match self.regs.field(self.role.l1_tlb_cntl, 0, L1::SYSTEM_ACCESS_MODE) {
+            access_mode::PA_ONLY => (true, true),
+            access_mode::USE_SYS_MAP => (false, false),
+            access_mode::IN_SYS => (false, true),
+            _ => (true, false),
         };
         let low = u64::from(self.regs.get(self.role.sys_low, 0)) << SYS_SHIFT;
         let end = (u64::from(self.regs.get(self.role.sys_high, 0)) + 1) << SYS_SHIFT;
-        if va < low {
-            return (!untranslated_inside, low - va);
-        }
-        match end.checked_sub(va).filter(|&left| left > 0) {
-            Some(left) => (untranslated_inside, left),
-            None => (!untranslated_inside, u64::MAX),
-        }
+        self.system_aperture = SystemAperture { low, end, inside, outside };
     }
     /// An untranslated address: the FB aperture, the AGP aperture, or nothing.
     fn direct(&self, memory: &Memory<'_>, va: u64, access: Access) -> Result<Translation, Fault> {
@@ -330,6 +365,7 @@ impl Hub {
         let pages = self.invalidate_range(engine);
         if Q::INVALIDATE_L1_PTES.is_set(request) {
             self.l1.iter_mut().for_each(|l1| l1.invalidate(vmids, pages));
+            self.streams = Default::default();
         }
         if Q::INVALIDATE_L2_PTES.is_set(request) {
             self.l2.invalidate(vmids, pages);
@@ -358,6 +394,7 @@ impl Hub {
 
     /// Contexts are decoded when a register changes, not at each access.
     fn decode_contexts(&mut self) {
+        self.decode_system_aperture();
         use mm::VM_CONTEXT_CNTL as C;
         let (regs, role, levels) = (&self.regs, self.role, self.levels);
         let disabled = regs.get(role.contexts_disable, 0);

@@ -6,7 +6,7 @@ use crate::bus::SystemMemory;
 use crate::vram::Vram;
 use vm_memory::{
     AtomicAccess, Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryLoadGuard, GuestMemoryMmap,
-    GuestMemoryRegion, VolatileMemory, VolatileSlice,
+    GuestMemoryRegion, MemoryRegionAddress, VolatileMemory, VolatileSlice,
 };
 
 /// Which memory.
@@ -50,6 +50,7 @@ impl<'a> Memory<'a> {
         Self { vram, system, carveout }
     }
     /// The contiguous piece at `at`, at most `len` bytes; None where no memory is.
+    #[inline(always)]
     pub fn slice(&self, at: Phys, len: usize) -> Option<VolatileSlice<'_>> {
         match (at.space, self.carveout) {
             (Space::System, _) => self.system_slice(at.addr, len),
@@ -60,10 +61,12 @@ impl<'a> Memory<'a> {
             }
         }
     }
+    #[inline(always)]
     fn system_slice(&self, addr: u64, len: usize) -> Option<VolatileSlice<'_>> {
-        let (region, offset) = self.system.to_region_addr(GuestAddress(addr))?;
-        let rest = usize::try_from(region.len().checked_sub(offset.0)?).ok()?;
-        region.get_slice(offset, len.min(rest)).ok().filter(|s| !s.is_empty())
+        let region = self.system.find_region(GuestAddress(addr))?;
+        let offset = addr.checked_sub(region.start_addr().0)?;
+        let rest = usize::try_from(region.len().checked_sub(offset)?).ok()?;
+        region.get_slice(MemoryRegionAddress(offset), len.min(rest)).ok().filter(|s| !s.is_empty())
     }
     /// Reads the naturally aligned integer at `at` in one access; None where no memory is or the address is unaligned.
     pub fn load<T: AtomicAccess>(&self, at: Phys) -> Option<T> {

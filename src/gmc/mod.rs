@@ -9,6 +9,7 @@ pub mod access;
 pub mod fault;
 pub mod hub;
 pub mod memory;
+pub mod stream;
 pub mod tlb;
 pub mod tmz;
 pub mod vidmm;
@@ -18,9 +19,10 @@ pub use access::{Stop, Vm};
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
+pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;
-pub use walk::{walk, Context, Translation};
+pub use walk::{walk, Context, Page, Translation};
 
 /// How VMID 0 translates outside the untranslated apertures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -75,11 +75,10 @@ pub enum Pages {
 /// A cache of translations.
 #[derive(Debug)]
 pub struct Tlb {
-    entries: Vec<Entry>,
-    /// Sets, a power of two.
-    sets: usize,
+    /// A power of two of them.
+    sets: Vec<[Entry; WAYS]>,
     /// The entry that hit last.
-    last: usize,
+    last: Entry,
     /// The way that the next fill takes.
     victim: usize,
     generations: [u32; VMIDS],
@@ -96,9 +95,8 @@ impl Tlb {
     pub fn new(entries: usize) -> Self {
         let sets = entries.div_ceil(WAYS).next_power_of_two();
         Self {
-            entries: vec![EMPTY; sets * WAYS],
-            sets,
-            last: 0,
+            sets: vec![[EMPTY; WAYS]; sets],
+            last: EMPTY,
             victim: 0,
             generations: [1; VMIDS],
             used: [0; VMIDS],
@@ -109,7 +107,7 @@ impl Tlb {
     fn set(&self, vmid: u8, va: u64, class: u32) -> usize {
         let number = usize::try_from(va >> class & 0xffff_ffff).unwrap_or(0);
         // Address spaces are spread over the sets, or they would fight for the low ones.
-        (number ^ usize::from(vmid).wrapping_mul(0x9e5)) & (self.sets - 1)
+        (number ^ usize::from(vmid).wrapping_mul(0x9e5)) & (self.sets.len() - 1)
     }
     /// The cached translation of `va`, if it allows `access`. One that does not is no hit: the walker decides.
     #[inline]
@@ -121,22 +119,18 @@ impl Tlb {
             Access::Execute => pte::EXECUTABLE,
         };
         let key = key(vmid, va);
-        if let Some(entry) = self.entries.get(self.last) {
-            if entry.holds(key, generation) && entry.entry & needed != 0 {
-                self.hits += 1;
-                return Some(entry.translate(va));
-            }
+        if self.last.holds(key, generation) && self.last.entry & needed != 0 {
+            self.hits += 1;
+            return Some(self.last.translate(va));
         }
-        let used = self.used.get(usize::from(vmid)).copied()?;
-        for (i, class) in CLASSES.iter().enumerate() {
-            if used & 1 << i == 0 {
-                continue;
-            }
-            let first = self.set(vmid, va, *class) * WAYS;
-            let ways = self.entries.get(first..first + WAYS).unwrap_or_default();
-            for (way, entry) in ways.iter().enumerate() {
-                if entry.holds(key, generation) && usize::from(entry.class) == i && entry.entry & needed != 0 {
-                    self.last = first + way;
+        let mut classes = self.used.get(usize::from(vmid)).copied()?;
+        while classes != 0 {
+            let class = classes.trailing_zeros() as usize;
+            classes &= classes - 1;
+            let set = self.sets.get(self.set(vmid, va, *CLASSES.get(class)?))?;
+            for entry in set {
+                if entry.holds(key, generation) && usize::from(entry.class) == class && entry.entry & needed != 0 {
+                    self.last = *entry;
                     self.hits += 1;
                     return Some(entry.translate(va));
                 }
@@ -149,28 +143,38 @@ impl Tlb {
     pub fn fill(&mut self, vmid: u8, va: u64, translation: &Translation) {
         let (Some(at), Some(&generation)) = (translation.at, self.generations.get(usize::from(vmid))) else { return };
         let bits = translation.bits;
-        let Some(class) = CLASSES.iter().rposition(|&c| c <= bits) else { return };
+        let class = match bits {
+            ..16 => 0,
+            16..21 => 1,
+            21..30 => 2,
+            _ => 3,
+        };
         let offset = va & ((1 << bits) - 1);
         // An entry holds page addresses; a start that is none has no place in it.
         let Some(start) = at.addr.checked_sub(offset).filter(|start| start & 1 == 0) else { return };
-        let first = self.set(vmid, va, CLASSES.get(class).copied().unwrap_or(12)) * WAYS;
-        let ways = self.entries.get_mut(first..first + WAYS).unwrap_or_default();
-        // A stale or equal entry goes first, then one after the other.
-        let victim = self.victim % WAYS;
-        let reuse = ways.iter().position(|e| e.generation == 0 || e.holds(key(vmid, va), generation));
-        self.victim = self.victim.wrapping_add(usize::from(reuse.is_none()));
-        let way = reuse.unwrap_or(victim);
+        let index = self.set(vmid, va, CLASSES.get(class).copied().unwrap_or(PAGE_SHIFT));
         let (Ok(class_number), Ok(bits)) = (u8::try_from(class), u8::try_from(bits)) else { return };
-        if let Some(slot) = ways.get_mut(way) {
-            *slot = Entry {
-                key: key(vmid, va - offset),
-                at: start | u64::from(at.space == Space::System),
-                entry: translation.entry,
-                generation,
-                bits,
-                class: class_number,
-            };
-            self.last = first + way;
+        let entry = Entry {
+            key: key(vmid, va - offset),
+            at: start | u64::from(at.space == Space::System),
+            entry: translation.entry,
+            generation,
+            bits,
+            class: class_number,
+        };
+        let Some(set) = self.sets.get_mut(index) else { return };
+        // A stale or equal entry goes first, then one after the other.
+        let key = key(vmid, va);
+        let slot = match set.iter().position(|e| e.generation == 0 || e.holds(key, generation)) {
+            Some(way) => set.get_mut(way),
+            None => {
+                self.victim = self.victim.wrapping_add(1);
+                set.get_mut(self.victim % WAYS)
+            }
+        };
+        if let Some(slot) = slot {
+            *slot = entry;
+            self.last = entry;
         }
         if let Some(used) = self.used.get_mut(usize::from(vmid)) {
             *used |= 1 << class;
@@ -183,9 +187,7 @@ impl Tlb {
                 if let (Some(generation), Some(used)) = (self.generations.get_mut(vmid), self.used.get_mut(vmid)) {
                     let Some(next) = generation.checked_add(1) else {
                         // Numbers are used up: forget all entries, so that none of an old generation comes back.
-                        self.entries.fill(EMPTY);
-                        self.generations = [1; VMIDS];
-                        self.used = [0; VMIDS];
+                        self.forget();
                         return;
                     };
                     *generation = next;
@@ -194,7 +196,7 @@ impl Tlb {
             }
         }
         if let Pages::Range { first, last } = pages {
-            for entry in &mut self.entries {
+            for entry in self.sets.as_flattened_mut().iter_mut().chain([&mut self.last]) {
                 let end = entry.first() | ((1 << entry.bits) - 1);
                 if vmids & 1 << entry.vmid() != 0 && entry.first() <= last && first <= end {
                     entry.generation = 0;
@@ -202,11 +204,15 @@ impl Tlb {
             }
         }
     }
-    /// Drops everything and the counts.
-    pub fn reset(&mut self) {
-        self.entries.fill(EMPTY);
+    fn forget(&mut self) {
+        self.sets.fill([EMPTY; WAYS]);
+        self.last = EMPTY;
         self.generations = [1; VMIDS];
         self.used = [0; VMIDS];
+    }
+    /// Drops everything and the counts.
+    pub fn reset(&mut self) {
+        self.forget();
         (self.hits, self.misses) = (0, 0);
     }
 }

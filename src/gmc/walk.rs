@@ -7,6 +7,7 @@
 
 use super::{Access, Cause, Fault, Memory, Phys, Space};
 use uvm_spec::{pte, PAGE_SHIFT, PAGE_SIZE};
+use vm_memory::VolatileMemory;
 
 /// An address space as its registers describe it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +101,21 @@ pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Resu
 
 /// The entry that maps page `index` of the space, and log2 of the pages it maps.
 fn descend(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, u32), (Cause, u64)> {
+    let table = match directories(memory, ctx, index)? {
+        (entry, Some(shift)) => return Ok((entry, shift)),
+        (table, None) => table,
+    };
+    let block = pte::block_fragment(table).min(ctx.block_bits);
+    let entry = ctx.load(memory, table, inside(ctx, index) >> block).map_err(|c| (c, 0))?;
+    if block > 0 && entry & (pte::VALID | pte::TF) == pte::VALID | pte::TF {
+        let entry = ctx.load(memory, entry, index & mask(block)).map_err(|c| (c, 0))?;
+        return Ok((entry, 0));
+    }
+    Ok((entry, block))
+}
+/// What the directories say of page `index`: an entry that maps 2 to the number's pages, or one that points at the
+/// page table.
+fn directories(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, Option<u32>), (Cause, u64)> {
     let mut entry = ctx.base;
     for level in (1..=ctx.depth).rev() {
         let shift = ctx.block_bits + pte::LEVEL_BITS * (u32::from(level) - 1);
@@ -109,20 +125,73 @@ fn descend(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, u32),
         if entry & pte::VALID == 0 {
             // A partially resident directory entry makes all below it partially resident.
             let prt = entry & pte::PRT != 0;
-            return if prt { Ok((entry, shift)) } else { Err((Cause::Pde(level - 1), entry)) };
+            return if prt { Ok((entry, Some(shift))) } else { Err((Cause::Pde(level - 1), entry)) };
         }
         if entry & pte::PDE_PTE != 0 {
-            return Ok((entry, shift));
+            return Ok((entry, Some(shift)));
         }
     }
-    let block = pte::block_fragment(entry).min(ctx.block_bits);
-    let inside = if ctx.depth == 0 { index } else { index & mask(ctx.block_bits) };
-    entry = ctx.load(memory, entry, inside >> block).map_err(|c| (c, 0))?;
-    if block > 0 && entry & (pte::VALID | pte::TF) == pte::VALID | pte::TF {
-        entry = ctx.load(memory, entry, index & mask(block)).map_err(|c| (c, 0))?;
-        return Ok((entry, 0));
+    Ok((entry, None))
+}
+/// Which page of its page table page `index` is.
+fn inside(ctx: &Context, index: u64) -> u64 {
+    if ctx.depth == 0 {
+        index
+    } else {
+        index & mask(ctx.block_bits)
     }
-    Ok((entry, block))
+}
+
+/// Pages whose entries lie in one cache line of a GPU, 128 bytes of a page table.
+pub const LINE: usize = 16;
+
+/// A page as a cache keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Its address; bit 0 is set in system memory.
+    pub at: u64,
+    /// Its entry; 0 where the page does not translate on its own.
+    pub entry: u64,
+}
+
+impl Page {
+    /// Where byte `offset` of the page is.
+    #[inline]
+    pub fn phys(self, offset: u64) -> Phys {
+        let space = if self.at & 1 == 0 { Space::Vram } else { Space::System };
+        Phys { space, addr: self.at & !1 | offset }
+    }
+}
+
+/// The single pages that lie with `va` in one line of its page table. None where a line's pages are no aligned group of
+/// addresses.
+pub fn line(memory: &Memory<'_>, ctx: &Context, va: u64) -> Option<[Page; LINE]> {
+    let page = va >> PAGE_SHIFT;
+    if !ctx.enabled || page < ctx.start || page > ctx.end {
+        return None;
+    }
+    let first = page & !(LINE as u64 - 1);
+    let index = first.checked_sub(ctx.start).filter(|i| i % LINE as u64 == 0)?;
+    let (table, None) = directories(memory, ctx, index).ok()? else { return None };
+    if pte::block_fragment(table).min(ctx.block_bits) > 0 {
+        return None;
+    }
+    let at = ctx.phys(table, pte::PDE_ADDR)?.offset(inside(ctx, index).checked_mul(pte::ENTRY_BYTES)?)?;
+    let mut entries = [0u64; LINE];
+    memory.slice(at, LINE * 8)?.get_array_ref(0, LINE).ok()?.copy_to(&mut entries);
+    let count = usize::try_from(ctx.end.saturating_sub(first)).map_or(LINE, |left| left.saturating_add(1).min(LINE));
+    let mut pages = [Page::default(); LINE];
+    for (page, entry) in pages.iter_mut().zip(entries).take(count) {
+        if entry & pte::VALID == 0 || entry & NO_RETRY_TF == NO_RETRY_TF {
+            continue;
+        }
+        let Some(at) = ctx.phys(entry, pte::PTE_ADDR) else { continue };
+        // What is no page's address has no place in it; bit 0 tells the memory.
+        if at.addr % PAGE_SIZE == 0 {
+            *page = Page { at: at.addr | u64::from(at.space == Space::System), entry };
+        }
+    }
+    Some(pages)
 }
 
 /// The end of a walk: `entry` maps `1 << shift` pages, `index` among them.
@@ -154,13 +223,13 @@ fn leaf(ctx: &Context, entry: u64, va: u64, index: u64, shift: u32, access: Acce
 /// How much around `va` one cache entry may keep: the page, or FRAGMENT where that is more. What is not aligned in both
 /// spaces, or reaches out of the space's limits, is kept page by page.
 fn cached_bits(ctx: &Context, va: u64, found: &Translation) -> u32 {
-    let Some(at) = found.at else { return PAGE_SHIFT };
+    let fragment = pte::fragment(found.entry) + PAGE_SHIFT;
+    let Some(at) = found.at.filter(|_| fragment.max(found.bits) > PAGE_SHIFT) else { return PAGE_SHIFT };
     let fits = |bits: u32| {
         let first = va >> bits << (bits - PAGE_SHIFT);
         let inside = first >= ctx.start && first + mask(bits - PAGE_SHIFT) <= ctx.end;
         inside && ctx.start & mask(bits - PAGE_SHIFT) == 0 && (va ^ at.addr) & mask(bits) == 0
     };
-    let fragment = pte::fragment(found.entry) + PAGE_SHIFT;
     [fragment, found.bits].into_iter().filter(|&b| b >= found.bits).find(|&b| fits(b)).unwrap_or(PAGE_SHIFT)
 }
 

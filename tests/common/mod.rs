@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A rig: the device in this process on RAM of its own, a clock that the test winds, and the naive model beside it.
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
 pub mod data;
 pub mod memory;
@@ -163,7 +164,8 @@ impl Rig {
         }
         self.map(8, 0x3000 | bit::RAM);
         for i in 0..IB_PAGES {
-            let at = if i % 2 == 0 { 3 * MIB + i * 4096 | bit::VRAM } else { (1 << 32) + (16 + i) * 4096 | bit::RAM };
+            let at =
+                if i % 2 == 0 { (3 * MIB + i * 4096) | bit::VRAM } else { ((1 << 32) + (16 + i) * 4096) | bit::RAM };
             self.map(16 + i, at);
         }
         self.write(IH + 0x81, (IH_BASE >> 8) as u32);
@@ -312,11 +314,11 @@ impl Rig {
             same(&format!("RAM at {start:#x}"), &self.peek(*start, expected.len()), expected);
         }
         same("VRAM", &self.peek_vram(0, VRAM as usize), &self.model.mem.vram);
-        for e in 0..2 {
+        for (e, sdma) in SDMA.into_iter().enumerate() {
             let want = self.model.engines[e].clone();
-            let rptr = u64::from(self.read(SDMA[e] + reg::RB_RPTR)) | u64::from(self.read(SDMA[e] + 0x84)) << 32;
+            let rptr = u64::from(self.read(sdma + reg::RB_RPTR)) | u64::from(self.read(sdma + 0x84)) << 32;
             assert_eq!((e, rptr, self.exception(e)), (e, want.rptr, want.exception));
-            let preop = u64::from(self.read(SDMA[e] + reg::PREOP)) | u64::from(self.read(SDMA[e] + 0x3b)) << 32;
+            let preop = u64::from(self.read(sdma + reg::PREOP)) | u64::from(self.read(sdma + 0x3b)) << 32;
             assert_eq!(preop, want.preop, "the value that the last atomic of SDMA{e} found");
         }
         // MORE_FAULTS depends on how a packet is cut into pieces.

@@ -161,7 +161,8 @@ impl Model {
         let context = self.reg(CONTEXT_CNTL + vmid);
         let seen = std::mem::replace(&mut self.engines[e].reported[usize::from(kind == Kind::Write)], true);
         if !seen && context >> interrupt & 1 == 1 {
-            let dw5 = (va >> 44) as u32 & 15 | u32::from(kind == Kind::Write) << 5;
+            let top = (va >> 48) as u32 & 0x1ff;
+            let dw5 = (va >> 44) as u32 & 15 | u32::from(kind == Kind::Write) << 5 | top << 8;
             self.raise(0x12, 0, 0, vmid, [(va >> 12) as u32, dw5, 0, 0]);
         }
         if context >> (interrupt + 1) & 1 == 0 && self.reg(FAULT_CNTL) >> hub & 1 == 0 {
@@ -338,17 +339,13 @@ impl Model {
                 self.engines[e].vmid = 0;
             }
             5 => self.store(e, wide(1) & !3, 4, u64::from(dw[3]))?,
-            6 => {
-                if self.reg(SDMA[e] + 0x1c) & 1 == 1 {
-                    let vmid = self.engines[e].vmid;
-                    self.raise(8 + e as u32, 224, 0, vmid, [dw[1] & 0xfff_ffff, 0, 0, 0]);
-                }
+            6 if self.reg(SDMA[e] + 0x1c) & 1 == 1 => {
+                let vmid = self.engines[e].vmid;
+                self.raise(8 + e as u32, 224, 0, vmid, [dw[1] & 0xfff_ffff, 0, 0, 0]);
             }
             8 => self.poll(e, header, &dw)?,
-            9 => {
-                if self.load(e, wide(1) & !3, 4, Kind::Read)? as u32 != dw[3] {
-                    return Ok((len + u64::from(dw[4] & 0x3fff)).min(source.left));
-                }
+            9 if self.load(e, wide(1) & !3, 4, Kind::Read)? as u32 != dw[3] => {
+                return Ok((len + u64::from(dw[4] & 0x3fff)).min(source.left));
             }
             10 => self.atomic(e, header, &dw)?,
             11 => {

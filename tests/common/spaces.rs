@@ -94,7 +94,7 @@ impl Rig {
     pub fn cam_on(&mut self) {
         self.write(0xde0, 1);
         self.write(0xef2, (0xf4 * 2) << 2 | 16 << 16);
-        self.write(reg::IH + 0x98, CAM_SLOT * 2 | 1 << 28);
+        self.write(reg::IH + 0x98, (CAM_SLOT * 2) | (1 << 28));
         self.write(reg::IH + 0xe9, 1 << 16 | 0x10);
     }
     /// Answers retry CAM entry `index` by doorbell.

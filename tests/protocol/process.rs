@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The program under test as a child process.
 
+use rustix::process::{kill_process, Pid, Signal};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -82,8 +83,8 @@ impl Process {
     /// Sends `signal` and returns how the process ended and after what time.
     pub fn signal(&mut self, signal: i32) -> (ExitStatus, Duration) {
         let start = Instant::now();
-        let sent = Command::new("kill").args([format!("-{signal}"), self.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::from_named_raw(signal).expect("a signal")).unwrap();
         (self.wait(), start.elapsed())
     }
 

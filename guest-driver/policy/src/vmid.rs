@@ -108,6 +108,7 @@ struct Job {
     /// The change of the tables that its flush covers.
     seq: u64,
     flush: u32,
+    load: u32,
     submitted: bool,
     /// Which reset it was granted after.
     epoch: u64,
@@ -231,6 +232,7 @@ impl Vmids {
             request: *request,
             seq,
             flush,
+            load,
             submitted: false,
             epoch: self.epoch,
             older: slot.youngest,
@@ -261,7 +263,8 @@ impl Vmids {
         let hubs = self.slot(self.jobs.get(key)?.vmid).hubs;
         let entry = self.jobs.get_mut(key)?;
         let (flush, load) = needed(&hubs, seq, &entry.request);
-        (entry.seq, entry.flush, entry.submitted, entry.epoch) = (seq, flush, false, epoch);
+        (entry.seq, entry.flush, entry.load) = (seq, flush, load);
+        (entry.submitted, entry.epoch) = (false, epoch);
         Ok(Grant { job, vmid: entry.vmid, flush, load, root })
     }
 
@@ -279,13 +282,15 @@ impl Vmids {
             return Err(Error::Invalid);
         }
         entry.submitted = true;
-        let (vmid, ring, seq, flush) = (entry.vmid, entry.request.ring, entry.seq, entry.flush);
+        let (vmid, ring, seq, flush, load) = (entry.vmid, entry.request.ring, entry.seq, entry.flush, entry.load);
         self.edit(vmid, |slot| {
-            for (_, state) in (0..u32::MAX).zip(&mut slot.hubs).filter(|(hub, _)| flush & 1u32.wrapping_shl(*hub) != 0)
+            for (hub, state) in
+                (0..u32::MAX).zip(&mut slot.hubs).filter(|(hub, _)| flush & 1u32.wrapping_shl(*hub) != 0)
             {
                 // One that comes sooner and covers as much is kept.
                 let covered = state.coming.is_some_and(|(_, _, other)| other >= seq);
-                if flushed {
+                // A job whose root is set by one before it on its ring says nothing about other rings.
+                if flushed && (state.done.is_some() || load & 1u32.wrapping_shl(hub) != 0) {
                     state.done = state.done.max(Some(seq));
                 } else if !covered {
                     state.coming = Some((key, ring, seq));

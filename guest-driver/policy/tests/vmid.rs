@@ -112,19 +112,35 @@ fn flush_done_by_the_cpu_counts_at_once_on_each_ring() {
 }
 
 #[test]
+fn flush_by_the_cpu_does_not_stand_in_for_a_root_still_on_another_ring() {
+    let mut policy = policy();
+    let vm = vm(&mut policy);
+    run(&mut policy, vm, 0, 1); // sets the root once ring 0 gets there
+    policy.vm_touch(vm).unwrap();
+    let second = granted(&mut policy, vm, 0, 2);
+    assert_eq!((second.flush, second.load), (MM, 0));
+    policy.vmid_submitted(second.job, true).unwrap();
+
+    let other_ring = granted(&mut policy, vm, 1, 3);
+
+    assert_eq!((other_ring.flush, other_ring.load), (MM, MM));
+    assert_eq!(granted(&mut policy, vm, 0, 4).flush, 0);
+}
+
+#[test]
 fn least_recently_used_vmid_changes_hands() {
     let mut policy = policy();
     let holders = full(&mut policy);
-    for which in [3usize, 0, 7] {
+    for which in [7usize, 3, 0] {
         policy.vmid_signalled(holders[which].1).unwrap();
     }
-    let warm = granted(&mut policy, holders[3].0, 0, 90); // used again
+    let warm = granted(&mut policy, holders[7].0, 0, 90); // used again
     policy.vmid_signalled(warm.job).unwrap();
 
     let newcomer = vm(&mut policy);
     let grant = granted(&mut policy, newcomer, 0, 91);
 
-    assert_eq!(grant.vmid, 1, "the first holder's");
+    assert_eq!(grant.vmid, 4);
     assert_eq!((grant.flush, grant.load), (MM, MM));
     assert_eq!(granted(&mut policy, holders[7].0, 0, 92).flush, 0, "others keep theirs");
 }
@@ -329,6 +345,7 @@ fn op() -> impl Strategy<Value = Op> {
 /// What a hub has for a VMID: a root, and which state of its tables it may still have cached.
 type Contexts = HashMap<(u32, u8), (u64, u64)>;
 
+/// `seq` is that of this moment: a flush leaves nothing that is older.
 fn apply(contexts: &mut Contexts, grant: &Grant, root: u64, seq: u64) {
     for hub in 0..2 {
         let entry = contexts.entry((hub, grant.vmid)).or_insert((0, 0));
@@ -336,7 +353,7 @@ fn apply(contexts: &mut Contexts, grant: &Grant, root: u64, seq: u64) {
             *entry = (root, 0);
         }
         if grant.flush & 1 << hub != 0 {
-            entry.1 = entry.1.max(seq);
+            entry.1 = seq;
         }
     }
 }
@@ -380,8 +397,8 @@ proptest! {
                     }
                     policy.vmid_submitted(job.grant.job, by_cpu).unwrap();
                     if by_cpu {
-                        let root = policy.vm_info(vms[job.vm]).unwrap().root;
-                        apply(&mut contexts, &job.grant, root, job.seq);
+                        let info = policy.vm_info(vms[job.vm]).unwrap();
+                        apply(&mut contexts, &job.grant, info.root, info.seq + 1);
                     }
                     job.by_cpu = by_cpu;
                     rings[job.ring as usize].push(job);
@@ -389,9 +406,9 @@ proptest! {
                 Op::Run { ring } => {
                     if rings[ring as usize].is_empty() { continue; }
                     let job = rings[ring as usize].remove(0);
-                    let root = policy.vm_info(vms[job.vm]).unwrap().root;
+                    let VmInfo { root, seq, .. } = policy.vm_info(vms[job.vm]).unwrap();
                     if !job.by_cpu {
-                        apply(&mut contexts, &job.grant, root, job.seq);
+                        apply(&mut contexts, &job.grant, root, seq + 1);
                     }
                     if !job.stale {
                         for hub in (0..2).filter(|hub| job.hubs & 1 << hub != 0) {

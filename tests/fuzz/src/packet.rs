@@ -76,6 +76,10 @@ fn bring_up(gpu: &mut Gpu, default_page: bool) {
     }
 }
 
+fn low(address: u64) -> u32 {
+    u32::try_from(address).expect("below 4 GiB")
+}
+
 fn poke(gpu: &Gpu, offset: u64, data: &[u8]) {
     if data.is_empty() {
         return;
@@ -107,7 +111,7 @@ pub fn run(data: &[u8]) {
         let vmid = if switches & 4 != 0 { 3 << 16 } else { 0 };
         let dwords = u32::try_from(stream.len() / 4).unwrap_or(0);
         let ring: Vec<u8> =
-            [4 | vmid, BUFFER as u32, 0, dwords, 0, 0].iter().flat_map(|dw: &u32| dw.to_le_bytes()).collect();
+            [4 | vmid, low(BUFFER), 0, dwords, 0, 0].iter().flat_map(|dw: &u32| dw.to_le_bytes()).collect();
         poke(&gpu, RINGS[0], &ring);
         24
     } else {
@@ -123,7 +127,7 @@ pub fn run(data: &[u8]) {
     gpu.reset();
     assert_eq!(gpu.run(), Progress::Idle);
     bring_up(&mut gpu, true);
-    let fence: Vec<u8> = [5, MARK as u32, 0, 0x600d].iter().flat_map(|dw: &u32| dw.to_le_bytes()).collect();
+    let fence: Vec<u8> = [5, low(MARK), 0, 0x600d].iter().flat_map(|dw: &u32| dw.to_le_bytes()).collect();
     poke(&gpu, MARK, &[0; 4]);
     poke(&gpu, RINGS[1], &fence);
     write(&mut gpu, &SDMA1, &sdma::RB_WPTR, 0, 16);
