@@ -2,7 +2,7 @@
 //! Suite `reload`: the module comes and goes.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -63,10 +63,14 @@ fn memory() -> Result<BTreeMap<String, u64>> {
 }
 
 fn load() -> Result<()> {
+    load_with(c"")
+}
+
+fn load_with(parameters: &CStr) -> Result<()> {
     let list = std::fs::read_to_string(MODULES).context(MODULES)?;
     let path = list.lines().rfind(|line| !line.is_empty()).with_context(|| format!("{MODULES} names no module"))?;
     let file = File::open(path).with_context(|| path.to_owned())?;
-    finit_module(file.as_fd(), c"", 0).with_context(|| format!("loading {path}"))?;
+    finit_module(file.as_fd(), parameters, 0).with_context(|| format!("loading {path}"))?;
     ensure!(is_loaded(), "{path} is no module called {MODULE}");
     Ok(())
 }
@@ -103,6 +107,16 @@ impl Drop for Reload {
             }
         }
     }
+}
+
+/// Runs something with the module loaded with `parameters`, then loads it as it was.
+pub fn with_parameters(parameters: &CStr, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _reload = Reload;
+    unload_soon()?;
+    load_with(parameters)?;
+    let result = run();
+    unload_soon()?;
+    result
 }
 
 /// One object through all domains, and a submission on each ring.

@@ -2,11 +2,12 @@
 //! Suites `vm` and `faults`: a client's own GPU address space. Mappings, attributes, moves, limits; and what becomes of
 //! an access that goes where nothing is.
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 use uvm_spec::uapi;
 
 use super::case::{same, Case, Ctx, Run, PATIENCE};
-use crate::drm::{Device, FenceState, Space};
+use super::reload::with_parameters;
+use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
 
 mod arguments;
@@ -41,6 +42,8 @@ pub const CASES: &[Case] = &[
     ring("bound_buffer_goes_round", moves::bound_buffer_goes_round),
     once("system_buffer_is_mapped_where_it_is", moves::system_buffer_is_mapped_where_it_is),
     once("move_waits_for_what_runs_in_the_space", moves::move_waits_for_what_runs_in_the_space),
+    once("tables_in_system_memory_serve", tables_in_system_memory_serve),
+    once("tables_written_by_sdma_serve", tables_written_by_sdma_serve),
     once("wrong_binds_are_refused", arguments::wrong_binds_are_refused),
     once("wrong_submissions_are_refused", arguments::wrong_submissions_are_refused),
 ];
@@ -57,6 +60,43 @@ pub const FAULTS: &[Case] = &[
     once("faults_are_counted_and_forgotten", faults::faults_are_counted_and_forgotten),
     once("one_guilty_among_innocents", super::vmid::one_guilty_among_innocents),
 ];
+
+/// What needs page tables most.
+fn tables_serve(ctx: &Ctx) -> Result<()> {
+    maps::large_buffer_is_mapped_by_large_blocks(ctx)?;
+    maps::random_binds_match_the_model(ctx)?;
+    maps::ended_space_leaves_nothing_behind(ctx)?;
+    attributes::partially_resident_range_reads_zero(ctx)?;
+    moves::bound_buffer_goes_round(ctx, 1)?;
+    faults::unmapped_again_fails_alone(ctx, 0)?;
+    super::vmid::twelve_processes_keep_apart(ctx)
+}
+
+fn tables_in_system_memory_serve(ctx: &Ctx) -> Result<()> {
+    with_parameters(c"vm_system_tables=1", || {
+        // A space whose tables are elsewhere takes nothing of VRAM.
+        let device = ctx.device()?;
+        let before = device.param(uapi::PARAM_VRAM_USED)?;
+        let space = space(ctx)?;
+        same("VRAM that a space takes", device.param(uapi::PARAM_VRAM_USED)?, before)?;
+        drop((device, space));
+        tables_serve(ctx)
+    })
+}
+
+fn tables_written_by_sdma_serve(ctx: &Ctx) -> Result<()> {
+    with_parameters(c"vm_sdma_updates=1", || {
+        // The engine counts the packets that write the entries of a mapping.
+        let space = space(ctx)?;
+        let bo = Bo::new(space.device(), PAGE, Domain::Gtt)?;
+        let before = space.device().param(uapi::PARAM_DEVICE_PACKETS)?;
+        space.device().bind(BASE, &bo, 0, PAGE, RW)?;
+        let packets = space.device().param(uapi::PARAM_DEVICE_PACKETS)? - before;
+        ensure!(packets > 1, "expected packets for a change of the tables, seen {packets}");
+        drop((bo, space));
+        tables_serve(ctx)
+    })
+}
 
 /// Where the packets lie.
 const PACKETS: u64 = 0x10_0000;
