@@ -16,11 +16,6 @@
 
 #include "uvm_drv.h"
 
-#define UVM_VM_ACCESS	(UVM_VM_READ | UVM_VM_WRITE | UVM_VM_EXECUTE)
-#define UVM_VM_FLAGS	(UVM_VM_ACCESS | UVM_VM_SNOOPED | UVM_VM_TMZ | \
-			 UVM_VM_REPLACE)
-#define UVM_MTYPE_MAX	3u
-
 static struct uvm_mapping *uvm_bind_first(struct uvm_vm *vm, u64 first,
 					  u64 last)
 {
@@ -325,9 +320,17 @@ static int uvm_bind_locked(struct uvm_vm *vm,
 	return 0;
 }
 
-/* With the buffer locked, if there is one. */
-static int uvm_bind_do(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
-		       struct uvm_bo *bo)
+/**
+ * uvm_bind_do() - change what a range is mapped onto
+ * @vm: the address space
+ * @args: the change, checked
+ * @bo: the buffer of a map, locked and with its pages; else NULL
+ *
+ * Context: within drm_dev_enter().
+ * Return: as uvm_ioctl_vm_bind().
+ */
+int uvm_bind_do(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
+		struct uvm_bo *bo)
 {
 	struct uvm_mapping *mapping = NULL, *spare;
 	LIST_HEAD(gone);
@@ -359,145 +362,4 @@ static int uvm_bind_do(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
 free:
 	kfree(spare);
 	return ret;
-}
-
-static int uvm_bind_check(struct uvm_device *uvm,
-			  const struct drm_uvm_vm_bind *args)
-{
-	u64 size = uvm_vm_size(uvm);
-
-	if (!args->size || !PAGE_ALIGNED(args->va | args->size) ||
-	    args->va >= size || args->size > size - args->va)
-		return -EINVAL;
-	switch (args->op) {
-	case UVM_VM_OP_MAP:
-		if (args->flags & ~UVM_VM_FLAGS || args->mtype > UVM_MTYPE_MAX ||
-		    !PAGE_ALIGNED(args->bo_offset))
-			return -EINVAL;
-		return 0;
-	case UVM_VM_OP_UNMAP:
-	case UVM_VM_OP_PRT:
-		if (args->flags & ~UVM_VM_REPLACE || args->mtype ||
-		    args->handle || args->bo_offset)
-			return -EINVAL;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-/**
- * uvm_file_vm() - the address space of a file, made at the first use
- * @uvm: the device
- * @ufile: the file
- *
- * Context: within drm_dev_enter().
- * Return: the address space; the file has the reference; or an ERR_PTR.
- */
-struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile)
-{
-	struct uvm_vm *vm;
-
-	mutex_lock(&ufile->submit_lock);
-	vm = ufile->vm;
-	if (!vm) {
-		vm = uvm_vm_create(uvm);
-		if (!IS_ERR(vm))
-			ufile->vm = vm;
-	}
-	mutex_unlock(&ufile->submit_lock);
-	return vm;
-}
-
-static int uvm_bind_bo(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
-		       struct drm_file *file)
-{
-	struct drm_gem_object *obj;
-	struct uvm_bo *bo;
-	int ret;
-
-	obj = drm_gem_object_lookup(file, args->handle);
-	if (!obj)
-		return -ENOENT;
-	bo = to_uvm_bo(obj);
-	ret = -EINVAL;
-	if (args->bo_offset >= obj->size ||
-	    args->size > obj->size - args->bo_offset)
-		goto put;
-	ret = dma_resv_lock_interruptible(obj->resv, NULL);
-	if (ret)
-		goto put;
-	if (bo->domain != UVM_DOMAIN_VRAM)
-		ret = uvm_bo_populate(bo);
-	if (!ret)
-		ret = uvm_bind_do(vm, args, bo);
-	dma_resv_unlock(obj->resv);
-put:
-	drm_gem_object_put(obj);
-	return ret;
-}
-
-/**
- * uvm_ioctl_vm_bind() - DRM_UVM_VM_BIND
- * @drm: the device
- * @data: struct drm_uvm_vm_bind
- * @file: the caller
- *
- * Return: 0, -EINVAL, -ENOENT, -EEXIST when something is mapped there and was
- * not to be replaced, -ENOSPC without VRAM for tables or with too many
- * mappings, -ENOMEM, -EIO when the address space is lost, -ERESTARTSYS.
- */
-int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
-		      struct drm_file *file)
-{
-	struct uvm_device *uvm = to_uvm(drm);
-	struct drm_uvm_vm_bind *args = data;
-	struct uvm_vm *vm;
-	int idx, ret;
-
-	ret = uvm_bind_check(uvm, args);
-	if (ret)
-		return ret;
-	if (!drm_dev_enter(drm, &idx))
-		return -ENODEV;
-	vm = uvm_file_vm(uvm, file->driver_priv);
-	if (IS_ERR(vm))
-		ret = PTR_ERR(vm);
-	else if (args->op == UVM_VM_OP_MAP)
-		ret = uvm_bind_bo(vm, args, file);
-	else
-		ret = uvm_bind_do(vm, args, NULL);
-	drm_dev_exit(idx);
-	return ret;
-}
-
-/**
- * uvm_ioctl_fault_query() - DRM_UVM_FAULT_QUERY
- * @drm: the device
- * @data: struct drm_uvm_fault_query
- * @file: the caller
- *
- * Return: 0, -EINVAL.
- */
-int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
-			  struct drm_file *file)
-{
-	struct uvm_file *ufile = file->driver_priv;
-	struct drm_uvm_fault_query *args = data;
-	struct uvm_vm_fault fault = {};
-	struct uvm_vm *vm;
-
-	mutex_lock(&ufile->submit_lock);
-	vm = ufile->vm;
-	mutex_unlock(&ufile->submit_lock);
-	if (vm) {
-		spin_lock(&vm->fault_lock);
-		swap(fault, vm->fault);
-		spin_unlock(&vm->fault_lock);
-	}
-	args->va = fault.va;
-	args->count = fault.count;
-	args->write = fault.write;
-	args->status = fault.status;
-	return 0;
 }

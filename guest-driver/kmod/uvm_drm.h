@@ -243,6 +243,10 @@ struct drm_uvm_reg {
  * @bo_offset: First byte of the buffer, whole pages; for a map only.
  * @va: First address, whole pages.
  * @size: Bytes, whole pages, not zero.
+ * @in_syncs: Pointer to __u32 syncobj handles that the call waits for first.
+ * @out_syncs: Pointer to __u32 syncobj handles that signal when the change is made.
+ * @in_sync_count: Entries at in_syncs; at most UVM_MAX_SYNCS.
+ * @out_sync_count: Entries at out_syncs; at most UVM_MAX_SYNCS.
  */
 struct drm_uvm_vm_bind {
 	__u32 op;
@@ -252,6 +256,10 @@ struct drm_uvm_vm_bind {
 	__u64 bo_offset;
 	__u64 va;
 	__u64 size;
+	__u64 in_syncs;
+	__u64 out_syncs;
+	__u32 in_sync_count;
+	__u32 out_sync_count;
 };
 
 /**

@@ -490,6 +490,10 @@ int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
 		       struct drm_file *file);
 
 /* uvm_bind.c */
+int uvm_bind_do(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
+		struct uvm_bo *bo);
+
+/* uvm_vm_ioctl.c */
 struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile);
 int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 		      struct drm_file *file);

@@ -187,6 +187,14 @@ uapi! {
         va: u64,
         /// Bytes, whole pages, not zero.
         size: u64,
+        /// Pointer to __u32 syncobj handles that the call waits for first.
+        in_syncs: u64,
+        /// Pointer to __u32 syncobj handles that signal when the change is made.
+        out_syncs: u64,
+        /// Entries at in_syncs; at most UVM_MAX_SYNCS.
+        in_sync_count: u32,
+        /// Entries at out_syncs; at most UVM_MAX_SYNCS.
+        out_sync_count: u32,
     }
     /// Tells the last page fault in the caller's own GPU address space, and forgets it. The submission that faulted has ended with EFAULT.
     drm_uvm_fault_query FaultQuery {

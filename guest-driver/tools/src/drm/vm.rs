@@ -25,7 +25,15 @@ impl Device {
     /// Maps `size` bytes of a buffer object from `offset` at `va`; `flags` are `uapi::VM_*`.
     pub fn bind(&self, va: u64, bo: &Bo, offset: u64, size: u64, flags: u32) -> Result<()> {
         let handle = bo.handle();
-        self.bind_raw(&mut uapi::VmBind { op: uapi::VM_OP_MAP, flags, handle, mtype: 0, bo_offset: offset, va, size })
+        self.bind_raw(&mut uapi::VmBind {
+            op: uapi::VM_OP_MAP,
+            flags,
+            handle,
+            bo_offset: offset,
+            va,
+            size,
+            ..Default::default()
+        })
     }
 
     /// Maps nothing at a range.

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Suite `vmid`: more processes than the device has VMIDs. Each has other bytes at the same addresses.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
 
-use super::case::{same, same_bytes, settled, Case, Ctx, Run, PATIENCE};
+use super::case::{refused, same, same_bytes, settled, Case, Ctx, Run, PATIENCE};
 use super::kmsg::ExpectErrors;
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
@@ -18,12 +21,14 @@ pub const WORKER: &str = "--space-worker";
 
 const HONEST: &str = "honest";
 const GUILTY: &str = "guilty";
+const PLAIN: &str = "plain";
 
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { name: "twelve_processes_keep_apart", run: Run::Once(twelve_processes_keep_apart) },
     Case { name: "sixty_four_processes_keep_apart", run: Run::Once(sixty_four_processes_keep_apart) },
     Case { name: "killed_processes_make_room", run: Run::Once(killed_processes_make_room) },
+    Case { name: "only_the_privileged_run_in_vmid_0", run: Run::Once(only_the_privileged_run_in_vmid_0) },
 ];
 
 /// The same for all.
@@ -51,6 +56,7 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
         match task.as_str() {
             HONEST => honest(&space, &bos, &mut rng).with_context(|| format!("round {round}"))?,
             GUILTY => guilty(&space, &mut rng)?,
+            PLAIN => plain(&space, &bos, &mut rng)?,
             other => bail!("no task is called {other}"),
         }
     }
@@ -83,11 +89,24 @@ fn guilty(space: &Space, rng: &mut Rng) -> Result<()> {
     same("the fault told", (fault.va, fault.count, fault.write), (va, 1, 1))
 }
 
-fn start(task: &str, rounds: u32, seed: u64) -> Result<Child> {
+/// Runs in its own space and nowhere else.
+fn plain(space: &Space, bos: &[Bo], rng: &mut Rng) -> Result<()> {
+    let mut ib = Ib::new();
+    ib.nop(7);
+    refused("a submission in VMID 0", space.device().run(0, &ib, PATIENCE), &[Errno::PERM])?;
+    refused("a register", space.device().reg(uvm_spec::nbio::BIOS_SCRATCH.offset), &[Errno::PERM])?;
+    honest(space, bos, rng)
+}
+
+fn command(task: &str, rounds: u32, seed: u64) -> Command {
     let args = ["uvm-test", WORKER, task, &rounds.to_string(), &seed.to_string()];
     let mut command = Command::new("/proc/self/exe");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().context("starting a worker")
+    command
+}
+
+fn start(task: &str, rounds: u32, seed: u64) -> Result<Child> {
+    command(task, rounds, seed).spawn().context("starting a worker")
 }
 
 /// Waits until all are ready, so that they then run at once.
@@ -163,4 +182,19 @@ pub fn one_guilty_among_innocents(ctx: &Ctx) -> Result<()> {
     let mut tasks = vec![(HONEST, 10); 32];
     tasks.insert(16, (GUILTY, 10));
     at_once(ctx, &tasks)
+}
+
+pub fn only_the_privileged_run_in_vmid_0(ctx: &Ctx) -> Result<()> {
+    // As udev leaves it on an ordinary system: everyone may open the node.
+    for node in std::fs::read_dir("/dev/dri")? {
+        let path = node?.path();
+        if path.is_dir() {
+            continue;
+        }
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).with_context(|| path.display().to_string())?;
+    }
+    let mut nobody = command(PLAIN, 3, ctx.rng().next());
+    let mut workers = [nobody.uid(65534).gid(65534).spawn().context("starting a worker as nobody")?];
+    let begun = ready(&mut workers).and_then(|()| go(&mut workers));
+    finish(workers.into()).and(begun)
 }

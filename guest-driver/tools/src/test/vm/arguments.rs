@@ -25,8 +25,10 @@ pub fn wrong_binds_are_refused(ctx: &Ctx) -> Result<()> {
         size: 4 * PAGE,
         ..Default::default()
     };
+    let handles = [9999_u32];
+    let unknown = crate::drm::address(&handles);
     let none = VmBind { op: uapi::VM_OP_UNMAP, va: BASE, size: PAGE, ..Default::default() };
-    let wrong: [(&str, VmBind, Errno); 18] = [
+    let wrong = [
         ("operation 0", VmBind { op: 0, ..good }, Errno::INVAL),
         ("operation 4", VmBind { op: 4, ..good }, Errno::INVAL),
         ("unknown flag", VmBind { flags: RW | 64, ..good }, Errno::INVAL),
@@ -43,6 +45,10 @@ pub fn wrong_binds_are_refused(ctx: &Ctx) -> Result<()> {
         ("address past the end", VmBind { va: size, ..good }, Errno::INVAL),
         ("range past the end", VmBind { va: size - PAGE, ..good }, Errno::INVAL),
         ("range that overflows", VmBind { va: 0u64.wrapping_sub(PAGE), size: 2 * PAGE, ..good }, Errno::INVAL),
+        ("unknown in-syncobj", VmBind { in_syncs: unknown, in_sync_count: 1, ..good }, Errno::NOENT),
+        ("unknown out-syncobj", VmBind { out_syncs: unknown, out_sync_count: 1, ..good }, Errno::NOENT),
+        ("syncobjs nowhere", VmBind { in_syncs: 8, in_sync_count: 1, ..good }, Errno::FAULT),
+        ("too many syncobjs", VmBind { out_sync_count: uapi::MAX_SYNCS + 1, ..good }, Errno::INVAL),
         ("unmap of a buffer", VmBind { handle: bo.handle(), ..none }, Errno::INVAL),
         ("unmap with access", VmBind { flags: uapi::VM_READ, ..none }, Errno::INVAL),
     ];

@@ -79,6 +79,7 @@ pub fn memory_types_reach_the_memory(ctx: &Ctx) -> Result<()> {
             bo_offset: u64::from(n) * PAGE,
             va,
             size: PAGE,
+            ..Default::default()
         })?;
         ib.fence(Place::Raw(va), n + 1);
     }

@@ -4,11 +4,12 @@
 use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
 use uvm_spec::hub::{mm::VM_L2_PROTECTION_FAULT_STATUS as STATUS, permission};
+use uvm_spec::packet::{poll_func, POLL_FOREVER};
 use uvm_spec::uapi;
 
 use super::{complete, copy, space, BASE, PAGE};
-use crate::drm::{Bo, Domain, FenceState, Space, RW};
-use crate::ib::{Ib, Place};
+use crate::drm::{Bo, Domain, FenceState, Space, Syncobj, RW};
+use crate::ib::{Ib, Place, Poll};
 use crate::test::case::{content, filled, same, same_bytes, stamps, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 
@@ -101,7 +102,7 @@ pub fn denied_write_fails_alone(ctx: &Ctx, ring: u32) -> Result<()> {
 pub fn unmapped_packets_fail_alone(ctx: &Ctx, ring: u32) -> Result<()> {
     let space = space(ctx)?;
     let _expected = ExpectErrors::begin(ctx);
-    let done = crate::drm::Syncobj::new(space.device())?;
+    let done = Syncobj::new(space.device())?;
     let handles = [done.handle()];
     space.device().submit_raw(&mut uapi::Submit {
         ring,
@@ -133,6 +134,22 @@ pub fn unmapped_again_fails_alone(ctx: &Ctx, ring: u32) -> Result<()> {
     })?;
     let map = bo.map()?;
     same("the page that stayed and the one that went", (map.load(0), map.load(4096)), (2, 1))
+}
+
+/// What never ends is ended, in whatever space it runs, and what stood behind it runs.
+pub fn endless_poll_is_ended(ctx: &Ctx, ring: u32) -> Result<()> {
+    let (space, innocent) = (space(ctx)?, super::space(ctx)?);
+    let bo = Bo::new(space.device(), PAGE, Domain::Vram)?;
+    space.device().bind(BASE, &bo, 0, PAGE, RW)?;
+    let poll = Poll { func: poll_func::EQUAL, reference: 1, mask: 1, retry: POLL_FOREVER };
+    let mut ib = Ib::new();
+    ib.poll_memory(Place::Raw(BASE), poll);
+    let _expected = ExpectErrors::begin(ctx);
+    let done = Syncobj::new(space.device())?;
+    space.submit(ring, &ib, &done)?;
+    complete(&innocent, ring, Ib::new().nop(3))?;
+    same("fence of the endless poll", done.state()?, FenceState::Failed(Errno::TIME))?;
+    complete(&space, ring, Ib::new().nop(3))
 }
 
 /// Registers could change the tables: packets of a process do not reach them.

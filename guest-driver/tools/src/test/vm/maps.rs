@@ -127,7 +127,7 @@ pub fn closed_handle_stays_mapped(ctx: &Ctx) -> Result<()> {
     let data = stamps(ctx.rng().next(), 4096);
     let target = Bo::new(device, PAGE, Domain::Gtt)?;
     device.bind(BASE + PAGE, &target, 0, PAGE, RW)?;
-    let before = device.param(uapi::PARAM_VRAM_USED)?;
+    let before = settled(|| Ok(device.param(uapi::PARAM_VRAM_USED)?))?;
     let source = filled(device, Domain::Vram, &data)?;
     device.bind(BASE, &source, 0, PAGE, uapi::VM_READ)?;
     drop(source);

@@ -6,9 +6,10 @@ use uvm_spec::packet::poll_func;
 use uvm_spec::uapi;
 
 use super::{complete, copy, space, BASE, PAGE};
-use crate::drm::{Bo, Domain, FenceState, Syncobj, RW};
+use crate::drm::{address, Bo, Device, Domain, FenceState, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
-use crate::test::case::{content, filled, same, same_bytes, stamps, Ctx, GLANCE, PATIENCE};
+use crate::test::beside::Beside;
+use crate::test::case::{content, filled, same, same_bytes, settled, stamps, Ctx, GLANCE, PATIENCE};
 
 pub fn bound_buffer_goes_round(ctx: &Ctx, ring: u32) -> Result<()> {
     let mut rng = ctx.rng();
@@ -40,7 +41,7 @@ pub fn bound_buffer_goes_round(ctx: &Ctx, ring: u32) -> Result<()> {
 pub fn system_buffer_is_mapped_where_it_is(ctx: &Ctx) -> Result<()> {
     let space = space(ctx)?;
     let device = space.device();
-    let gtt = device.param(uapi::PARAM_GTT_USED)?;
+    let gtt = settled(|| Ok(device.param(uapi::PARAM_GTT_USED)?))?;
     let bo = Bo::new(device, 16 * PAGE, Domain::System)?;
     device.bind(BASE, &bo, 0, 16 * PAGE, RW)?;
     let mut ib = Ib::new();
@@ -70,4 +71,72 @@ pub fn move_waits_for_what_runs_in_the_space(ctx: &Ctx) -> Result<()> {
     same("how the submission stands after the move", done.state()?, FenceState::Done)?;
     done.wait(PATIENCE)?;
     same("what it wrote", bo.map()?.load(0) & 0xffff_ffff, 5)
+}
+
+/// One client binds pieces of an object here and there and copies them, while another moves it about.
+pub fn binds_and_moves_of_one_object_do_not_mix(ctx: &Ctx) -> Result<()> {
+    const PAGES: u64 = 32;
+    let mut rng = ctx.rng();
+    let space = space(ctx)?;
+    let device = space.device();
+    let data = stamps(52, usize::try_from(PAGES * PAGE)?);
+    let bo = filled(device, Domain::System, &data)?;
+    let target = Bo::new(device, PAGES * PAGE, Domain::Gtt)?;
+    device.bind(BASE, &target, 0, PAGES * PAGE, RW)?;
+    let (map, shared) = (target.map()?, bo.export()?);
+    let open = move || Ok(Bo::import(&Device::open()?, &shared)?);
+    let move_on = |bo: &mut Bo, n: u64| {
+        let domain = [Domain::Vram, Domain::Gtt, Domain::Vram, Domain::System][usize::try_from(n % 4)?];
+        Ok(bo.move_to(domain, u32::from(n % 2 == 1))?)
+    };
+    Beside::start(open, move_on, drop).during(ctx, 150, 30, |round| {
+        let count = rng.size(PAGES);
+        let first = rng.below(PAGES - count + 1);
+        let va = BASE + (1 << 36) + rng.below(64) * PAGE;
+        device.bind(va, &bo, first * PAGE, count * PAGE, RW | uapi::VM_REPLACE)?;
+        copy(&space, u32::from(round % 2 == 1), va, BASE, count * PAGE)?;
+        let mut seen = vec![0; usize::try_from(count * PAGE)?];
+        map.read(0, &mut seen);
+        let from = usize::try_from(first * PAGE)?;
+        same_bytes(format_args!("copy {round}"), &seen, &data[from..from + seen.len()])?;
+        if rng.below(4) == 0 {
+            device.unbind(va, rng.below(count) * PAGE + PAGE)?;
+        }
+        Ok(())
+    })?;
+    same_bytes("the object at the end", &content(&bo, data.len())?, &data)
+}
+
+/// A bind after the end of a submission that it would otherwise pull the memory from under.
+pub fn bind_waits_for_its_syncobjs(ctx: &Ctx) -> Result<()> {
+    let space = space(ctx)?;
+    let device = space.device();
+    let (flag, bo) = (Bo::new(device, PAGE, Domain::Gtt)?, Bo::new(device, PAGE, Domain::Vram)?);
+    device.bind(BASE, &flag, 0, PAGE, RW)?;
+    device.bind(BASE + PAGE, &bo, 0, PAGE, RW)?;
+    let poll = Poll { func: poll_func::EQUAL, reference: 1, mask: 1, retry: uvm_spec::packet::POLL_FOREVER };
+    let mut ib = Ib::new();
+    ib.poll_memory(Place::Raw(BASE), poll).fence(Place::Raw(BASE + PAGE), 5);
+    let (done, bound) = (Syncobj::new(device)?, Syncobj::new(device)?);
+    space.submit(0, &ib, &done)?;
+    let map = flag.map()?;
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(GLANCE);
+        map.store(0, 1);
+    });
+    let (wait_for, signal) = ([done.handle()], [bound.handle()]);
+    device.bind_raw(&mut uapi::VmBind {
+        op: uapi::VM_OP_UNMAP,
+        va: BASE + PAGE,
+        size: PAGE,
+        in_syncs: address(&wait_for),
+        out_syncs: address(&signal),
+        in_sync_count: 1,
+        out_sync_count: 1,
+        ..Default::default()
+    })?;
+    release.join().map_err(|_| anyhow::anyhow!("the thread beside panicked"))?;
+    same("how the submission stands after the bind", done.state()?, FenceState::Done)?;
+    same("the bind's syncobj", bound.state()?, FenceState::Done)?;
+    same("what the submission wrote", bo.map()?.load(0) & 0xffff_ffff, 5)
 }

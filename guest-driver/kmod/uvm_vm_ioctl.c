@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What user space asks of its address space.
+ *
+ * A bind waits for its in-syncobjs within the call: page tables are planned
+ * and written with locks held and memory allocated, none of which may be waited
+ * for by a fence that user space has already. So the out-syncobjs signal at
+ * once; they are there for those who handle binds like submissions.
+ */
+
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include <drm/drm_print.h>
+#include <drm/drm_syncobj.h>
+
+#include "uvm_drv.h"
+
+#define UVM_VM_ACCESS	(UVM_VM_READ | UVM_VM_WRITE | UVM_VM_EXECUTE)
+#define UVM_VM_FLAGS	(UVM_VM_ACCESS | UVM_VM_SNOOPED | UVM_VM_TMZ | \
+			 UVM_VM_REPLACE)
+#define UVM_MTYPE_MAX	3u
+
+static int uvm_bind_check(struct uvm_device *uvm,
+			  const struct drm_uvm_vm_bind *args)
+{
+	u64 size = uvm_vm_size(uvm);
+
+	if (args->in_sync_count > UVM_MAX_SYNCS ||
+	    args->out_sync_count > UVM_MAX_SYNCS)
+		return -EINVAL;
+	if (!args->size || !PAGE_ALIGNED(args->va | args->size) ||
+	    args->va >= size || args->size > size - args->va)
+		return -EINVAL;
+	switch (args->op) {
+	case UVM_VM_OP_MAP:
+		if (args->flags & ~UVM_VM_FLAGS || args->mtype > UVM_MTYPE_MAX ||
+		    !PAGE_ALIGNED(args->bo_offset))
+			return -EINVAL;
+		return 0;
+	case UVM_VM_OP_UNMAP:
+	case UVM_VM_OP_PRT:
+		if (args->flags & ~UVM_VM_REPLACE || args->mtype ||
+		    args->handle || args->bo_offset)
+			return -EINVAL;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/**
+ * uvm_file_vm() - the address space of a file, made at the first use
+ * @uvm: the device
+ * @ufile: the file
+ *
+ * Context: within drm_dev_enter().
+ * Return: the address space; the file has the reference; or an ERR_PTR.
+ */
+struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile)
+{
+	struct uvm_vm *vm;
+
+	mutex_lock(&ufile->submit_lock);
+	vm = ufile->vm;
+	if (!vm) {
+		vm = uvm_vm_create(uvm);
+		if (!IS_ERR(vm))
+			ufile->vm = vm;
+	}
+	mutex_unlock(&ufile->submit_lock);
+	return vm;
+}
+
+static int uvm_bind_bo(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
+		       struct drm_file *file)
+{
+	struct drm_gem_object *obj;
+	struct uvm_bo *bo;
+	int ret;
+
+	obj = drm_gem_object_lookup(file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	bo = to_uvm_bo(obj);
+	ret = -EINVAL;
+	if (args->bo_offset >= obj->size ||
+	    args->size > obj->size - args->bo_offset)
+		goto put;
+	ret = dma_resv_lock_interruptible(obj->resv, NULL);
+	if (ret)
+		goto put;
+	if (bo->domain != UVM_DOMAIN_VRAM)
+		ret = uvm_bo_populate(bo);
+	if (!ret)
+		ret = uvm_bind_do(vm, args, bo);
+	dma_resv_unlock(obj->resv);
+put:
+	drm_gem_object_put(obj);
+	return ret;
+}
+
+/* Waits for what has to be done before. */
+static int uvm_bind_wait(const struct drm_uvm_vm_bind *args,
+			 struct drm_file *file)
+{
+	struct dma_fence *fence;
+	u32 *handles, i;
+	int ret = 0;
+
+	if (!args->in_sync_count)
+		return 0;
+	handles = vmemdup_array_user(u64_to_user_ptr(args->in_syncs),
+				     args->in_sync_count, sizeof(*handles));
+	if (IS_ERR(handles))
+		return PTR_ERR(handles);
+	for (i = 0; i < args->in_sync_count && !ret; i++) {
+		ret = drm_syncobj_find_fence(file, handles[i], 0, 0, &fence);
+		if (ret)
+			break;
+		ret = dma_fence_wait(fence, true);
+		dma_fence_put(fence);
+	}
+	kvfree(handles);
+	return ret;
+}
+
+/* All are there before anything is changed. */
+static int uvm_bind_find_out(const struct drm_uvm_vm_bind *args,
+			     struct drm_file *file, struct drm_syncobj **out,
+			     u32 *nr_out)
+{
+	u32 *handles, i;
+	int ret = 0;
+
+	handles = vmemdup_array_user(u64_to_user_ptr(args->out_syncs),
+				     args->out_sync_count, sizeof(*handles));
+	if (IS_ERR(handles))
+		return PTR_ERR(handles);
+	for (i = 0; i < args->out_sync_count; i++) {
+		out[i] = drm_syncobj_find(file, handles[i]);
+		if (!out[i]) {
+			ret = -ENOENT;
+			break;
+		}
+		(*nr_out)++;
+	}
+	kvfree(handles);
+	return ret;
+}
+
+static int uvm_bind_change(struct uvm_device *uvm,
+			   const struct drm_uvm_vm_bind *args,
+			   struct drm_file *file)
+{
+	struct uvm_vm *vm;
+	int ret;
+
+	ret = uvm_bind_wait(args, file);
+	if (ret)
+		return ret;
+	vm = uvm_file_vm(uvm, file->driver_priv);
+	if (IS_ERR(vm))
+		return PTR_ERR(vm);
+	if (args->op == UVM_VM_OP_MAP)
+		return uvm_bind_bo(vm, args, file);
+	return uvm_bind_do(vm, args, NULL);
+}
+
+/**
+ * uvm_ioctl_vm_bind() - DRM_UVM_VM_BIND
+ * @drm: the device
+ * @data: struct drm_uvm_vm_bind
+ * @file: the caller
+ *
+ * A call that returns -ERESTARTSYS while it waits has changed nothing.
+ *
+ * Return: 0, -EINVAL, -EFAULT, -ENOENT, -EEXIST when something is mapped there and was
+ * not to be replaced, -ENOSPC without VRAM for tables or with too many
+ * mappings, -ENOMEM, -EIO when the address space is lost, -ERESTARTSYS.
+ */
+int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
+		      struct drm_file *file)
+{
+	struct uvm_device *uvm = to_uvm(drm);
+	struct drm_uvm_vm_bind *args = data;
+	struct drm_syncobj **out = NULL;
+	struct dma_fence *done;
+	u32 i, nr_out = 0;
+	int idx, ret;
+
+	ret = uvm_bind_check(uvm, args);
+	if (ret)
+		return ret;
+	if (!drm_dev_enter(drm, &idx))
+		return -ENODEV;
+	if (args->out_sync_count) {
+		out = kvcalloc(args->out_sync_count, sizeof(*out), GFP_KERNEL);
+		ret = out ? uvm_bind_find_out(args, file, out, &nr_out) :
+			    -ENOMEM;
+	}
+	if (!ret)
+		ret = uvm_bind_change(uvm, args, file);
+	if (!ret && nr_out) {
+		done = dma_fence_get_stub();
+		for (i = 0; i < nr_out; i++)
+			drm_syncobj_replace_fence(out[i], done);
+		dma_fence_put(done);
+	}
+	for (i = 0; i < nr_out; i++)
+		drm_syncobj_put(out[i]);
+	kvfree(out);
+	drm_dev_exit(idx);
+	return ret;
+}
+
+/**
+ * uvm_ioctl_fault_query() - DRM_UVM_FAULT_QUERY
+ * @drm: the device
+ * @data: struct drm_uvm_fault_query
+ * @file: the caller
+ *
+ * Return: 0, -EINVAL.
+ */
+int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
+			  struct drm_file *file)
+{
+	struct uvm_file *ufile = file->driver_priv;
+	struct drm_uvm_fault_query *args = data;
+	struct uvm_vm_fault fault = {};
+	struct uvm_vm *vm;
+
+	mutex_lock(&ufile->submit_lock);
+	vm = ufile->vm;
+	mutex_unlock(&ufile->submit_lock);
+	if (vm) {
+		spin_lock(&vm->fault_lock);
+		swap(fault, vm->fault);
+		spin_unlock(&vm->fault_lock);
+	}
+	args->va = fault.va;
+	args->count = fault.count;
+	args->write = fault.write;
+	args->status = fault.status;
+	return 0;
+}
