@@ -12,9 +12,9 @@ mod packet;
 #[path = "fuzz/src/registers.rs"]
 mod registers;
 
-/// Runs `target` on every file of its corpus.
+/// Runs `target` on every file of its seeds.
 fn replay(name: &str, target: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(name);
     let mut seeds = 0;
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
