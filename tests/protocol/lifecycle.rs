@@ -4,7 +4,7 @@
 use crate::guest::{copy, fence, Guest, DATA, FB, FENCE};
 use crate::process::{eventually, Process};
 use crate::session::Session;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uvm_spec::nbio::{self, NBIO};
 use uvm_spec::packet::{header, op, poll_func, POLL_FOREVER, POLL_FUNC, POLL_MEM, POLL_RETRY};
 use uvm_spec::sdma::{self, SDMA0};
@@ -99,24 +99,24 @@ fn refused_map_leaves_vram_not_ready() {
     assert_eq!(session.load(offset::STATUS) & status::VRAM_READY, 0);
 }
 
+/// A register is written and read while a long job still runs: the accesses do not wait for its end.
 #[test]
-fn register_access_stays_quick_while_engines_work() {
+fn register_access_does_not_wait_for_a_long_job() {
     let process = Process::start(&[]);
     let mut session = Session::connect(&process.socket());
     session.start();
     let mut guest = Guest::new(session);
-    let job: Vec<u32> = (0..100).flat_map(|_| copy(DATA, DATA + (8 << 20), 4 << 20)).collect();
-    guest.submit(&[job, fence(1)].concat());
-    let mut worst = Duration::ZERO;
-    for n in 0..100 {
-        let start = Instant::now();
-        guest.session.write(SCRATCH, n);
-        assert_eq!(guest.session.read(SCRATCH), n);
-        worst = worst.max(start.elapsed());
-    }
-    // Three messages and their waits for a quantum; 400 MiB of copies would take far longer.
-    assert!(worst < Duration::from_millis(500), "{worst:?}");
-    eventually("the fence", || guest.session.dword(FENCE) == 1);
+    let copies: Vec<u32> = (0..100).flat_map(|_| copy(DATA, DATA + (8 << 20), 4 << 20)).collect();
+    // A busy machine may let the job end before this thread gets its turn, but not each time.
+    let overtook = (1..=10).any(|round| {
+        guest.submit(&[copies.clone(), fence(round)].concat());
+        guest.session.write(SCRATCH, round);
+        assert_eq!(guest.session.read(SCRATCH), round);
+        let running = guest.session.dword(FENCE) != round;
+        eventually("the fence", || guest.session.dword(FENCE) == round);
+        running
+    });
+    assert!(overtook, "each access came back only after the job's end");
 }
 
 #[test]
