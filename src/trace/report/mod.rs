@@ -18,6 +18,8 @@ pub const ROWS: usize = 64;
 /// Most faults that are drawn, and most pages that are counted.
 const MOST_FAULTS: usize = 400;
 const MOST_PAGES: usize = 1 << 20;
+/// Longest access that counts in full, bytes.
+const LONGEST_ACCESS: u64 = 1 << 20;
 
 /// What happened to a part of VRAM in a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,8 +186,8 @@ impl Report {
             Event::Tlb { hits, walks } => {
                 let (h, w) = std::mem::replace(&mut self.tlb, (*hits, *walks));
                 if let Some(column) = self.columns.get_mut(column) {
-                    column.tlb.0 += hits.saturating_sub(h);
-                    column.tlb.1 += walks.saturating_sub(w);
+                    column.tlb.0 = column.tlb.0.saturating_add(hits.saturating_sub(h));
+                    column.tlb.1 = column.tlb.1.saturating_add(walks.saturating_sub(w));
                 }
             }
             Event::Fault { id, stage } => self.fault(column, time, *id, stage),
@@ -197,9 +199,9 @@ impl Report {
     /// Memory was read or written.
     fn access(&mut self, column: usize, at: Phys, len: u64, write: bool) {
         let page = Phys { space: at.space, addr: at.addr >> PAGE_SHIFT << PAGE_SHIFT };
-        let mut rest = len;
+        // A traced access is short: it touches few pages, whatever a file says.
+        let mut rest = len.min(LONGEST_ACCESS);
         let mut here = page;
-        // A traced access is short: it touches few pages.
         while rest > 0 {
             let n = rest.min(PAGE_SIZE);
             if self.pages.len() < MOST_PAGES || self.pages.contains_key(&here) {
