@@ -41,8 +41,8 @@ pub struct Column {
     pub tlb: (u64, u64),
     /// Faults raised.
     pub faults: u64,
-    /// Most bytes that waited in each ring.
-    pub waiting: BTreeMap<RingId, u64>,
+    /// Bytes that waited in each ring whose pointers moved: most, and last.
+    pub waiting: BTreeMap<RingId, (u64, u64)>,
 }
 
 /// A fault's life, reference clocks.
@@ -70,7 +70,7 @@ pub struct Heat {
 #[derive(Debug)]
 pub struct Report {
     stat: Stat,
-    /// Time of the first event, and reference clocks to the last.
+    /// Time of the first event behind the header, and reference clocks to the last.
     first: u64,
     span: u64,
     vram_size: u64,
@@ -97,8 +97,11 @@ impl Report {
         for item in open()? {
             let (time, event) = item?;
             stat.event(time, &event);
-            first.get_or_insert(time);
             last = time;
+            // A guest may boot for long before its driver comes.
+            if !matches!(event, Event::Device { .. }) {
+                first.get_or_insert(time);
+            }
         }
         let first = first.unwrap_or(0);
         let mut report = Self {
@@ -178,8 +181,9 @@ impl Report {
             Event::Store { at, len, .. } => self.access(column, *at, *len, true),
             Event::Ring { ring, rptr, wptr } => {
                 if let Some(column) = self.columns.get_mut(column) {
-                    let most = column.waiting.entry(*ring).or_default();
-                    *most = (*most).max(wptr.wrapping_sub(*rptr));
+                    let now = wptr.wrapping_sub(*rptr);
+                    let (most, last) = column.waiting.entry(*ring).or_default();
+                    (*most, *last) = ((*most).max(now), now);
                 }
             }
             Event::Reset => self.tlb = (0, 0),

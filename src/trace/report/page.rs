@@ -173,11 +173,17 @@ fn faults(report: &Report) -> String {
 }
 
 fn occupancy(report: &Report, rings: &BTreeSet<RingId>) -> String {
-    let most = report.columns.iter().flat_map(|c| c.waiting.values().copied()).max().unwrap_or(0).max(1);
+    let most = report.columns.iter().flat_map(|c| c.waiting.values().map(|(most, _)| *most)).max().unwrap_or(0).max(1);
     let mut drawing = Drawing::new(100.0);
     drawing.label(10.0, &format!("{most} bytes"));
     for (n, ring) in rings.iter().enumerate() {
-        let points = report.columns.iter().map(|c| c.waiting.get(ring).map(|&bytes| bytes as f64 / most as f64));
+        // Where nothing moves, what waited last waits on.
+        let mut waiting = 0;
+        let points = report.columns.iter().map(|column| {
+            let (highest, last) = column.waiting.get(ring).copied().unwrap_or((waiting, waiting));
+            waiting = last;
+            Some(highest as f64 / most as f64)
+        });
         drawing.line(COLUMNS as f64, points, &format!("l{}", n % 6));
     }
     drawing.finish(seconds(report.span))
