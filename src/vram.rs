@@ -6,7 +6,8 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use thiserror::Error;
 use vm_memory::{
-    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory, VolatileSlice,
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory,
+    VolatileSlice,
 };
 
 /// Granule of VRAM's size, bytes: the unit of the FB aperture registers.
