@@ -8,10 +8,10 @@ use uvm_spec::vidmm::{ENTRIES, ENTRY_SHIFT, MMIO_MMU_CNTL, MMIO_MMU_START_ADDRES
 use uvm_spec::window::cap;
 use uvm_spec::{pte, uapi, PAGE_SIZE};
 
+use super::bo::{largest_window, paint, read_all, MARK};
 use super::borrowed::Borrowed;
 use super::case::{complete, content, eventually, filled, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use super::kmsg::ExpectErrors;
-use super::reload::with_parameters;
 use crate::drm::{Bo, Device, Domain};
 use crate::ib::{FillSize, Ib, Place};
 use crate::model::u64_at;
@@ -348,28 +348,6 @@ fn entries_are_stale_until_invalidated(ctx: &Ctx, ring: u32) -> Result<()> {
     )
 }
 
-/// What the tests write into the dummy page.
-const MARK: u32 = 0x0dd_ba11;
-
-/// Writes the dummy page at `at`, an unbound address.
-fn paint(device: &Device, at: u64, value: u32) -> Result<()> {
-    let mut ib = Ib::new();
-    ib.fill(Place::Raw(at), value, FillSize::Dword, PAGE_SIZE);
-    complete(device, 0, &ib).context("writing the dummy page")
-}
-
-/// The dwords at `places`, as an engine reads them.
-fn read_all(device: &Device, places: &[u64]) -> Result<Vec<u32>> {
-    let bo = Bo::new(device, places.len() as u64 * 4, Domain::Vram)?;
-    let mut ib = Ib::new();
-    for (&place, to) in places.iter().zip((0..).step_by(4)) {
-        ib.copy(Place::Raw(place), Place::Bo(bo.handle(), to), 4);
-    }
-    complete(device, 1, &ib)?;
-    let bytes = content(&bo, places.len() * 4)?;
-    Ok(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-}
-
 fn window_ends_behind_its_last_page(ctx: &Ctx) -> Result<()> {
     let device = device(ctx)?;
     let (_, end) = window(&device)?;
@@ -396,29 +374,6 @@ fn window_ends_behind_its_last_page(ctx: &Ctx) -> Result<()> {
 }
 
 fn largest_window_is_mapped_to_its_end(ctx: &Ctx) -> Result<()> {
-    let vram = device(ctx)?.param(uapi::PARAM_VRAM_SIZE)?;
-    if vram < 48 << 20 {
-        return Err(super::case::Skip(format!("{} MiB of VRAM have no room for its tables", vram >> 20)).into());
-    }
-    with_parameters(c"gart_mb=16384", || {
-        let device = device(ctx)?;
-        let (start, end) = window(&device)?;
-        same("bytes of the window", end - start, 16 << 30)?;
-        same("end of the window", end, device.param(uapi::PARAM_FB_START)?)?;
-        let data = stamps(13, 3 << 20);
-        let bo = filled(&device, Domain::System, &data)?;
-        bo.move_to(Domain::Gtt, 0)?;
-        bo.move_to(Domain::Vram, 1)?;
-        bo.move_to(Domain::Gtt, 1)?;
-        let faults = device.param(uapi::PARAM_FAULTS)?;
-        // The driver's own memory and the object are at the start: all these are unbound.
-        let mut places: Vec<u64> = (1..16).flat_map(|n| [start + n * GIB - 4, start + n * GIB]).collect();
-        places.push(end - 4);
-        paint(&device, end - PAGE_SIZE, MARK)?;
-        same("dwords at the borders", read_all(&device, &places)?, vec![MARK; places.len()])?;
-        paint(&device, end - PAGE_SIZE, 0)?;
-        same("page faults", device.param(uapi::PARAM_FAULTS)?, faults)?;
-        first_level_maps_the_window_and_no_more(ctx)?;
-        same_bytes("an object in the window", &content(&bo, data.len())?, &data)
-    })
+    drop(device(ctx)?);
+    largest_window(ctx, first_level_maps_the_window_and_no_more)
 }
