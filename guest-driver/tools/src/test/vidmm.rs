@@ -158,7 +158,9 @@ fn invalidate(ib: &mut Ib) {
     let what = Q::PER_VMID_INVALIDATE_REQ.of(1)
         | Q::INVALIDATE_L1_PTES.of(1)
         | Q::INVALIDATE_L2_PTES.of(1)
-        | Q::INVALIDATE_L2_PDE0.of(1);
+        | Q::INVALIDATE_L2_PDE0.of(1)
+        | Q::INVALIDATE_L2_PDE1.of(1)
+        | Q::INVALIDATE_L2_PDE2.of(1);
     ib.register(MM_HUB.index(&mm::VM_INVALIDATE_ENG_REQ, ENGINE), what, 0xf);
 }
 
