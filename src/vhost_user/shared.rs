@@ -184,6 +184,11 @@ impl SharedGpu {
         self.mapper.start(resumed);
     }
 
+    /// Returns once no engine works on a memory map that was replaced before the call.
+    pub(super) fn wait_for_quantum(&self) {
+        drop(self.machine.lock());
+    }
+
     /// Queue `index` has been started or was kicked.
     pub(super) fn queue_started(&self, index: u16, vring: &Vring) {
         let Some(bit) = 1u32.checked_shl(u32::from(index)) else { return };
