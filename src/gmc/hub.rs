@@ -391,9 +391,13 @@ impl Hub {
     }
 
     /// The pages that engine `engine`'s next request is about. As PCI ATS encodes it: without S one page; with S as
-    /// many as the ones that the page number ends in say, twice per one. All ones is everything.
+    /// many as the ones that the page number ends in say, twice per one. All ones is everything, and so is any range of a
+    /// device with a fifth level, whose page numbers the register is too narrow for.
     fn invalidate_range(&self, engine: u32) -> Pages {
         const PAGE_BITS: u32 = 36;
+        if self.levels > 4 {
+            return Pages::All;
+        }
         let raw = self.regs.pair(self.role.inv_range, 2 * engine);
         let page = raw >> 1 & ((1 << PAGE_BITS) - 1);
         let ones = if raw & 1 == 0 { 0 } else { page.trailing_ones() + 1 };
