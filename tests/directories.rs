@@ -40,7 +40,6 @@ type Outcome = Option<(u64, bool)>;
 struct Bench {
     hub: Hub,
     vram: Vram,
-    depth: usize,
 }
 
 impl Bench {
@@ -66,7 +65,7 @@ impl Bench {
             }
             hub = shallow;
         }
-        Self { hub, vram: Vram::new(VRAM).unwrap(), depth }
+        Self { hub, vram: Vram::new(VRAM).unwrap() }
     }
     fn put(&self, level: usize, n: u64, slot: u64, entry: u64) {
         self.vram.file().unwrap().write_all_at(&entry.to_le_bytes(), table(level, n) + 8 * slot).unwrap();
@@ -108,7 +107,7 @@ fn a_directory_entry_stays_in_use_until_its_own_level_is_invalidated() {
             let mut bench = plain(depth, 8 * MIB);
             // A second way from this level down, to another page.
             for below in 0..level {
-                let entry = if below == 0 { 9 * MIB | bit::VRAM } else { table(below - 1, 2) | bit::VALID };
+                let entry = if below == 0 { (9 * MIB) | bit::VRAM } else { table(below - 1, 2) | bit::VALID };
                 bench.put(below, 2, 0, entry);
             }
             assert_eq!(bench.get(0, 0, 0x123, false), Some(8 * MIB + 0x123));
@@ -139,10 +138,10 @@ fn an_invalid_directory_entry_is_never_kept_and_a_large_page_is() {
     bench.put(1, 0, 0, table(0, 0) | bit::VALID);
     assert_eq!(bench.get(0, 0, 0, false), Some(8 * MIB), "no invalidation is due for what was invalid");
     // A directory entry that maps memory itself: the translation goes with PTES, the entry with PDE0.
-    bench.put(1, 0, 1, 10 * MIB | bit::VRAM | bit::PDE_PTE);
+    bench.put(1, 0, 1, (10 * MIB) | bit::VRAM | bit::PDE_PTE);
     let va = 2 * MIB + 0x5000;
     assert_eq!(bench.get(0, 0, va, false), Some(10 * MIB + 0x5000));
-    bench.put(1, 0, 1, 12 * MIB | bit::VRAM | bit::PDE_PTE);
+    bench.put(1, 0, 1, (12 * MIB) | bit::VRAM | bit::PDE_PTE);
     bench.invalidate(0, 1, FLAG_L1 | FLAG_L2, None);
     assert_eq!(bench.get(0, 0, va, false), Some(10 * MIB + 0x5000));
     bench.invalidate(0, 1, FLAG_L1 | FLAG_L2 | FLAG_PDE, None);
@@ -294,7 +293,7 @@ fn run(seed: u64, depth: usize, sizes: TlbSizes, steps: usize) -> Result<(), Tes
             3 => {
                 let (engine, vmids) = (numbers.below(18) as u32, numbers.below(4) as u32);
                 let flags = match numbers.below(3) {
-                    0 => FLAG_L1 | FLAG_L2 | FLAG_PDE * 7,
+                    0 => FLAG_L1 | FLAG_L2 | (FLAG_PDE * 7),
                     _ => (numbers.below(32) as u32) << 18,
                 };
                 let range = (numbers.below(2) == 0).then(|| {
