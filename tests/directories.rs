@@ -11,6 +11,7 @@ use common::{bit, Numbers, MIB, VRAM};
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
+use uvm_spec::hub::Cid;
 use vhost_device_uvm::gmc::{Access, Client, Hub, HubId, Memory, TlbSizes};
 use vhost_device_uvm::vram::Vram;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -74,7 +75,7 @@ impl Bench {
         let system = GuestMemoryAtomic::new(GuestMemoryMmap::<()>::new());
         let memory = Memory::new(&self.vram, &system);
         let kind = if write { Access::Write } else { Access::Read };
-        let got = self.hub.translate(&memory, Client { l1, cid: 0 }, vmid as u8 + 1, va, kind);
+        let got = self.hub.translate(&memory, Client { l1, cid: Cid::default() }, vmid as u8 + 1, va, kind);
         got.ok().and_then(|t| t.at).map(|at| at.addr)
     }
     /// Invalidates with the given flags of the request; no range is everything.

@@ -262,7 +262,8 @@ fn faults_of_a_space_name_its_vmid_the_level_and_the_access() {
         space_of_vmid_5(&mut rig, 3);
         let data = START + 4096;
         run_in_vmid_5(&mut rig, &[if write { p::fence(va, 1) } else { p::copy(data, va, 16) }]);
-        let want = walker << 1 | permissions << 4 | 46 << 9 | u32::from(write) << 18 | 5 << 20;
+        let cid = if write { 15 } else { 46 };
+        let want = walker << 1 | permissions << 4 | cid << 9 | u32::from(write) << 18 | 5 << 20;
         assert_eq!(rig.read(reg::FAULT_STATUS), want, "{va:#x}");
     }
 }

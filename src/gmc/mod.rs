@@ -6,6 +6,7 @@
 //! (cached directory entries) → `walk` (page tables) → `memory`.
 
 pub mod access;
+pub mod dummy;
 pub mod fault;
 pub mod hub;
 pub mod memory;
@@ -17,6 +18,7 @@ pub mod vidmm;
 pub mod walk;
 
 pub use access::{Stop, Vm};
+pub use dummy::DummyPage;
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};

@@ -566,6 +566,6 @@ impl Sdma {
         }
     }
     fn client(&self) -> Client {
-        Client { l1: self.number, cid: if self.number == 0 { cid::SDMA0 } else { cid::SDMA1 } }
+        Client { l1: self.number, cid: cid::SDMA.get(self.number).copied().unwrap_or_default() }
     }
 }
