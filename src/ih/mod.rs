@@ -139,6 +139,8 @@ impl Ih {
     /// A guest's write. A CAM entry that it answers is told by VMID and page.
     pub fn write(&mut self, offset: u32, value: u32) -> Option<Option<(u8, u64)>> {
         let written = self.regs.write(offset, value)?;
+        // Whatever the driver changes may give a vector a place that found none.
+        self.room = true;
         if written.is(&IH_CLIENT_CFG_DATA) {
             let client = self.regs.get(&IH_CLIENT_CFG_INDEX, 0) as usize;
             if let Some(slot) = self.clients.get_mut(client) {
@@ -146,6 +148,9 @@ impl Ih {
             }
         } else if written.is(&IH_RETRY_CAM_ACK) {
             return Some(self.answer(IH_RETRY_CAM_ACK::INDEX.get(value)));
+        } else if written.is(&IH_RETRY_INT_CAM_CNTL) && !self.cam_enabled() {
+            // Nobody answers entries of a CAM that is off.
+            self.cam = Cam::default();
         }
         for ring in 0..IH_RINGS {
             let Some(r) = RINGS.get(ring) else { break };
