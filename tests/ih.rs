@@ -263,16 +263,16 @@ fn a_ring_larger_than_its_pointers_wraps_where_they_do() {
     assert_eq!(rig.peek(IH_BASE + 0x4_0000, 64), [0; 64]);
 }
 
-/// First register of each ring, its doorbell register, and the rest in the order of ring 0's.
+/// First register of each ring; the others follow in the same order.
 const FIRST: [u32; 3] = [0x80, 0x88, 0x90];
 
 #[test]
 fn every_ring_wraps_overflows_rearms_and_has_its_own_doorbell() {
-    for ring in 0..3 {
+    for (ring, first) in FIRST.into_iter().enumerate() {
         let mut rig = Rig::new();
         rig.write(0x0de0, 1);
         rig.write(0x0ef2, 0x1e8 << 2 | 8 << 16);
-        let (first, base) = (reg::IH + FIRST[ring], IH_BASE + 0x1_0000 + 0x1000 * ring as u64);
+        let (first, base) = (reg::IH + first, IH_BASE + 0x1_0000 + 0x1000 * ring as u64);
         let (rptr, wptr, doorbell) = (first + 3, first + 4, first + 7);
         rig.write(reg::IH_CNTL, 0);
         rig.write(first + 1, (base >> 8) as u32);
