@@ -287,6 +287,7 @@ fn every_ring_wraps_overflows_rearms_and_has_its_own_doorbell() {
         let number = ring as u32;
         traps(&mut rig, 0, 3);
         assert_eq!(taken(&mut rig), [(number, 32)], "ring {ring}: once");
+        assert_eq!(rig.peek32(IH_WPTR), if ring == 0 { 96 } else { 0 }, "ring 0 alone has a write-back");
         rig.gpu.doorbell(0xf4 + number, 64);
         assert_eq!((rig.read(rptr), rig.read(wptr)), (64, 96), "ring {ring}");
         assert_eq!(taken(&mut rig), [(number, 96)], "ring {ring}: more is there");
