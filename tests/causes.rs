@@ -216,21 +216,35 @@ fn an_access_that_runs_into_the_dummy_page_inside_a_large_page_stops_there() {
 }
 
 #[test]
-fn a_stream_of_pages_stops_at_the_dummy_page() {
-    let mut rig = rig(&CAUSES[2], true, false, 0);
-    rig.poke_vram(8 * MIB, &[7; 8 * 4096]);
-    for n in 0..8 {
-        // The fourth page of the target is the one.
-        let to = if n == 3 { DUMMY_FRAME | bit::RAM } else { (6 * MIB + n * 4096) | bit::VRAM };
-        rig.poke_vram(PAGE_TABLE + 8 * (16 + n), &((8 * MIB + n * 4096) | bit::VRAM).to_le_bytes());
-        rig.poke_vram(PAGE_TABLE + 8 * (32 + n), &to.to_le_bytes());
+fn a_stream_of_pages_stops_at_the_page_that_denies_it() {
+    // The fourth page of the source or of the target is one that the copy may not have.
+    for (source, entry, name) in [
+        (false, DUMMY_FRAME | bit::RAM, "the dummy page"),
+        (false, DUMMY_FRAME | bit::RAM & !bit::WRITE, "read-only"),
+        (true, DUMMY_FRAME | bit::RAM & !bit::READ, "write-only"),
+        (true, 0, "invalid"),
+    ] {
+        let mut rig = rig(&CAUSES[2], true, false, 0);
+        rig.poke_vram(8 * MIB, &[7; 8 * 4096]);
+        for n in 0..8 {
+            for (first, frames, theirs) in [(16, 8 * MIB, source), (32, 6 * MIB, !source)] {
+                let own = (frames + n * 4096) | bit::VRAM;
+                let entry = if n == 3 && theirs { entry } else { own };
+                rig.poke_vram(PAGE_TABLE + 8 * (first + n), &entry.to_le_bytes());
+            }
+        }
+        // Every cause but the dummy page's has its default page off here too.
+        rig.write(reg::CONTEXT0 + VMID, 1 | 3 << 1);
+        let copy = p::copy(32 * 4096, 16 * 4096, 8 * 4096);
+        let packet: Vec<u8> = copy.iter().flat_map(|dw| dw.to_le_bytes()).collect();
+        rig.poke_vram(BUFFER, &packet);
+        rig.execute(0, &p::indirect(VMID, 0, 7));
+        let at = if source { 16 + 3 } else { 32 + 3 };
+        assert_eq!((rig.exception(0), u64::from(rig.read(reg::FAULT_ADDR))), (2, at), "{name}");
+        assert_eq!(rig.peek_vram(6 * MIB, 3 * 4096), [7; 3 * 4096], "{name}");
+        assert_eq!(rig.peek_vram(6 * MIB + 4 * 4096, 4096), [0; 4096], "{name}");
+        assert_eq!(rig.peek(DUMMY_FRAME, 4096), [0; 4096], "{name}");
     }
-    let packet: Vec<u8> = p::copy(32 * 4096, 16 * 4096, 8 * 4096).iter().flat_map(|dw| dw.to_le_bytes()).collect();
-    rig.poke_vram(BUFFER, &packet);
-    rig.execute(0, &p::indirect(VMID, 0, 7));
-    assert_eq!((rig.exception(0), u64::from(rig.read(reg::FAULT_ADDR))), (2, 35));
-    assert_eq!(rig.peek_vram(6 * MIB, 3 * 4096), [7; 3 * 4096]);
-    assert_eq!((rig.peek(DUMMY_FRAME, 4096), rig.peek_vram(6 * MIB + 4 * 4096, 4096)), (vec![0; 4096], vec![0; 4096]));
 }
 
 /// No engine of the device fetches instructions: the hub itself is asked.

@@ -183,6 +183,54 @@ fn a_fault_that_found_no_place_in_ring_1_is_told_when_there_is_one() {
     }
 }
 
+/// Interrupts of others overwrite the faults' vectors before the driver looks: the pages are told again, each once.
+#[test]
+fn a_fault_whose_vector_was_overwritten_is_told_again() {
+    let mut rig = Rig::new();
+    // Eight vectors, with overflow.
+    rig.write(reg::IH_CNTL, 0);
+    rig.write(reg::IH_CNTL, IH_ON & !(31 << 1) | 6 << 1);
+    rig.cam_on();
+    for (e, ring, vmid) in QUEUES {
+        rig.space(vmid, ON | RETRY);
+        rig.queue(e, ring, vmid);
+        rig.enqueue(e, ring, vmid, &p::fence(FREE << 12, vmid as u32));
+    }
+    rig.settle();
+    assert_eq!(rig.read(reg::IH_WPTR), 4 * 32);
+    // Six traps: the first two of the four are gone, as the ring holds seven.
+    for n in 0..6 {
+        rig.execute(0, &p::trap(n));
+    }
+    let wptr = rig.read(reg::IH_WPTR);
+    assert_eq!(wptr, 2 * 32 | 1, "overflow");
+    let oldest = ((wptr & !1) + 32) & 0xff;
+    let mut told: Vec<u64> = read_vectors(&rig, oldest, wptr & !1).iter().map(|fault| fault.vmid).collect();
+    assert_eq!(told.len(), 1, "three were overwritten");
+    let cntl = rig.read(reg::IH_CNTL);
+    rig.write(reg::IH_CNTL, cntl | 1 << 31);
+    rig.write(reg::IH_CNTL, cntl);
+    rig.write(reg::IH_RPTR, wptr & !1);
+    rig.settle();
+    let now = rig.read(reg::IH_WPTR);
+    assert_eq!(now & 1, 0);
+    told.extend(read_vectors(&rig, wptr & !1, now).iter().map(|fault| fault.vmid));
+    told.sort_unstable();
+    assert_eq!(told, [3, 4, 5, 6], "each once, one before and three again");
+    assert_eq!(rig.gpu.run(), Progress::Idle);
+}
+
+/// The fault vectors between two pointers of a ring of eight.
+fn read_vectors(rig: &Rig, mut rptr: u32, wptr: u32) -> Vec<common::spaces::FaultVector> {
+    let mut vectors = Vec::new();
+    while rptr != wptr {
+        let raw = rig.peek(IH_BASE + u64::from(rptr), 32);
+        vectors.push(std::array::from_fn(|i| u32::from_le_bytes(raw[4 * i..][..4].try_into().unwrap())));
+        rptr = (rptr + 32) & 0xff;
+    }
+    faults(&vectors)
+}
+
 #[test]
 fn a_cam_that_is_turned_off_leaves_nobody_waiting_for_its_answer() {
     let mut rig = four_waiting_queues(Some(16));
