@@ -201,7 +201,7 @@ fn an_access_that_runs_into_the_dummy_page_inside_a_large_page_stops_there() {
     let mut rig = rig(&CAUSES[2], true, false, 0);
     rig.poke_vram(DIRECTORIES[0] + 8, &((6 * MIB) | bit::VRAM | bit::PDE_PTE).to_le_bytes());
     rig.poke_vram(8 * MIB, &[7; 2 * 4096]);
-    rig.write(reg::MM + 0x685, (6 * MIB >> 12) as u32 + 41);
+    rig.write(reg::MM + 0x685, ((6 * MIB) >> 12) as u32 + 41);
     rig.write(reg::MM + 0x686, 0);
     // Pages 40 and 41 of the large page.
     rig.poke_vram(PAGE_TABLE + 8 * 16, &((8 * MIB) | bit::VRAM).to_le_bytes());
