@@ -80,7 +80,8 @@ impl<R: RawMutexFair> SharedGpu<R> {
         &self.memory
     }
 
-    /// The front end has told system memory anew: says so where VRAM was to be a part of it and is not.
+    /// The front end has told system memory anew. Returns once no engine works on the old map; says so where VRAM was to
+    /// be a part of it and is not.
     pub(super) fn memory_changed(&self) {
         let memory = self.memory.memory();
         if let Some(why) = self.machine.lock().gpu.vram().why_nowhere(&memory) {
@@ -200,11 +201,6 @@ impl<R: RawMutexFair> SharedGpu<R> {
         drop(machine);
         log::debug!("{}", if resumed { "device resumed" } else { "device started by a driver" });
         self.mapper.start(resumed);
-    }
-
-    /// Returns once no engine works on a memory map that was replaced before the call.
-    pub(super) fn wait_for_quantum(&self) {
-        drop(self.machine.lock());
     }
 
     /// Queue `index` has been started or was kicked.
