@@ -126,8 +126,10 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 		return ERR_PTR(job->error);
 	if (!drm_dev_enter(&ring->uvm->drm, &idx))
 		return ERR_PTR(-ENODEV);
-	if (job->vm)
+	if (job->vm) {
+		job->fence->pasid = job->vm->pasid;
 		ret = uvm_vmid_load(job);
+	}
 	if (!ret)
 		ret = uvm_ring_submit(ring, job->vm ? job->grant.vmid : 0,
 				      job->ib_gpu, job->ib_dwords, job->fence);
