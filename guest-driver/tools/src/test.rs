@@ -11,6 +11,7 @@ mod beside;
 mod bo;
 mod bringup;
 mod case;
+mod hang;
 mod kmsg;
 mod ktap;
 mod reload;
@@ -29,6 +30,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("hang", hang::CASES),
     ("reload", reload::CASES),
 ];
 
@@ -52,6 +54,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
     if let [first, rest @ ..] = args {
         if first == bo::WORKER {
             return bo::worker(rest);
+        }
+        if first == hang::WORKER {
+            return hang::worker(rest);
         }
         if first == vmid::WORKER {
             return vmid::worker(rest);

@@ -44,6 +44,7 @@ arguments!(
     uapi::Reg,
     uapi::VmBind,
     uapi::FaultQuery,
+    uapi::HangQuery,
     GemClose,
     Prime,
     SyncCreate,
