@@ -264,7 +264,7 @@ struct uvm_dump {
  * @wb: page the device writes to: read pointer, fence, and a place for tests
  * @started: its memory is there, and vectors may name it
  * @dead: the device is gone; nothing may be emitted
- * @hung: the device reported that it stopped on a packet
+ * @stopped: recovers it, once the device reports that it stopped on a packet
  * @dumps: how often its state may be shown
  * @dump: the last hang
  * @fence_lock: @fences
@@ -291,7 +291,7 @@ struct uvm_ring {
 	struct uvm_kbuf wb;
 	bool started;
 	bool dead;
-	bool hung;
+	struct work_struct stopped;
 	struct ratelimit_state dumps;
 	struct uvm_dump dump;
 	spinlock_t fence_lock;
@@ -483,7 +483,7 @@ void uvm_ring_stop(struct uvm_ring *ring);
 void uvm_ring_fini(struct uvm_ring *ring);
 int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
-void uvm_ring_recover(struct uvm_ring *ring, bool late);
+void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late);
 void uvm_ring_get_state(struct uvm_ring *ring, struct uvm_ring_state *state);
 void uvm_ring_dump(struct uvm_ring *ring);
 void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n);

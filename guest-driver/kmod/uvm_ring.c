@@ -393,34 +393,38 @@ static void uvm_ring_fail(struct uvm_ring *ring, struct uvm_fence *fence,
 /**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
- * @late: its oldest job timed out; else only if the engine has stopped
+ * @late: of a job that timed out; NULL: only if the engine has stopped
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
  * refused a packet, with -EFAULT if it stopped on a page fault; the jobs behind
- * it run on. If all is done by the time that the ring is disabled, nobody
- * fails. The instance's other rings are left alone.
+ * it run on. If @late is done by the time that the engine is halted, it goes on
+ * as if nothing had been. Only the ring is reset, not the instance's others.
  */
-void uvm_ring_recover(struct uvm_ring *ring, bool late)
+void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late)
 {
 	struct uvm_ring_state state;
 	struct uvm_fence *fence;
+	u32 why, status;
 	u64 rptr;
-	u32 why;
 
 	mutex_lock(&ring->lock);
 	if (ring->dead)
 		goto unlock;
+	/* A halted engine says that it is idle. */
+	status = uvm_ring_rreg(ring, mmSDMA_STATUS_REG);
+	uvm_ring_wreg(ring, mmSDMA_F32_CNTL, SDMA_F32_CNTL__HALT);
 	uvm_ring_get_state(ring, &state);
+	state.status = status;
 	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, state.context);
-	WRITE_ONCE(ring->hung, false);
-	/* What stopped it was dealt with before this report was read. */
-	if (!why && !late)
+	uvm_fence_process(ring);
+	uvm_fence_catch_up(ring, state.rptr >> 2);
+	/* What stopped it was dealt with, or the job was not so late. */
+	if (!why && (!late || dma_fence_is_signaled(&late->base))) {
+		uvm_ring_wreg(ring, mmSDMA_F32_CNTL, 0);
 		goto unlock;
+	}
 	uvm_ring_settle(ring);
 	uvm_ring_wreg(ring, mmSDMA_RB_CNTL(0), 0);
-	uvm_fence_process(ring);
-	uvm_fence_catch_up(ring, uvm_ring_rreg64(ring, mmSDMA_RB_RPTR(0),
-						 mmSDMA_RB_RPTR_HI(0)) >> 2);
 	rptr = ring->wptr;
 	fence = uvm_fence_oldest(ring);
 	if (fence) {
@@ -431,6 +435,17 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	uvm_ring_run(ring, rptr);
 unlock:
 	mutex_unlock(&ring->lock);
+}
+
+/*
+ * The engine stopped on a packet. Not by way of the scheduler's own timeout:
+ * that forgets to come at once when a job ends at the same time.
+ */
+static void uvm_ring_stopped(struct work_struct *work)
+{
+	struct uvm_ring *ring = container_of(work, struct uvm_ring, stopped);
+
+	uvm_ring_recover(ring, NULL);
 }
 
 /**
@@ -449,6 +464,7 @@ int uvm_ring_init(struct uvm_device *uvm, u32 index)
 				 UVM_DOORBELL_SDMA0_GFX;
 	ring->mask = UVM_RING_BYTES / sizeof(u32) - 1;
 	ring->fence_context = dma_fence_context_alloc(1);
+	INIT_WORK(&ring->stopped, uvm_ring_stopped);
 	ratelimit_state_init(&ring->dumps, UVM_DUMP_INTERVAL, UVM_DUMP_BURST);
 
 	ret = uvm_kbuf_alloc(uvm, &ring->buf, UVM_RING_BYTES);

@@ -128,7 +128,9 @@ fn hang_is_dumped(
     let client = Client::new(ctx)?;
     let packets = Client::wrong(wrong);
     let _expected = ExpectErrors::begin(ctx);
+    let timed_out = Events::record("uvm_job_timeout")?;
     among_innocents(ctx, || client.hangs(ring, &packets, error))?;
+    same("submissions that timed out", timed_out.count()?, usize::from(error == Errno::TIME))?;
     same("hangs counted", ctx.device()?.param(uapi::PARAM_TIMEOUTS)?, timeouts + 1)?;
     let dump = Dump::wait()?;
     dump.is_private()?;
@@ -236,6 +238,7 @@ fn storm_of_hangs_hurts_nobody(ctx: &Ctx) -> Result<()> {
         ib.raw(header(0x7f, 0)).nop(8);
     });
     let _expected = ExpectErrors::begin(ctx);
+    let timed_out = Events::record("uvm_job_timeout")?;
     among_innocents(ctx, || {
         for n in 0..HANGS {
             client.marks.map()?.store(0, 0);
@@ -245,6 +248,8 @@ fn storm_of_hangs_hurts_nobody(ctx: &Ctx) -> Result<()> {
         Ok(())
     })?;
     same("hangs counted", ctx.device()?.param(uapi::PARAM_TIMEOUTS)?, timeouts + HANGS)?;
+    // The engine says itself that it stopped: nobody has to wait for the time limit.
+    same("submissions that had to time out", timed_out.count()?, 0)?;
     Dump::wait()?.dismiss()
 }
 
@@ -268,6 +273,37 @@ fn no_hang_leaves_no_dump(ctx: &Ctx) -> Result<()> {
     std::thread::sleep(super::case::GLANCE);
     ensure!(client.space.device().hang()?.is_none(), "a hang is told");
     same("dumps", Dump::present()?, Vec::<std::path::PathBuf>::new())
+}
+
+/// A trace event of the driver, recorded while this lives.
+struct Events(&'static str);
+
+impl Events {
+    const TRACING: &'static str = "/sys/kernel/tracing";
+
+    fn record(name: &'static str) -> Result<Self> {
+        let events = Self(name);
+        std::fs::write(format!("{}/trace", Self::TRACING), "").context("emptying the trace")?;
+        events.enable("1").with_context(|| format!("recording {name}"))?;
+        Ok(events)
+    }
+
+    fn enable(&self, value: &str) -> std::io::Result<()> {
+        std::fs::write(format!("{}/events/uvm/{}/enable", Self::TRACING, self.0), value)
+    }
+
+    fn count(&self) -> Result<usize> {
+        let trace = std::fs::read_to_string(format!("{}/trace", Self::TRACING)).context("the trace")?;
+        Ok(trace.matches(&format!(" {}: ", self.0)).count())
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if let Err(error) = self.enable("0") {
+            eprintln!("# {}: {error}", self.0);
+        }
+    }
 }
 
 /// Both rings still run, and give the right bytes.
