@@ -392,6 +392,7 @@ struct uvm_bo {
  * @vm: the address space it runs in, with a reference; NULL: VMID 0
  * @grant: its VMID; without one its @grant.job is 0. Under the policy's lock
  * @waiting: it stands in the queue for one. Under the policy's lock
+ * @waiting_since: VMIDs given out before that. Under the policy's lock
  * @done_added: @done is on the job's finished fence
  * @done: queues @release
  * @release: gives the VMID back
@@ -409,6 +410,7 @@ struct uvm_job {
 	struct uvm_vm *vm;
 	struct uvm_policy_vmid_grant grant;
 	bool waiting;
+	u64 waiting_since;
 	bool done_added;
 	struct dma_fence_cb done;
 	struct work_struct release;

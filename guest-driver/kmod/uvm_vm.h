@@ -42,6 +42,10 @@ struct uvm_ring_state;
  *	the policy's lock
  * @poke_context: of those fences
  * @poke_seqno: of the last of them
+ * @grants: VMIDs given to jobs. Under the policy's lock
+ * @waits: how many of those jobs had to wait. Under the policy's lock
+ * @longest_wait: the most grants that one of them saw pass. Under the
+ *	policy's lock
  * @steps: steps of an update
  * @runs: pages of an update
  */
@@ -52,6 +56,9 @@ struct uvm_vms {
 	struct dma_fence *poke;
 	u64 poke_context;
 	u64 poke_seqno;
+	u64 grants;
+	u64 waits;
+	u64 longest_wait;
 	struct uvm_policy_step steps[UVM_VM_STEPS];
 	struct uvm_policy_pages runs[UVM_VM_RUNS];
 };

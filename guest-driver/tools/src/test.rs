@@ -58,6 +58,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == hang::WORKER {
             return hang::worker(rest);
         }
+        if first == vmid::BUSY_WORKER {
+            return vmid::busy_worker(rest);
+        }
         if first == vmid::WORKER {
             return vmid::worker(rest);
         }
