@@ -134,7 +134,7 @@ pub fn while_unbound(run: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 /// One object through all domains, and a submission on each ring.
-fn use_it(salt: u64) -> Result<()> {
+pub fn use_it(salt: u64) -> Result<()> {
     let device = Device::open()?;
     let data = stamps(salt, 20_000);
     let bo = filled(&device, Domain::System, &data)?;

@@ -59,9 +59,8 @@ pub fn move_behind_a_hang_keeps_the_bytes(ctx: &Ctx, ring: u32) -> Result<()> {
 /// What `hang` leaves behind is given back, and the ring goes on.
 fn leaves_nothing(ctx: &Ctx, ring: u32, hang: impl FnOnce() -> Result<()>) -> Result<()> {
     let device = ctx.device()?;
-    let used = || -> Result<[u64; 2]> {
-        Ok([device.param(uapi::PARAM_VRAM_USED)?, device.param(uapi::PARAM_GTT_USED)?])
-    };
+    let used =
+        || -> Result<[u64; 2]> { Ok([device.param(uapi::PARAM_VRAM_USED)?, device.param(uapi::PARAM_GTT_USED)?]) };
     let before = settled(used)?;
     let timeouts = device.param(uapi::PARAM_TIMEOUTS)?;
     let _expected = ExpectErrors::begin(ctx);
