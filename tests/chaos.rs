@@ -48,16 +48,28 @@ impl Rng {
     }
     /// An entry, a virtual address, a packet's header, or nothing of the kind.
     fn word(&mut self) -> u64 {
-        let kinds = [op::COPY, op::WRITE, op::INDIRECT, op::FENCE, op::TRAP, op::POLL_REGMEM, op::COND_EXE, op::ATOMIC];
-        match self.below(6) {
+        let kinds = [
+            op::COPY,
+            op::WRITE,
+            op::INDIRECT,
+            op::FENCE,
+            op::TRAP,
+            op::POLL_REGMEM,
+            op::COND_EXE,
+            op::ATOMIC,
+            op::CONST_FILL,
+            op::PTEPDE,
+            op::TIMESTAMP,
+            op::SRBM_WRITE,
+        ];
+        match self.below(5) {
             0 => self.bus() & pte::PTE_ADDR | self.next() & 0x1f0_0000_0000_0fff | pte::VALID,
             1 => FB + self.below(VRAM),
             2 => self.bus(),
             3 => {
-                let low = header(kinds[usize::try_from(self.below(8)).unwrap()], 0);
-                u64::from(low) | self.next() & 0xffff_0000_ffff_0000
+                let low = header(kinds[usize::try_from(self.below(kinds.len() as u64)).unwrap()], 0);
+                u64::from(low) | self.next() & 0xffff_ffff_ffff_0000
             }
-            4 => u64::from(header(op::CONST_FILL + (self.below(4) as u8), 0)) | self.next() << 32,
             _ => self.next(),
         }
     }
@@ -186,8 +198,15 @@ fn copies(gpu: &mut Gpu, memory: &SystemMemory) {
     let (ring, from, to) = (FB, FB + 0x1_0000, FB + 0x2_0000);
     let memory = memory.memory();
     let at = |va: u64| GuestAddress(VRAM_AT + (va - FB));
-    let packet =
-        [header(op::COPY, sub_op::COPY_LINEAR), 4095, 0, from as u32, (from >> 32) as u32, to as u32, (to >> 32) as u32];
+    let packet = [
+        header(op::COPY, sub_op::COPY_LINEAR),
+        4095,
+        0,
+        from as u32,
+        (from >> 32) as u32,
+        to as u32,
+        (to >> 32) as u32,
+    ];
     let data: Vec<u8> = (0..4096_u32).flat_map(|n| [(n.wrapping_mul(31)) as u8]).collect();
     memory.write_slice(&data, at(from)).unwrap();
     memory.write_slice(&[0; 4096], at(to)).unwrap();
