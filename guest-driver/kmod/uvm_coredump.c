@@ -240,7 +240,8 @@ static void uvm_dump_ring(struct seq_buf *s, struct uvm_ring *ring,
 		       ring->name, state->rb_cntl, state->status,
 		       state->context);
 	seq_buf_printf(s, "%s: RPTR %#llx WPTR %#llx (driver %#llx)\n",
-		       ring->name, state->rptr, state->wptr, ring->wptr << 2);
+		       ring->name, state->rptr, state->wptr,
+		       READ_ONCE(ring->wptr) << 2);
 	seq_buf_printf(s, "%s: IB %#llx IB_RPTR %#x, %u dwords left\n",
 		       ring->name, state->ib, state->ib_rptr, state->ib_left);
 	seq_buf_printf(s, "%s: fence reached %u, emitted %u\n", ring->name,

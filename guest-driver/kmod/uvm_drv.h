@@ -13,7 +13,8 @@
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
- *   uvm_fence_list.lock, uvm_mmio.doorbell_lock   spinlocks, leaves
+ *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.by_pasid with
+ *   uvm_vm.fault_lock      spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
