@@ -143,7 +143,7 @@ static struct uvm_place uvm_dump_target(u64 entry, u64 mask)
 	};
 }
 
-/* VMID 0: the two apertures of uvm_gmc.c. */
+/* VMID 0: the FB aperture, and the GART's entries, which lie in a row. */
 static bool uvm_dump_walk_driver(struct uvm_device *uvm, struct seq_buf *s,
 				 u64 va, struct uvm_place *page)
 {

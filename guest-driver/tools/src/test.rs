@@ -9,6 +9,7 @@ use anyhow::{bail, Context, Result};
 
 mod beside;
 mod bo;
+mod borrowed;
 mod bringup;
 mod case;
 mod chaos;
@@ -16,6 +17,8 @@ mod hang;
 mod kmsg;
 mod ktap;
 mod reload;
+mod uma;
+mod vidmm;
 mod vm;
 mod vmid;
 
@@ -32,6 +35,8 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
     ("hang", hang::CASES),
+    ("uma", uma::CASES),
+    ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
     ("chaos", chaos::CASES),
 ];

@@ -21,6 +21,7 @@ use uvm_spec::{hub, ih, nbio, pte, sdma, Access, Block, Reg, BLOCKS};
 use super::noise::{tame, tame32};
 use crate::drm::{Device, Mapping};
 use crate::rng::Rng;
+use crate::test::case::Skip;
 
 const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
 /// What a ring of vectors can be long at most, as its pointers tell.
@@ -232,7 +233,11 @@ fn base(device: &Device, vmid: u32) -> Result<u64> {
 pub fn gart_table(device: &Device) -> Result<Range<u64>> {
     let start = base(device, 0)? & pte::PDE_ADDR;
     let bytes = device.param(uvm_spec::uapi::PARAM_GTT_SIZE)? / 4096 * pte::ENTRY_BYTES;
-    ensure!(start != 0 && bytes != 0, "no GART table in VRAM");
+    if start == 0 {
+        // The profile vidmm finds it by directories, which these scribbles do not spare.
+        return Err(Skip("no flat GART table".to_owned()).into());
+    }
+    ensure!(bytes != 0, "no GART");
     Ok(start..start + bytes)
 }
 
