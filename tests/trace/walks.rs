@@ -60,7 +60,7 @@ fn a_walk_tells_where_it_ended_and_what_it_left_in_which_cache() {
     let at = Some(Phys { space: Space::Vram, addr: 9 * MIB + 8 });
     assert!(
         matches!(walks[1], Event::Walk { client: 0, vmid: 3, va: 0x9008, found: Found::Page { at: found, entry }, .. }
-        if *found == at && *entry == 9 * MIB | bit::VRAM)
+        if *found == at && *entry == (9 * MIB) | bit::VRAM)
     );
     // What is cached is walked for no more.
     let events = during(&mut rig, &memory, fence);
