@@ -358,6 +358,52 @@ fn a_preempted_buffer_ends_and_the_ring_goes_on() {
     }
 }
 
+/// The driver checks no packet of a user queue: the hardware keeps it at home.
+#[test]
+fn an_indirect_buffer_of_a_user_queue_runs_in_the_queues_own_space() {
+    for named in [0, 4] {
+        let mut rig = Rig::new();
+        for vmid in [3, 4] {
+            rig.space(vmid, ON);
+            rig.set_pte(vmid, FREE, ram(vmid) | bit::RAM);
+            for (i, dw) in p::fence(va(FREE), vmid as u32).iter().enumerate() {
+                rig.poke_vram(13 * MIB + (2 * vmid + 1) * 4096 + 4 * i as u64, &dw.to_le_bytes());
+            }
+        }
+        rig.queue(0, 2, 3);
+        rig.enqueue(0, 2, 3, &p::indirect(named, va(1), 4));
+        rig.settle();
+        assert!(rig.drained(0, 2));
+        assert_eq!((rig.peek32(ram(3)), rig.peek32(ram(4))), (3, 0), "naming VMID {named}");
+    }
+}
+
+#[test]
+fn a_write_back_whose_page_is_not_there_waits_and_is_not_lost() {
+    let mut rig = Rig::new();
+    rig.cam_on();
+    rig.space(3, ON | RETRY);
+    rig.queue(0, 2, 3);
+    let base = 0x1260 + 2 * 0x60;
+    let status = |rig: &mut Rig| rig.read(base + 0x91) >> 8 & 1;
+    let cntl = rig.read(base + 0x80);
+    rig.write(base + 0x80, 0);
+    rig.write(base + 0x89, va(FREE) as u32 + 8);
+    rig.write(base + 0x80, cntl | 1 << 12);
+    rig.enqueue(0, 2, 3, &p::nop(3));
+    rig.settle();
+    let told = faults(&rig.take_vectors());
+    assert_eq!((told.len(), told[0].page, told[0].write, status(&mut rig)), (1, FREE, true, 1));
+    // More work does not overtake it.
+    rig.enqueue(0, 2, 3, &p::fence(va(FREE), 5));
+    rig.settle();
+    assert!(faults(&rig.take_vectors()).is_empty());
+    rig.set_pte(3, FREE, ram(0) | bit::RAM);
+    rig.answer(told[0].cam);
+    rig.settle();
+    assert_eq!((rig.peek32(ram(0)), rig.peek32(ram(0) + 8), status(&mut rig)), (5, 32, 0));
+}
+
 #[test]
 fn packets_of_a_process_do_not_reach_registers() {
     const SCRATCH: u32 = 0x58;
