@@ -212,7 +212,8 @@ int uvm_ring_start(struct uvm_ring *ring)
 {
 	u32 range = FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__OFFSET,
 			       ring->doorbell * 2) |
-		    FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__SIZE, 4);
+		    FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__SIZE,
+			       UVM_DOORBELL_SDMA_SLOTS * 2);
 	u64 wb = ring->wb.gpu + UVM_WB_RPTR;
 	int ret;
 
@@ -366,13 +367,26 @@ static int uvm_ring_error(u32 why)
 }
 
 /**
+ * uvm_ring_is_parked() - whether a ring waits for a page
+ * @ring: the ring
+ *
+ * Context: within drm_dev_enter().
+ * Return: whether.
+ */
+bool uvm_ring_is_parked(struct uvm_ring *ring)
+{
+	return uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0)) &
+	       SDMA_CONTEXT_STATUS__CTXSW_READY;
+}
+
+/**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
  * @late: its oldest job timed out; else only if the engine has stopped
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
- * refused a packet, with -EFAULT if it stopped on a page fault; the jobs behind
- * it run on. If all is done by the time that the ring is halted, nobody fails.
+ * refused a packet, with -EFAULT if it stopped on a page fault or waits for a
+ * page; the jobs behind it run on. If all is done by the time that the ring is halted, nobody fails.
  */
 void uvm_ring_recover(struct uvm_ring *ring, bool late)
 {
@@ -390,6 +404,8 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	/* What stopped it was dealt with before this report was read. */
 	if (!why && !late)
 		goto unlock;
+	if (!why && uvm_ring_is_parked(ring))
+		why = UVM_EXCEPTION_FAULT;
 	/* Of a page fault, the hub's report has told all there is to know. */
 	if (why != UVM_EXCEPTION_FAULT && __ratelimit(&ring->dumps)) {
 		drm_err(drm, "%s: %s, resetting the ring\n", ring->name, why ?
