@@ -12,7 +12,7 @@ use std::time::Duration;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 6] = ["bringup", "bo", "vm", "vmid", "faults", "reload"];
+const SUITES: [&str; 7] = ["bringup", "bo", "vm", "vmid", "faults", "queues", "reload"];
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Held while a guest runs.
@@ -81,6 +81,11 @@ fn suite_vmid_passes_in_a_guest() {
 #[test]
 fn suite_faults_passes_in_a_guest() {
     suite_passes("faults");
+}
+
+#[test]
+fn suite_queues_passes_in_a_guest() {
+    suite_passes("queues");
 }
 
 #[test]

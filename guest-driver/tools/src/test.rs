@@ -13,7 +13,9 @@ mod bringup;
 mod case;
 mod kmsg;
 mod ktap;
+mod queues;
 mod reload;
+mod retry;
 mod vm;
 mod vmid;
 
@@ -29,6 +31,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("queues", queues::CASES),
     ("reload", reload::CASES),
 ];
 
@@ -55,6 +58,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == vmid::WORKER {
             return vmid::worker(rest);
+        }
+        if first == queues::WORKER {
+            return queues::worker(rest);
         }
     }
     let options = match parse(args) {
