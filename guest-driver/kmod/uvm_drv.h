@@ -161,6 +161,7 @@ struct uvm_gart {
  * @rptr: bytes, masked
  * @enabled: the ring is set up
  * @again: ring 1 has more than was read; the worker's alone
+ * @look: somebody knows that ring 1 moved
  * @vectors: vectors seen
  * @faults: page faults seen
  * @overflows: times that vectors were lost
@@ -174,6 +175,7 @@ struct uvm_ih {
 	u32 rptr;
 	bool enabled;
 	bool again;
+	bool look;
 	atomic64_t vectors;
 	atomic64_t faults;
 	atomic64_t overflows;
@@ -201,6 +203,7 @@ struct uvm_kbuf {
  * @ring: the ring; valid until the fence has signalled
  * @node: place in the ring's list, oldest first
  * @vmid: where the packets run
+ * @pasid: of whom, if @vmid is not 0
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
  */
@@ -210,6 +213,7 @@ struct uvm_fence {
 	struct uvm_ring *ring;
 	struct list_head node;
 	u32 vmid;
+	u32 pasid;
 	u32 seq;
 	u64 end;
 };
@@ -433,6 +437,7 @@ void uvm_ih_work(struct work_struct *work);
 void uvm_ih_stop(struct uvm_device *uvm);
 void uvm_ih_fini(struct uvm_device *uvm);
 void uvm_ih_kick(struct uvm_device *uvm);
+void uvm_ih_flush(struct uvm_device *uvm);
 void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw);
 
 /* uvm_fence.c */
@@ -451,7 +456,6 @@ void uvm_ring_fini(struct uvm_ring *ring);
 int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
 void uvm_ring_recover(struct uvm_ring *ring, bool late);
-bool uvm_ring_is_parked(struct uvm_ring *ring);
 void uvm_ring_dump(struct uvm_ring *ring);
 void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n);
 u32 uvm_ring_reg(struct uvm_ring *ring, u32 index);

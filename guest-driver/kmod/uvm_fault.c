@@ -172,14 +172,15 @@ void uvm_fault_drop(struct uvm_device *uvm, u32 pasid)
 }
 
 /**
- * uvm_fault_give_up() - a job ended because its page did not come
- * @vm: its address space
+ * uvm_fault_give_up() - a job ends because its page did not come
+ * @uvm: the device
+ * @pasid: whose job
  *
  * Its fault becomes one that DRM_UVM_FAULT_QUERY tells.
  */
-void uvm_fault_give_up(struct uvm_vm *vm)
+void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid)
 {
-	struct uvm_retry *retry = &vm->uvm->retry;
+	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_retry_fault fault = {};
 	struct uvm_open_fault *open;
 	u64 newest = 0;
@@ -188,15 +189,15 @@ void uvm_fault_give_up(struct uvm_vm *vm)
 	spin_lock(&retry->lock);
 	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
 		open = &retry->open[i];
-		if (open->order <= newest || open->fault.pasid != vm->pasid)
+		if (open->order <= newest || open->fault.pasid != pasid)
 			continue;
 		newest = open->order;
 		fault = open->fault;
 	}
 	spin_unlock(&retry->lock);
 	if (newest)
-		uvm_vm_report(vm->uvm, vm->pasid, fault.va, fault.write, 0);
-	uvm_fault_drop(vm->uvm, vm->pasid);
+		uvm_vm_report(uvm, pasid, fault.va, fault.write, 0);
+	uvm_fault_drop(uvm, pasid);
 }
 
 /* The oldest fault that the process was not told of. */

@@ -230,7 +230,7 @@ void uvm_ih_work(struct work_struct *work)
 	rings = uvm_mmio_repost_events(uvm);
 	if (!READ_ONCE(ih->enabled))
 		return;
-	if (rings & BIT(1) || ih->again)
+	if (xchg(&ih->look, false) || rings & BIT(1) || ih->again)
 		ih->again = uvm_retry_read(uvm);
 	while (n < UVM_IH_BATCH && (wptr = uvm_ih_wptr(uvm)) != ih->rptr) {
 		for (; ih->rptr != wptr && n < UVM_IH_BATCH; n++) {
@@ -263,6 +263,20 @@ void uvm_ih_kick(struct uvm_device *uvm)
 		if (READ_ONCE(uvm->rings[i].started))
 			uvm_fence_process(&uvm->rings[i]);
 	queue_work(uvm->ih.wq, &uvm->ih.work);
+}
+
+/**
+ * uvm_ih_flush() - deal with every page fault that was told before now
+ * @uvm: the device
+ *
+ * For who saw its effect elsewhere first. Context: within drm_dev_enter(),
+ * with no lock that the worker takes.
+ */
+void uvm_ih_flush(struct uvm_device *uvm)
+{
+	xchg(&uvm->ih.look, true);
+	queue_work(uvm->ih.wq, &uvm->ih.work);
+	flush_work(&uvm->ih.work);
 }
 
 /**

@@ -565,6 +565,9 @@ int uvm_ioctl_queue_info(struct drm_device *drm, void *data,
 	args->wptr = queue->wptr;
 	args->vmid = queue->vmid;
 	uvm_queue_put(queue);
+	/* Who is told of a fault may ask which. */
+	if (args->cause == UVM_QUEUE_CAUSE_FAULT)
+		uvm_ih_flush(uvm);
 exit:
 	drm_dev_exit(idx);
 	return ret;

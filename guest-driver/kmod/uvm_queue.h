@@ -165,7 +165,7 @@ void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n);
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
-void uvm_fault_give_up(struct uvm_vm *vm);
+void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);
 int uvm_ioctl_fault_next(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 

@@ -367,19 +367,6 @@ static int uvm_ring_error(u32 why)
 }
 
 /**
- * uvm_ring_is_parked() - whether a ring waits for a page
- * @ring: the ring
- *
- * Context: within drm_dev_enter().
- * Return: whether.
- */
-bool uvm_ring_is_parked(struct uvm_ring *ring)
-{
-	return uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0)) &
-	       SDMA_CONTEXT_STATUS__CTXSW_READY;
-}
-
-/**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
  * @late: its oldest job timed out; else only if the engine has stopped
@@ -392,19 +379,21 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 {
 	struct drm_device *drm = &ring->uvm->drm;
 	struct uvm_fence *fence;
+	u32 why, status;
+	bool parked;
 	u64 rptr;
-	u32 why;
 
 	mutex_lock(&ring->lock);
 	if (ring->dead)
 		goto unlock;
-	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION,
-			uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0)));
+	status = uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0));
+	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, status);
+	parked = !why && status & SDMA_CONTEXT_STATUS__CTXSW_READY;
 	WRITE_ONCE(ring->hung, false);
 	/* What stopped it was dealt with before this report was read. */
 	if (!why && !late)
 		goto unlock;
-	if (!why && uvm_ring_is_parked(ring))
+	if (parked)
 		why = UVM_EXCEPTION_FAULT;
 	/* Of a page fault, the hub's report has told all there is to know. */
 	if (why != UVM_EXCEPTION_FAULT && __ratelimit(&ring->dumps)) {
@@ -420,6 +409,9 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 	if (fence) {
 		rptr = fence->end;
 		atomic64_inc(&ring->timeouts);
+		/* Before its process hears of its end, and asks why. */
+		if (parked && fence->vmid)
+			uvm_fault_give_up(ring->uvm, fence->pasid);
 		uvm_fence_fail(ring, fence, uvm_ring_error(why));
 		dma_fence_put(&fence->base);
 	}

@@ -258,7 +258,7 @@ fn third_queue_of_an_instance_is_refused(ctx: &Ctx) -> Result<()> {
     let free = || Ok(device.param(uapi::PARAM_FREE_QUEUES)?);
     same("free queues", settled(free)?, 4)?;
     for engine in 0..2 {
-        let first = queue(&device, engine, 0)?;
+        let first = queue(&device, engine, engine.into())?;
         let other = ctx.device()?;
         let second = queue(&other, engine, 1)?;
         same("free queues", free()?, 2)?;
