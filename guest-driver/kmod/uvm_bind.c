@@ -163,7 +163,7 @@ int uvm_bo_hide(struct uvm_bo *bo)
 	list_for_each_entry(mapping, &bo->mappings, bo_node) {
 		if (mapping->absent)
 			continue;
-		uvm_queue_hold(mapping->vm);
+		uvm_mode_hold(mapping->vm);
 		ret = uvm_vm_unmap(mapping->vm, mapping->node.start,
 				   mapping->node.last - mapping->node.start + 1);
 		if (ret)
@@ -191,7 +191,7 @@ void uvm_bo_show(struct uvm_bo *bo)
 	list_for_each_entry(mapping, &bo->mappings, bo_node) {
 		if (mapping->absent && !uvm_vm_map(mapping))
 			uvm_bind_set_absent(mapping, false);
-		uvm_queue_unhold(mapping->vm);
+		uvm_mode_unhold(mapping->vm);
 	}
 	mutex_unlock(&uvm->vms.lock);
 }
@@ -256,7 +256,7 @@ int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec)
 		if (!ret)
 			uvm_bind_set_absent(mapping, false);
 	}
-	uvm_queue_unhold(vm);
+	uvm_mode_unhold(vm);
 	mutex_unlock(&uvm->vms.lock);
 	return ret;
 }
@@ -321,7 +321,7 @@ static int uvm_bind_locked(struct uvm_vm *vm,
 	if (*mapping)
 		uvm_bind_insert(*mapping);
 	*mapping = NULL;
-	uvm_queue_unhold(vm);
+	uvm_mode_unhold(vm);
 	return 0;
 }
 

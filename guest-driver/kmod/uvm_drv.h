@@ -12,6 +12,7 @@
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
+ *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf

@@ -137,6 +137,20 @@ void uvm_fault_intake(struct uvm_device *uvm,
 }
 
 /**
+ * uvm_fault_may_park() - whether a kernel ring may be waiting for a page
+ * @uvm: the device
+ *
+ * Then the driver's own packets, behind those that wait, would wait as well,
+ * and who brings the page must do without.
+ *
+ * Return: whether.
+ */
+bool uvm_fault_may_park(struct uvm_device *uvm)
+{
+	return atomic_read(&uvm->retry.patient);
+}
+
+/**
  * uvm_fault_mapped() - a range was mapped: let those who wait for it try again
  * @vm: the address space
  * @va: first address

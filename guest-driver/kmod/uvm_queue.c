@@ -11,7 +11,6 @@
  * the driver's and has no page of them that a process could map.
  */
 
-#include <linux/iopoll.h>
 #include <linux/log2.h>
 
 #include <drm/drm_print.h>
@@ -20,91 +19,7 @@
 
 /* What a queue holds its VMID by; above the numbers of the kernel's rings. */
 #define UVM_QUEUE_RING(i)	(16 + (i))
-#define UVM_QUEUE_TIMEOUT_US	1000000
 #define UVM_QUEUE_BASE_ALIGN	256
-
-static u32 uvm_queue_reg(struct uvm_queue *queue, u32 index)
-{
-	return index + queue->engine * SDMA_INSTANCE_STRIDE;
-}
-
-static u32 uvm_queue_rreg(struct uvm_device *uvm, struct uvm_queue *queue,
-			  u32 index)
-{
-	return uvm_rreg(uvm, uvm_queue_reg(queue, index));
-}
-
-static void uvm_queue_wreg(struct uvm_device *uvm, struct uvm_queue *queue,
-			   u32 index, u32 value)
-{
-	uvm_wreg(uvm, uvm_queue_reg(queue, index), value);
-}
-
-/* Starts a queue that is off, empty, at its write pointer. */
-static void uvm_queue_start(struct uvm_device *uvm, struct uvm_queue *queue)
-{
-	u32 n = queue->ring, cntl;
-	u64 at = queue->wptr;
-
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_BASE(n), queue->base >> 8);
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_BASE_HI(n), queue->base >> 40);
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_RPTR(n), lower_32_bits(at));
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_RPTR_HI(n), upper_32_bits(at));
-	uvm_queue_wreg(uvm, queue, mmSDMA_MINOR_PTR_UPDATE(n), 1);
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_WPTR_HI(n), upper_32_bits(at));
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_WPTR(n), lower_32_bits(at));
-	uvm_queue_wreg(uvm, queue, mmSDMA_MINOR_PTR_UPDATE(n), 0);
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_RPTR_ADDR_HI(n),
-		       upper_32_bits(queue->rptr_va));
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_RPTR_ADDR_LO(n),
-		       lower_32_bits(queue->rptr_va) &
-		       SDMA_RB_RPTR_ADDR_LO__ADDR);
-	uvm_queue_wreg(uvm, queue, mmSDMA_IB_CNTL(n),
-		       SDMA_IB_CNTL__IB_ENABLE);
-	uvm_queue_wreg(uvm, queue, mmSDMA_DOORBELL_OFFSET(n),
-		       FIELD_PREP(SDMA_DOORBELL_OFFSET__OFFSET,
-				  queue->doorbell * 2));
-	uvm_queue_wreg(uvm, queue, mmSDMA_DOORBELL(n), SDMA_DOORBELL__ENABLE);
-
-	cntl = FIELD_PREP(SDMA_RB_CNTL__RB_SIZE,
-			  ilog2(queue->size / sizeof(u32))) |
-	       FIELD_PREP(SDMA_RB_CNTL__RB_VMID, queue->vmid) |
-	       SDMA_RB_CNTL__RB_ENABLE;
-	if (queue->rptr_va)
-		cntl |= SDMA_RB_CNTL__RPTR_WRITEBACK_ENABLE;
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_CNTL(n), cntl);
-}
-
-/*
- * Stops a queue. A doorbell on its way would find the ring off, or set up for
- * somebody else: the last one is waited for.
- */
-static void uvm_queue_stop(struct uvm_device *uvm, struct uvm_queue *queue)
-{
-	u32 n = queue->ring, last = lower_32_bits(queue->wptr), value;
-	int ret;
-
-	ret = read_poll_timeout(uvm_queue_rreg, value, value == last, 100,
-				UVM_QUEUE_TIMEOUT_US, false, uvm, queue,
-				mmSDMA_RB_WPTR(n));
-	uvm_queue_wreg(uvm, queue, mmSDMA_DOORBELL(n), 0);
-	uvm_queue_wreg(uvm, queue, mmSDMA_RB_CNTL(n), 0);
-	if (!ret)
-		ret = read_poll_timeout(uvm_queue_rreg, value,
-					value & SDMA_CONTEXT_STATUS__IDLE, 100,
-					UVM_QUEUE_TIMEOUT_US, false, uvm, queue,
-					mmSDMA_CONTEXT_STATUS(n));
-	if (ret)
-		drm_err(&uvm->drm, "SDMA %u ring %u does not stop\n",
-			queue->engine, n);
-}
-
-static bool uvm_queue_ring(struct uvm_device *uvm, struct uvm_queue *queue)
-{
-	/* Packets that the process wrote, through whichever mapping. */
-	wmb();
-	return uvm_doorbell(uvm, queue->doorbell, queue->wptr);
-}
 
 /* A queue that nobody has, of an instance; the caller has it then. */
 static struct uvm_queue *uvm_queue_claim(struct uvm_vm *vm, u32 engine)
@@ -138,21 +53,6 @@ static void uvm_queue_unclaim(struct uvm_queue *queue)
 	uvm_vm_put(vm);
 }
 
-/* The address space's VMID, as the first one that needs it. Config locked. */
-static int uvm_queue_reserve(struct uvm_vm *vm)
-{
-	if (vm->nr_queues || vm->keeps_vmid)
-		return 0;
-	return uvm_vmid_reserve(vm);
-}
-
-/* Gives it up as the last one that needed it. */
-static void uvm_queue_unreserve(struct uvm_vm *vm)
-{
-	if (!vm->nr_queues && !vm->keeps_vmid)
-		uvm_vmid_unreserve(vm);
-}
-
 static u32 uvm_queue_index(struct uvm_queue *queue)
 {
 	return queue - queue->vm->uvm->queues.queue;
@@ -166,7 +66,7 @@ static int uvm_queue_set_up(struct uvm_queue *queue)
 	struct uvm_policy_vmid_grant grant;
 	int ret;
 
-	ret = uvm_queue_reserve(vm);
+	ret = uvm_mode_reserve(vm);
 	if (ret)
 		return ret;
 	ret = uvm_vmid_take(vm, UVM_QUEUE_RING(uvm_queue_index(queue)), &grant);
@@ -174,19 +74,13 @@ static int uvm_queue_set_up(struct uvm_queue *queue)
 		goto unreserve;
 	queue->vmid = grant.vmid;
 	queue->job = grant.job;
-	/* From here on, buffers that move know of it. */
-	mutex_lock(&uvm->vms.lock);
-	vm->nr_queues++;
-	vm->queue_vmid = grant.vmid;
-	vm->held |= vm->nr_absent != 0;
-	uvm_gmc_retry(uvm, vm->queue_vmid, vm);
-	mutex_unlock(&uvm->vms.lock);
+	uvm_mode_add_queue(vm, grant.vmid);
 	uvm_queue_start(uvm, queue);
 	queue->ready = true;
 	return 0;
 
 unreserve:
-	uvm_queue_unreserve(vm);
+	uvm_mode_unreserve(vm);
 	return ret;
 }
 
@@ -199,9 +93,7 @@ static void uvm_queue_tear_down(struct uvm_queue *queue)
 	int idx;
 
 	queue->ready = false;
-	mutex_lock(&uvm->vms.lock);
-	last = !--vm->nr_queues;
-	mutex_unlock(&uvm->vms.lock);
+	last = uvm_mode_remove_queue(vm);
 	if (drm_dev_enter(&uvm->drm, &idx)) {
 		uvm_queue_stop(uvm, queue);
 		/* Of what only this one waited for. */
@@ -211,7 +103,7 @@ static void uvm_queue_tear_down(struct uvm_queue *queue)
 		drm_dev_exit(idx);
 	}
 	uvm_vmid_give_back(uvm, queue->job);
-	uvm_queue_unreserve(vm);
+	uvm_mode_unreserve(vm);
 }
 
 /**
@@ -240,7 +132,7 @@ void uvm_queues_close(struct uvm_device *uvm, struct uvm_vm *vm)
 	}
 	if (vm->keeps_vmid) {
 		vm->keeps_vmid = false;
-		uvm_queue_unreserve(vm);
+		uvm_mode_unreserve(vm);
 	}
 	mutex_unlock(&vm->config_lock);
 }
@@ -296,41 +188,6 @@ void uvm_queue_interrupt(struct uvm_device *uvm, u8 source)
 		atomic64_inc(&uvm->queues.traps);
 	else if (source == IH_SRC_SDMA_ILLEGAL_INST)
 		atomic64_inc(&uvm->queues.stops);
-}
-
-/**
- * uvm_queue_hold() - a page of an address space goes for a while
- * @vm: the address space; uvm_vms.lock held, the tables still have the page
- *
- * Until uvm_queue_unhold(), accesses of its queues wait instead of failing.
- * Context: within drm_dev_enter().
- */
-void uvm_queue_hold(struct uvm_vm *vm)
-{
-	lockdep_assert_held(&vm->uvm->vms.lock);
-	if (!vm->nr_queues || vm->held)
-		return;
-	vm->held = true;
-	uvm_gmc_retry(vm->uvm, vm->queue_vmid, vm);
-}
-
-/**
- * uvm_queue_unhold() - pages of an address space may be back
- * @vm: the address space; uvm_vms.lock held
- *
- * Context: within drm_dev_enter().
- */
-void uvm_queue_unhold(struct uvm_vm *vm)
-{
-	lockdep_assert_held(&vm->uvm->vms.lock);
-	if (!vm->held || vm->nr_absent)
-		return;
-	vm->held = false;
-	if (vm->nr_queues)
-		uvm_gmc_retry(vm->uvm, vm->queue_vmid, vm);
-	/* What waited for a page that is nowhere fails now. */
-	if (!vm->retry)
-		uvm_fault_drop(vm->uvm, vm->pasid);
 }
 
 static bool uvm_queue_range_ok(struct uvm_device *uvm, u64 va, u64 size)
@@ -515,21 +372,6 @@ exit:
 	return ret;
 }
 
-/* The two halves of one value, though it moves. */
-static u64 uvm_queue_rptr(struct uvm_device *uvm, struct uvm_queue *queue)
-{
-	u32 n = queue->ring, tries = 3;
-	u32 low, high, again;
-
-	high = uvm_queue_rreg(uvm, queue, mmSDMA_RB_RPTR_HI(n));
-	do {
-		again = high;
-		low = uvm_queue_rreg(uvm, queue, mmSDMA_RB_RPTR(n));
-		high = uvm_queue_rreg(uvm, queue, mmSDMA_RB_RPTR_HI(n));
-	} while (high != again && --tries);
-	return (u64)high << 32 | low;
-}
-
 /**
  * uvm_ioctl_queue_info() - DRM_UVM_QUEUE_INFO
  * @drm: the device
@@ -545,7 +387,6 @@ int uvm_ioctl_queue_info(struct drm_device *drm, void *data,
 	struct drm_uvm_queue_info *args = data;
 	struct uvm_queue *queue;
 	int idx, ret = 0;
-	u32 status;
 
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
@@ -554,79 +395,11 @@ int uvm_ioctl_queue_info(struct drm_device *drm, void *data,
 		ret = -ENOENT;
 		goto exit;
 	}
-	status = uvm_queue_rreg(uvm, queue, mmSDMA_CONTEXT_STATUS(queue->ring));
-	args->cause = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, status);
-	args->state = UVM_QUEUE_RUNNING;
-	if (args->cause)
-		args->state = UVM_QUEUE_STOPPED;
-	else if (status & SDMA_CONTEXT_STATUS__CTXSW_READY)
-		args->state = UVM_QUEUE_PARKED;
-	args->rptr = uvm_queue_rptr(uvm, queue);
-	args->wptr = queue->wptr;
-	args->vmid = queue->vmid;
+	uvm_queue_look(uvm, queue, args);
 	uvm_queue_put(queue);
 	/* Who is told of a fault may ask which. */
 	if (args->cause == UVM_QUEUE_CAUSE_FAULT)
 		uvm_ih_flush(uvm);
-exit:
-	drm_dev_exit(idx);
-	return ret;
-}
-
-/**
- * uvm_ioctl_vm_config() - DRM_UVM_VM_CONFIG
- * @drm: the device
- * @data: struct drm_uvm_vm_config
- * @file: the caller
- *
- * Waits its turn for a VMID when all are in use.
- *
- * Return: 0, -EINVAL, -ENOSPC when no further VMID may be reserved, -ENOMEM,
- * -ENODEV, -ERESTARTSYS; it has changed nothing then.
- */
-int uvm_ioctl_vm_config(struct drm_device *drm, void *data,
-			struct drm_file *file)
-{
-	struct uvm_device *uvm = to_uvm(drm);
-	const struct drm_uvm_vm_config *args = data;
-	bool keep = args->flags & UVM_VM_CONFIG_RESERVE_VMID;
-	bool retry = args->flags & UVM_VM_CONFIG_RETRY;
-	struct uvm_vm *vm;
-	int idx, ret;
-
-	if (args->pad || args->flags & ~(UVM_VM_CONFIG_RETRY |
-					 UVM_VM_CONFIG_RESERVE_VMID))
-		return -EINVAL;
-	if (!drm_dev_enter(drm, &idx))
-		return -ENODEV;
-	vm = uvm_file_vm(uvm, file->driver_priv);
-	if (IS_ERR(vm)) {
-		ret = PTR_ERR(vm);
-		goto exit;
-	}
-	ret = mutex_lock_interruptible(&vm->config_lock);
-	if (ret)
-		goto exit;
-	if (keep)
-		ret = uvm_queue_reserve(vm);
-	if (ret)
-		goto unlock;
-	if (vm->keeps_vmid && !keep) {
-		vm->keeps_vmid = false;
-		uvm_queue_unreserve(vm);
-	}
-	vm->keeps_vmid = keep;
-
-	mutex_lock(&uvm->vms.lock);
-	WRITE_ONCE(vm->retry, retry);
-	if (vm->nr_queues)
-		uvm_gmc_retry(uvm, vm->queue_vmid, vm);
-	mutex_unlock(&uvm->vms.lock);
-	/* What waits fails now; if it is to wait after all, it says so again. */
-	if (!retry)
-		uvm_fault_drop(uvm, vm->pasid);
-unlock:
-	mutex_unlock(&vm->config_lock);
 exit:
 	drm_dev_exit(idx);
 	return ret;

@@ -24,6 +24,7 @@
 
 struct drm_device;
 struct drm_file;
+struct drm_uvm_queue_info;
 struct uvm_device;
 struct uvm_vm;
 
@@ -109,6 +110,7 @@ struct uvm_open_fault {
  * @open: unanswered faults by CAM entry
  * @order: of the last
  * @wait: processes that wait for faults of theirs
+ * @patient: address spaces whose faults wait
  * @gone: no fault comes any more
  * @faults: faults taken in
  * @answers: answers given
@@ -125,6 +127,7 @@ struct uvm_retry {
 	struct uvm_open_fault open[UVM_CAM_ENTRIES];
 	u64 order;
 	wait_queue_head_t wait;
+	atomic_t patient;
 	bool gone;
 	atomic64_t faults;
 	atomic64_t answers;
@@ -136,8 +139,6 @@ void uvm_queues_init(struct uvm_device *uvm);
 void uvm_queues_close(struct uvm_device *uvm, struct uvm_vm *vm);
 u32 uvm_queues_free(struct uvm_device *uvm);
 void uvm_queue_interrupt(struct uvm_device *uvm, u8 source);
-void uvm_queue_hold(struct uvm_vm *vm);
-void uvm_queue_unhold(struct uvm_vm *vm);
 int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 			   struct drm_file *file);
 int uvm_ioctl_queue_destroy(struct drm_device *drm, void *data,
@@ -146,6 +147,22 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 int uvm_ioctl_queue_info(struct drm_device *drm, void *data,
 			 struct drm_file *file);
+
+/* uvm_queue_hw.c */
+void uvm_queue_start(struct uvm_device *uvm, struct uvm_queue *queue);
+void uvm_queue_stop(struct uvm_device *uvm, struct uvm_queue *queue);
+bool uvm_queue_ring(struct uvm_device *uvm, struct uvm_queue *queue);
+void uvm_queue_look(struct uvm_device *uvm, struct uvm_queue *queue,
+		    struct drm_uvm_queue_info *info);
+
+/* uvm_mode.c */
+int uvm_mode_reserve(struct uvm_vm *vm);
+void uvm_mode_unreserve(struct uvm_vm *vm);
+void uvm_mode_add_queue(struct uvm_vm *vm, u32 vmid);
+bool uvm_mode_remove_queue(struct uvm_vm *vm);
+void uvm_mode_set_retry(struct uvm_vm *vm, bool retry);
+void uvm_mode_hold(struct uvm_vm *vm);
+void uvm_mode_unhold(struct uvm_vm *vm);
 int uvm_ioctl_vm_config(struct drm_device *drm, void *data,
 			struct drm_file *file);
 
@@ -163,6 +180,7 @@ void uvm_retry_answer(struct uvm_device *uvm, u32 cam);
 /* uvm_fault.c */
 void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n);
+bool uvm_fault_may_park(struct uvm_device *uvm);
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);

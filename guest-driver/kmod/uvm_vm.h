@@ -80,12 +80,12 @@ struct uvm_vm_fault {
  * @mappings: struct uvm_mapping by address; under uvm_vms.lock
  * @nr_mappings: how many
  * @nr_absent: how many of them are not in the page tables
- * @config_lock: how it is run, and its queues
- * @retry: accesses wait for their pages. Under uvm_vms.lock
- * @held: those of its queues do for the moment, as pages of it move. Under
- *	uvm_vms.lock
+ * @config_lock: @keeps_vmid and its queues
  * @keeps_vmid: it has a VMID of its own because it asked for one
- * @nr_queues: user queues. Under uvm_vms.lock
+ * @mode_lock: how accesses fail: what follows
+ * @retry: they wait for their pages
+ * @held: those of its queues do for the moment, as pages of it move
+ * @nr_queues: user queues
  * @queue_vmid: where they run
  * @fault_lock: @fault
  * @fault: the last fault
@@ -104,9 +104,10 @@ struct uvm_vm {
 	u32 nr_mappings;
 	u32 nr_absent;
 	struct mutex config_lock;
+	bool keeps_vmid;
+	struct mutex mode_lock;
 	bool retry;
 	bool held;
-	bool keeps_vmid;
 	u32 nr_queues;
 	u32 queue_vmid;
 	spinlock_t fault_lock;

@@ -376,6 +376,17 @@ pub fn overflow_loses_no_fault_for_good(ctx: &Ctx) -> Result<()> {
     })
 }
 
+/// The engine that would write the tables waits for what is to be written.
+pub fn tables_are_written_while_the_engine_waits(ctx: &Ctx) -> Result<()> {
+    with_parameters(c"vm_sdma_updates=1", || {
+        for ring in 0..2 {
+            missing_page_of_a_write_comes_later(ctx, ring)?;
+            missing_permission_comes_later(ctx, ring)?;
+        }
+        all_park(ctx, 2000)
+    })
+}
+
 pub fn killed_while_parked_leaves_nothing_behind(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let used = || Ok((device.param(uapi::PARAM_VRAM_USED)?, device.param(uapi::PARAM_FREE_QUEUES)?));

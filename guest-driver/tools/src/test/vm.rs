@@ -74,6 +74,7 @@ pub const FAULTS: &[Case] = &[
     once("every_queue_parks_and_each_goes_on_by_itself", retry::every_queue_parks_and_each_goes_on_by_itself),
     once("ten_thousand_faults_are_each_answered_once", retry::ten_thousand_faults_are_each_answered_once),
     once("overflow_loses_no_fault_for_good", retry::overflow_loses_no_fault_for_good),
+    once("tables_are_written_while_the_engine_waits", retry::tables_are_written_while_the_engine_waits),
     once("killed_while_parked_leaves_nothing_behind", retry::killed_while_parked_leaves_nothing_behind),
 ];
 
