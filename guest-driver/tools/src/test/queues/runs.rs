@@ -147,13 +147,14 @@ pub fn buffer_moves_under_a_queue(ctx: &Ctx) -> Result<()> {
     for _ in 0..1000 {
         ib.atomic(Place::Raw(DATA + 24), add);
     }
-    let waited = || Ok(device.param(uapi::PARAM_RETRY_FAULTS)?);
+    let waited = || device.param(uapi::PARAM_RETRY_FAULTS);
     let (mut sum, mut round, before) = (0, 0, waited()?);
     // Long enough that the queue was at work while the buffer was away.
     while round < 40 || (waited()? == before && round < 1000) {
-        while queue.wptr() - queue.info()?.rptr < 1 << 18 {
-            queue.run(&ib)?;
-            sum += 1000;
+        if queue.wptr() - queue.info()?.rptr < 1 << 19 {
+            (0..8).for_each(|_| queue.push(&ib));
+            queue.kick()?;
+            sum += 8000;
         }
         bo.move_to(rng.pick(&Domain::ALL), 1)?;
         ensure!(queue.info()?.state != uapi::QUEUE_STOPPED, "round {round}: the queue stopped");
