@@ -467,10 +467,8 @@ proptest! {
                     policy.vmid_signalled(granted.remove(at).grant.job).unwrap();
                 }
                 Op::Touch { vm } => policy.vm_touch(vms[vm]).unwrap(),
-                Op::Reserve { vm } => {
-                    if policy.vmid_reserve(vms[vm]) == Err(Error::Busy) {
-                        policy.vmid_give_up(vms[vm]).unwrap();
-                    }
+                Op::Reserve { vm } if policy.vmid_reserve(vms[vm]) == Err(Error::Busy) => {
+                    policy.vmid_give_up(vms[vm]).unwrap();
                 }
                 Op::Unreserve { vm } => { let _ = policy.vmid_unreserve(vms[vm]); }
                 Op::Reset => {
