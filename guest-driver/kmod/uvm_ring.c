@@ -373,7 +373,8 @@ static int uvm_ring_error(u32 why)
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
  * refused a packet, with -EFAULT if it stopped on a page fault or waits for a
- * page; the jobs behind it run on. If all is done by the time that the ring is halted, nobody fails.
+ * page; the jobs behind it run on. If all is done by the time that the ring is
+ * halted, nobody fails.
  */
 void uvm_ring_recover(struct uvm_ring *ring, bool late)
 {
