@@ -9,6 +9,7 @@ use anyhow::{bail, Context, Result};
 
 mod beside;
 mod bo;
+mod borrowed;
 mod bringup;
 mod case;
 mod kmsg;
@@ -16,6 +17,8 @@ mod ktap;
 mod queues;
 mod reload;
 mod retry;
+mod uma;
+mod vidmm;
 mod vm;
 mod vmid;
 
@@ -32,6 +35,8 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
     ("queues", queues::CASES),
+    ("uma", uma::CASES),
+    ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
 ];
 
