@@ -80,7 +80,9 @@ pub fn drained(queue: &Queue) -> Result<()> {
     let mut info = queue.info()?;
     let done = eventually(PATIENCE, || {
         info = queue.info()?;
-        Ok(info.rptr == queue.wptr() || info.state == uapi::QUEUE_STOPPED)
+        // The state is looked at before the pointer: one that waited then may have gone on.
+        let ended = info.rptr == queue.wptr() && info.state == uapi::QUEUE_RUNNING;
+        Ok(ended || info.state == uapi::QUEUE_STOPPED)
     })?;
     ensure!(done && info.state == uapi::QUEUE_RUNNING, "the queue does not end its work: {info:?}");
     Ok(())
