@@ -120,9 +120,8 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 	case IH_SRC_SDMA_ILLEGAL_INST:
 		/* If it was a fault, then that is told first. */
 		uvm_retry_read_all(uvm);
-		WRITE_ONCE(ring->hung, true);
 		if (ring->sched.ready)
-			drm_sched_fault(&ring->sched);
+			queue_work(uvm->vms.wq, &ring->stopped);
 		break;
 	case IH_SRC_SDMA_POLL_TIMEOUT:
 		dev_warn_ratelimited(uvm->drm.dev, "%s: a poll gave up\n",

@@ -146,14 +146,12 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 {
 	struct uvm_job *job = to_uvm_job(base);
 	struct uvm_ring *ring = job->ring;
-	bool late;
 
-	/* The interrupt may be lost, or the engine complain before the time. */
+	/* The interrupt may be lost. */
 	uvm_fence_process(ring);
-	late = job->fence->ring && !dma_fence_is_signaled(&job->fence->base);
-	if (late || READ_ONCE(ring->hung)) {
+	if (job->fence->ring && !dma_fence_is_signaled(&job->fence->base)) {
 		trace_uvm_job_timeout(ring->index, job->fence->seq);
-		uvm_ring_recover(ring, late);
+		uvm_ring_recover(ring, job->fence);
 	}
 	/*
 	 * Not a reset to the scheduler: the ring lost at most this one job,

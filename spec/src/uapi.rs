@@ -273,6 +273,17 @@ uapi! {
         /// Out: the VMID, for people and traces.
         vmid: u32,
     }
+    /// Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
+    drm_uvm_hang_query HangQuery {
+        /// Out: hangs since the last query; zero: none, and nothing else is valid.
+        count: u64,
+        /// Out: address of the packet that the engine stood on.
+        va: u64,
+        /// Out: SDMA instance.
+        ring: u32,
+        /// Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
+        error: u32,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -293,6 +304,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("QUEUE_INFO", nr::QUEUE_INFO, "drm_uvm_queue_info"),
     ("VM_CONFIG", nr::VM_CONFIG, "drm_uvm_vm_config"),
     ("FAULT_NEXT", nr::FAULT_NEXT, "drm_uvm_fault_next"),
+    ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -314,6 +326,7 @@ pub mod nr {
     pub const QUEUE_INFO: u32 = 13;
     pub const VM_CONFIG: u32 = 14;
     pub const FAULT_NEXT: u32 = 15;
+    pub const HANG_QUERY: u32 = 16;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
