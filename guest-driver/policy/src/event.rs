@@ -60,7 +60,8 @@ pub enum Event<'a> {
     Pin(BoId),
     /// One pin less.
     Unpin(BoId),
-    /// Whether the content will be needed; if not, it may be thrown away. [`Reply::Retained`] tells if it was not.
+    /// Whether the content will be needed; if not, it may be thrown away. [`Reply::Retained`] tells if it
+    /// was not; [`Error::Wait`] while it is going.
     Advise {
         /// The allocation.
         bo: BoId,

@@ -96,6 +96,8 @@ pub(crate) struct Manager {
     pub(crate) windows: Lists<1>,
     /// Moves with a step that failed and must not: again at the next tick.
     pub(crate) stalled: Lists<1>,
+    /// Changes whenever a move ends.
+    pub(crate) ended: u64,
     /// Uses made ready past the present first of the queue.
     pub(crate) passed: u64,
     /// Moves to the backing store under way.
@@ -119,6 +121,7 @@ impl Manager {
             ready: Lists::new(),
             windows: Lists::new(),
             stalled: Lists::new(),
+            ended: 0,
             passed: 0,
             swapping: 0,
             stats: ManagerStats::default(),

@@ -47,9 +47,10 @@ impl Policy {
         }
         let (size, owner) = (bo.size, residency.owner);
         let (from, dest) = (self.spot(slot), spot_of(&to, content));
-        let (mut before, after, chain) = stages(self.class(from), self.class(dest)).ok_or(Error::Invalid)?;
+        let (mut before, mut after, chain) = stages(self.class(from), self.class(dest)).ok_or(Error::Invalid)?;
         if (residency.maps != 0 && residency.shown) || residency.cpu {
-            before |= stage::ZAP;
+            // What goes away for good counts as gone at once.
+            *(if dest == Spot::Empty { &mut after } else { &mut before }) |= stage::ZAP;
         }
         let leaving = match from {
             Spot::In(segment) => Some(segment),
@@ -189,7 +190,8 @@ impl Policy {
         let Some((slot, run)) = self.run(moved) else { return false };
         let Some(residency) = self.residency(slot) else { return false };
         let in_segment = matches!(self.spot(slot), Spot::In(_));
-        in_segment && residency.maps != 0 && !residency.shown && !residency.doomed && !run.shown
+        let used = !residency.doomed || residency.refs != 0;
+        in_segment && residency.maps != 0 && !residency.shown && used && !run.shown
     }
 
     /// The bytes count as moved from here on.
@@ -429,6 +431,7 @@ impl Policy {
             return;
         };
         let Some(slot) = bo.unpack().map(|key| key.slot) else { return };
+        self.mm.ended = self.mm.ended.wrapping_add(1);
         let mut size = 0;
         if let Some(bo) = self.bos.at_mut(slot) {
             bo.moving = None;

@@ -7,9 +7,10 @@ use crate::event::Reply;
 use crate::evict::Evict;
 use crate::ids::{BoId, Key, ProcessId, SegmentId};
 use crate::manager::Area;
+use crate::moves::Location;
 use crate::placement::DomainMask;
 use crate::policy::Policy;
-use crate::segment::Placements;
+use crate::segment::{Placements, SegmentKind};
 
 /// Priorities: 0 goes first, 2 last.
 pub const PRIORITIES: u8 = 3;
@@ -63,6 +64,19 @@ pub struct Spec {
     pub pageable: bool,
     /// When the best placement is full, a lesser one with room is better than to move others out.
     pub fallback: bool,
+}
+
+/// Where the bytes of an allocation are valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residence {
+    /// Nowhere: they read as zeros.
+    Empty,
+    /// In system pages without GPU addresses.
+    Pages,
+    /// In the backing store.
+    Swap,
+    /// In a segment.
+    Segment(SegmentKind, Location),
 }
 
 /// What the bytes outside all segments are in.
@@ -236,6 +250,21 @@ impl Policy {
         spot_of(&bo.place, bo.residency.as_ref().map_or(Content::Pages, |residency| residency.content))
     }
 
+    /// Where the bytes of an allocation are valid at this moment.
+    pub fn residence(&self, id: BoId) -> Result<Residence, Error> {
+        let Key { slot, .. } = id.unpack().ok_or(Error::Unknown)?;
+        let bo = self.bo(id)?;
+        bo.residency.as_ref().ok_or(Error::Invalid)?;
+        Ok(match self.spot(slot) {
+            Spot::Empty => Residence::Empty,
+            Spot::Pages => Residence::Pages,
+            Spot::Swap => Residence::Swap,
+            Spot::In(segment) => {
+                Residence::Segment(self.kind(segment).ok_or(Error::Unknown)?, bo.place.location)
+            }
+        })
+    }
+
     pub(crate) fn destroy(&mut self, id: BoId) -> Result<(), Error> {
         let (slot, bo, _) = self.managed(id)?;
         if bo.pins != 0 {
@@ -305,8 +334,11 @@ impl Policy {
     }
 
     pub(crate) fn advise(&mut self, id: BoId, need: bool) -> Result<bool, Error> {
-        let (slot, _, residency) = self.managed(id)?;
+        let (slot, bo, residency) = self.managed(id)?;
         let retained = !residency.purged;
+        if let (Some(token), false) = (bo.moving, retained) {
+            return Err(Error::Wait(token));
+        }
         let listed = self.unlist(slot);
         self.edit(slot, |residency| {
             residency.need = need;

@@ -8,8 +8,9 @@
 //!
 //! **Bounded waiting.** What the first one picks to leave is condemned: jobs that use it may end, none may begin.
 //! So it waits for moves, and for jobs that began before it picked. Others pass it by only if their process has
-//! nothing in the queue and all they need is in place and not condemned, and they bring nothing in. Each round of
-//! picking makes the rest smaller, and failures are counted; after a few the use is refused.
+//! nothing in the queue and all they need is in place and not condemned, they bring nothing in, and there are
+//! [`PASSES`] of them at most. Each round of picking makes the rest smaller, and failures are counted; after a few
+//! the use is refused.
 
 use alloc::vec::Vec;
 
@@ -27,6 +28,9 @@ use crate::table::{try_push, try_reserve};
 
 /// Failed moves after which a use is refused.
 const TRIES: u32 = 8;
+
+/// Uses that may be made ready past the first of the queue before all wait for it.
+pub const PASSES: u64 = 16;
 
 /// What a use needs of its allocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +137,7 @@ impl Policy {
             self.edit(*slot, |residency| residency.refs = residency.refs.saturating_add(1));
         }
         let passes = self.mm.queue.front(0).is_some()
+            && self.mm.passed < PASSES
             && self.mm.processes.at(process).is_some_and(|process| process.waiting == 0)
             && bos.iter().all(|slot| self.is_usable(*slot, need));
         let key = self.mm.tickets.insert(Ticket {
@@ -200,7 +205,10 @@ impl Policy {
     /// Serves the queue as far as it goes now.
     pub(crate) fn advance(&mut self) {
         while let Some(first) = self.mm.queue.front(0) {
+            let ended = self.mm.ended;
             match self.acquire(first) {
+                // What needs no action ends at once, and nothing else would tell: look again.
+                Verdict::Wait if self.mm.ended != ended => {}
                 Verdict::Wait => return,
                 Verdict::Ready => self.admit(first),
                 Verdict::Refuse(error) => {
@@ -448,6 +456,10 @@ impl Policy {
             if pins != 0 {
                 return Brought::Never(Error::Busy);
             }
+        }
+        if residency.users != 0 {
+            // The CPU's, and short; those that may follow are few.
+            return Brought::Coming;
         }
         if spot == Spot::Swap || (need == Need::Cpu && spot == Spot::Empty) {
             return coming(self.begin_run(slot, Place::SYSTEM, Content::Pages));

@@ -54,15 +54,11 @@ fn clock_gives_a_second_chance_once() {
 
 #[test]
 fn two_queues_keep_the_hot_set_through_a_scan_and_lru_does_not() {
-    let hot = || (0..6u32).chain(6..12).chain(0..6).chain(0..6);
-    let scan = (0..40u32).flat_map(|i| [20 + i, 60 + i]).chain(0..6);
+    // The hot set comes back after more newcomers than fit; then a scan of what is used once.
+    let uses = || (0..4u32).chain(4..16).chain(0..4).chain(20..100).chain(0..4);
 
-    let lru = misses(EvictKind::Lru, 12, hot().chain(scan.clone()));
-    let queues = misses(EvictKind::TwoQueues, 12, hot().chain((12..20).chain(0..6)).chain(scan));
-
-    // Everything new is missed once by either; LRU loses the six hot pages to the scan.
-    assert_eq!(lru, 12 + 80 + 6);
-    assert!(queues < 12 + 8 + 6 + 80 + 6, "{queues}");
+    assert_eq!(misses(EvictKind::Lru, 12, uses()), 16 + 4 + 80 + 4);
+    assert_eq!(misses(EvictKind::TwoQueues, 12, uses()), 16 + 4 + 80);
 }
 
 #[test]
