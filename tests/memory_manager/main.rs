@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod failures;
+mod fairness;
 mod machine;
 mod random;
 mod world;

@@ -417,6 +417,22 @@ impl<B: Bytes> World<B> {
         }
     }
 
+    /// A mapping by the CPU, now or by a use.
+    pub fn cpu_access(&mut self, id: BoId) {
+        match self.handle(&Event::CpuAccess { bo: id, mapping: true }) {
+            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], true),
+            Ok(Reply::Direct(at)) => {
+                self.machine.cpu.insert(id, at);
+            }
+            reply => panic!("{reply:?}"),
+        }
+    }
+
+    pub fn note_move(&mut self, reply: Reply, id: BoId) {
+        let Reply::Ticket(ticket) = reply else { panic!("{reply:?}") };
+        self.note(ticket, vec![id], false);
+    }
+
     fn in_use(&self, id: BoId) -> bool {
         self.uses.values().any(|u| u.running.is_some() && u.bos.contains(&id))
     }

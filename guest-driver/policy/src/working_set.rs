@@ -559,11 +559,16 @@ impl Policy {
             if outgoing != 0 && free.saturating_add(outgoing) >= wanted {
                 break;
             }
+            let ended = self.mm.ended;
             let picked = self.pick(Some(segment), None, false);
             if picked.is_none_or(|victim| self.expel(victim).is_err()) {
                 if outgoing == 0 {
                     return false;
                 }
+                break;
+            }
+            if self.mm.ended != ended {
+                // It is gone already: the next look finds its room.
                 break;
             }
         }
@@ -577,6 +582,11 @@ impl Policy {
     fn last_resort(&mut self, first: u32, slot: u32, owner: u32, kinds: &Placements) -> Brought {
         let size = self.bos.at(slot).map_or(0, |bo| bo.size);
         let limited = !self.local_room(owner, size);
+        // Where the use's own allocations come to lie decides what is left between them.
+        let members = self.mm.tickets.at(first).map_or(&[][..], |ticket| &ticket.bos);
+        if members.iter().any(|slot| self.bos.at(*slot).is_some_and(|bo| bo.moving.is_some())) {
+            return Brought::Coming;
+        }
         let mut compacts = false;
         for index in 0..self.segments.len() {
             let Some(segment) = u8::try_from(index).ok().map(SegmentId) else { continue };
