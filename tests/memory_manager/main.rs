@@ -9,4 +9,5 @@ mod failures;
 mod fairness;
 mod machine;
 mod random;
+mod replay;
 mod world;

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use uvm_policy::event::{Action, Event, Failure, Issued, Reply};
+use uvm_policy::record::Recorder;
 use uvm_policy::*;
 
 use crate::common::Numbers;
@@ -47,6 +48,11 @@ pub struct World<B> {
     pub failing: u64,
     pub events: u64,
     pub refused: HashMap<String, u64>,
+    /// Events, and actions they led to.
+    pub told: u64,
+    pub asked: u64,
+    /// Everything, if wanted.
+    pub log: Option<Vec<u8>>,
     next_stamp: u64,
     next_order: u64,
     /// Uses that waited when they were submitted, in order.
@@ -55,17 +61,16 @@ pub struct World<B> {
 
 pub const FAILURES: [Failure; 3] = [Failure::NoMemory, Failure::SwapFull, Failure::Io];
 
+/// The segments of a device of that size.
+pub fn table(sizes: &Sizes) -> SegmentTable {
+    let [vram, visible, gart, paging] = [sizes.vram, sizes.visible, sizes.gart, sizes.paging].map(|n| n * PAGE);
+    SegmentTable::discrete(vram, visible, GART_BASE, gart, paging).unwrap()
+}
+
 /// A policy with the memory manager started.
 pub fn policy(sizes: &Sizes, chunk: u64, evict: EvictKind) -> Policy {
     let mut policy = Policy::new(PAGE).unwrap();
-    let table = SegmentTable::discrete(
-        sizes.vram * PAGE,
-        sizes.visible * PAGE,
-        GART_BASE,
-        sizes.gart * PAGE,
-        sizes.paging * PAGE,
-    );
-    for segment in table.unwrap().as_slice() {
+    for segment in table(sizes).as_slice() {
         policy.add_segment_of(segment).unwrap();
     }
     policy.start(&ManagerConfig { chunk: chunk * PAGE, evict }).unwrap();
@@ -85,20 +90,40 @@ impl<B: Bytes> World<B> {
             failing: 0,
             events: 0,
             refused: HashMap::new(),
+            told: 0,
+            asked: 0,
+            log: None,
             next_stamp: 1,
             next_order: 0,
             line: VecDeque::new(),
         };
-        for _ in 0..processes {
-            let Ok(Reply::Process(id)) = world.handle(&Event::Open(limits)) else { panic!("a process") };
-            world.processes.push(id);
-        }
+        world.open(processes, limits);
         world
+    }
+
+    pub fn open(&mut self, processes: u64, limits: Limits) {
+        for _ in 0..processes {
+            let Ok(Reply::Process(id)) = self.handle(&Event::Open(limits)) else { panic!("a process") };
+            self.processes.push(id);
+        }
     }
 
     pub fn handle(&mut self, event: &Event) -> Result<Reply, Error> {
         self.events += 1;
-        self.policy.handle(event)
+        self.told += 1;
+        let answer = self.policy.handle(event);
+        self.record(|log| log.event(event, &answer));
+        answer
+    }
+
+    fn record(&mut self, write: impl FnOnce(&mut Recorder)) {
+        if let Some(log) = &mut self.log {
+            let mut bytes = [0; 4096];
+            let mut recorder = Recorder::new(&mut bytes);
+            write(&mut recorder);
+            assert_eq!(recorder.lost(), 0);
+            log.extend(recorder.bytes());
+        }
     }
 
     fn below(&mut self, n: u64) -> u64 {
@@ -145,6 +170,8 @@ impl<B: Bytes> World<B> {
     pub fn poll(&mut self) -> Option<()> {
         let issued = self.policy.next_action()?;
         self.events += 1;
+        self.asked += 1;
+        self.record(|log| log.action(&issued));
         match issued.action {
             Action::Ready(ticket) => self.ready(ticket),
             Action::Refused(ticket, error) => {
@@ -237,7 +264,7 @@ impl<B: Bytes> World<B> {
         let result = self.machine.perform(&action, fail);
         let id = id.expect("an answer is due");
         self.handle(&Event::Done(id, result)).expect("an action that was given out");
-        assert_eq!(self.policy.handle(&Event::Done(id, Ok(()))), Err(Error::Unknown), "answered twice");
+        assert_eq!(self.handle(&Event::Done(id, Ok(()))), Err(Error::Unknown), "answered twice");
     }
 
     fn end_any(&mut self) {
@@ -263,7 +290,7 @@ impl<B: Bytes> World<B> {
             self.store(*id, at, page);
         }
         self.handle(&Event::Fence(ticket)).expect("a running use");
-        assert!(self.policy.handle(&Event::Fence(ticket)).is_err());
+        assert!(self.handle(&Event::Fence(ticket)).is_err());
     }
 
     fn store(&mut self, id: BoId, at: Residence, page: u64) {

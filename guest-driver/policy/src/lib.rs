@@ -62,6 +62,7 @@ mod paging;
 mod pasid;
 mod placement;
 mod policy;
+pub mod record;
 mod residency;
 mod run;
 mod segment;

@@ -211,7 +211,6 @@ impl Policy {
             if let Some(issued) = self.issue(slot) {
                 return Some(issued);
             }
-            self.mm.ready.remove(slot);
         }
         None
     }

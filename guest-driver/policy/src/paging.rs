@@ -251,13 +251,20 @@ impl Policy {
         self.run(moved)?.1.lanes.get(usize::from(lane)).copied()
     }
 
-    /// Gives out one action of a move, if one waits for that.
+    /// Gives out one action of a move, if one waits for that. A move without another one leaves the list at once, so
+    /// that the order does not depend on how often somebody asked in vain.
     pub(crate) fn issue(&mut self, moved: u32) -> Option<Issued> {
+        let issued = self.issue_one(moved);
+        let more = (0..2u8).any(|number| self.lane(moved, number).is_some_and(|lane| lane.is_due()));
+        if !more || issued.is_none() {
+            self.mm.ready.remove(moved);
+        }
+        issued
+    }
+
+    fn issue_one(&mut self, moved: u32) -> Option<Issued> {
         for number in 0..2u8 {
-            let Some(lane) = self.lane(moved, number) else { continue };
-            if lane.issued || lane.stalled || matches!(lane.step, Step::Idle | Step::Window) {
-                continue;
-            }
+            let Some(lane) = self.lane(moved, number).filter(Lane::is_due) else { continue };
             let Some(action) = self.action(moved, &lane) else { continue };
             let serial = lane.serial.wrapping_add(1) & 7;
             self.edit_lane(moved, number, |lane| (lane.serial, lane.issued) = (serial, true));

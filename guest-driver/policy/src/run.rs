@@ -148,6 +148,13 @@ pub(crate) struct Lane {
     pub(crate) stalled: bool,
 }
 
+impl Lane {
+    /// An action waits to be given out.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.issued && !self.stalled && !matches!(self.step, Step::Idle | Step::Window)
+    }
+}
+
 pub(crate) const IDLE: Lane =
     Lane { step: Step::Idle, at: 0, len: 0, window: None, serial: 0, issued: false, stalled: false };
 
