@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod device;
 mod failures;
 mod fairness;
 mod machine;

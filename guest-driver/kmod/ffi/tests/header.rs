@@ -47,7 +47,16 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 28] = [
+    ("UvmMmSegment", "uvm_mm_segment"),
+    ("UvmMmConfig", "uvm_mm_config"),
+    ("UvmMmEvent", "uvm_mm_event"),
+    ("UvmMmReply", "uvm_mm_reply"),
+    ("UvmMmAction", "uvm_mm_action"),
+    ("UvmMmPlace", "uvm_mm_place"),
+    ("UvmMmUsage", "uvm_mm_usage"),
+    ("UvmMmStats", "uvm_mm_stats"),
+    ("UvmMmLog", "uvm_mm_log"),
     ("UvmPolicy", "uvm_policy"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
