@@ -33,7 +33,7 @@ impl Random {
 }
 
 /// Which buffer each job uses.
-fn accesses(pattern: &str, buffers: u64) -> Vec<u64> {
+fn accesses(pattern: &str, buffers: u64) -> Vec<usize> {
     let mut random = Random(7);
     let mut weights = vec![];
     let mut sum = 0u64;
@@ -58,11 +58,12 @@ fn accesses(pattern: &str, buffers: u64) -> Vec<u64> {
             "shift" => (job / 2000 * (ROOM * 6 / 10) + random.below(ROOM * 6 / 10)) % buffers,
             _ => unreachable!("a pattern without a rule"),
         })
+        .map(|buffer| usize::try_from(buffer).expect("a small number"))
         .collect()
 }
 
 /// Hits of the rule that evicts whatever is used last in the future.
-fn best(accesses: &[u64]) -> u64 {
+fn best(accesses: &[usize]) -> u64 {
     let mut next = vec![usize::MAX; accesses.len()];
     let mut seen = HashMap::new();
     for (job, buffer) in accesses.iter().enumerate().rev() {
@@ -113,9 +114,9 @@ impl Bench {
     }
 
     /// One job after another.
-    fn run(&mut self, accesses: &[u64]) {
+    fn run(&mut self, accesses: &[usize]) {
         for buffer in accesses {
-            let bos = [self.buffers[*buffer as usize]];
+            let bos = [self.buffers[*buffer]];
             let submit = Event::Submit { process: self.process, bos: &bos };
             self.policy.handle(&submit).expect("a ticket");
             self.events += 1;

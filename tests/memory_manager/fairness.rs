@@ -65,8 +65,8 @@ fn a_large_job_is_not_starved_by_small_ones_that_are_always_in_place() {
     let small: Vec<_> = (0..4).map(|p| buffers(&mut world, p, &[8])).collect();
     let large = buffers(&mut world, 4, &[48]);
     let mut running = vec![];
-    for p in 0..4 {
-        running.push((p, world.submit(world.processes[p], &small[p]).unwrap()));
+    for (p, set) in small.iter().enumerate() {
+        running.push((p, world.submit(world.processes[p], set).unwrap()));
     }
     carry_out(&mut world);
     let ticket = world.submit(world.processes[4], &large).unwrap();

@@ -6,9 +6,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod device;
+#[path = "../../guest-driver/policy/tests/common/failing.rs"]
+mod failing;
 mod failures;
 mod fairness;
 mod machine;
 mod random;
 mod replay;
 mod world;
+
+#[global_allocator]
+static ALLOCATOR: failing::Failing = failing::Failing;

@@ -9,6 +9,7 @@ use uvm_policy::record::Recorder;
 use uvm_policy::*;
 
 use crate::common::Numbers;
+use crate::failing::with_allocations;
 use crate::machine::{Bytes, Machine, Sizes, GART_BASE, PAGE};
 
 /// A buffer as its owner knows it.
@@ -46,6 +47,8 @@ pub struct World<B> {
     pub pending: Vec<Issued>,
     /// One in so many actions fails; 0: none.
     pub failing: u64,
+    /// For one in so many events the policy finds no memory for its own tables; 0: none.
+    pub starving: u64,
     pub events: u64,
     pub refused: HashMap<String, u64>,
     /// Events, and actions they led to.
@@ -69,8 +72,13 @@ pub fn table(sizes: &Sizes) -> SegmentTable {
 
 /// A policy with the memory manager started.
 pub fn policy(sizes: &Sizes, chunk: u64, evict: EvictKind) -> Policy {
+    policy_on(&table(sizes), chunk, evict)
+}
+
+/// The same on any segments.
+pub fn policy_on(table: &SegmentTable, chunk: u64, evict: EvictKind) -> Policy {
     let mut policy = Policy::new(PAGE).unwrap();
-    for segment in table(sizes).as_slice() {
+    for segment in table.as_slice() {
         policy.add_segment_of(segment).unwrap();
     }
     policy.start(&ManagerConfig { chunk: chunk * PAGE, evict }).unwrap();
@@ -88,6 +96,7 @@ impl<B: Bytes> World<B> {
             uses: HashMap::new(),
             pending: vec![],
             failing: 0,
+            starving: 0,
             events: 0,
             refused: HashMap::new(),
             told: 0,
@@ -111,7 +120,15 @@ impl<B: Bytes> World<B> {
     pub fn handle(&mut self, event: &Event) -> Result<Reply, Error> {
         self.events += 1;
         self.told += 1;
-        let answer = self.policy.handle(event);
+        // What ends something never takes memory; what begins something may be refused it.
+        let begins = matches!(
+            event,
+            Event::Open(_) | Event::Create(..) | Event::Submit { .. } | Event::CpuAccess { .. } | Event::Move { .. }
+        );
+        let starved = self.starving != 0 && self.numbers.below(self.starving) == 0;
+        let budget = if starved { 0 } else { u32::MAX };
+        let answer = with_allocations(budget, || self.policy.handle(event));
+        assert!(answer != Err(Error::NoMemory) || (starved && begins), "no memory for {event:?}");
         self.record(|log| log.event(event, &answer));
         answer
     }
@@ -168,7 +185,7 @@ impl<B: Bytes> World<B> {
 
     /// Takes actions from the policy; notices have their effect at once.
     pub fn poll(&mut self) -> Option<()> {
-        let issued = self.policy.next_action()?;
+        let issued = with_allocations(0, || self.policy.next_action())?;
         self.events += 1;
         self.asked += 1;
         self.record(|log| log.action(&issued));
@@ -350,7 +367,9 @@ impl<B: Bytes> World<B> {
 
     fn random_create(&mut self, most_pages: u64) {
         use SegmentKind::*;
-        let lists: [&[SegmentKind]; 6] = [
+        let lists: [&[SegmentKind]; 8] = [
+            &[Local, Unsnooped, Snooped],
+            &[Unsnooped],
             &[Local],
             &[LocalInvisible, Local],
             &[LocalInvisible, Local, Snooped],
@@ -362,13 +381,13 @@ impl<B: Bytes> World<B> {
         let spec = Spec {
             size: PAGE * (1 + self.numbers.below(most_pages)),
             align: PAGE << self.numbers.below(3),
-            placements: Placements::new(lists[self.numbers.below(6) as usize]).unwrap(),
+            placements: Placements::new(lists[self.numbers.below(8) as usize]).unwrap(),
             priority: self.numbers.below(3) as u8,
             pageable: self.numbers.below(12) != 0,
             fallback: self.numbers.below(2) == 0,
         };
         match self.create(process, spec) {
-            Ok(_) | Err(Error::Limit) => {}
+            Ok(_) | Err(Error::Limit | Error::NoMemory) => {}
             Err(error) => panic!("create: {error}"),
         }
     }
@@ -399,7 +418,7 @@ impl<B: Bytes> World<B> {
         let unneeded = bos.iter().any(|i| self.buffers[*i].disposable);
         match self.submit(process, &ids) {
             Ok(_) => assert!(!unneeded),
-            Err(error) => assert!(unneeded && error == Error::Invalid, "{error}"),
+            Err(error) => assert!(error == Error::NoMemory || (unneeded && error == Error::Invalid), "{error}"),
         }
     }
 
@@ -439,7 +458,7 @@ impl<B: Bytes> World<B> {
                 self.check_buffer(id);
             }
             Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], true),
-            Err(error) => assert!(disposable && error == Error::Invalid, "{error}"),
+            Err(error) => assert!(error == Error::NoMemory || (disposable && error == Error::Invalid), "{error}"),
             reply => panic!("{reply:?}"),
         }
     }
@@ -540,7 +559,8 @@ impl<B: Bytes> World<B> {
         let to = kinds[self.numbers.below(kinds.len() as u64) as usize];
         match self.handle(&Event::Move { bo: id, to }) {
             Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], false),
-            reply => assert!(disposable && reply == Err(Error::Invalid), "{reply:?}"),
+            Err(error) => assert!(error == Error::NoMemory || (disposable && error == Error::Invalid), "{error}"),
+            reply => panic!("{reply:?}"),
         }
     }
 
@@ -571,17 +591,31 @@ impl<B: Bytes> World<B> {
             for id in &first.bos {
                 let buffer = &self.buffers[self.index(*id)];
                 let (at, info) = (self.policy.residence(*id), self.policy.bo_info(*id));
-                eprintln!("{id:x?}: {} pages, {} pins, {} maps, {at:?} {info:x?}", buffer.content.len(), buffer.pins, buffer.maps);
-                eprintln!("    may be in {:?}, pageable: {}, doomed: {}", buffer.placements, buffer.pageable, buffer.doomed);
+                eprintln!(
+                    "{id:x?}: {} pages, {} pins, {} maps, {at:?} {info:x?}",
+                    buffer.content.len(),
+                    buffer.pins,
+                    buffer.maps
+                );
+                eprintln!(
+                    "    may be in {:?}, pageable: {}, doomed: {}",
+                    buffer.placements, buffer.pageable, buffer.doomed
+                );
             }
-            panic!("{} uses wait for nothing; the first: order {}, CPU {}, {:?}", self.uses.len(), first.order, first.cpu, first.running);
+            panic!(
+                "{} uses wait for nothing; the first: order {}, CPU {}, {:?}",
+                self.uses.len(),
+                first.order,
+                first.cpu,
+                first.running
+            );
         }
         self.check_all();
     }
 
     /// The end: every buffer goes, and nothing is left.
     pub fn finish(&mut self) {
-        self.failing = 0;
+        (self.failing, self.starving) = (0, 0);
         self.settle();
         for index in 0..self.buffers.len() {
             while self.buffers[index].pins > 0 {
@@ -602,7 +636,7 @@ impl<B: Bytes> World<B> {
             self.handle(&Event::Close(process)).unwrap();
         }
         assert_eq!(self.policy.uses(), (0, 0));
-        for segment in 0..4 {
+        for segment in 0..5 {
             if let Ok(stats) = self.policy.stats(SegmentId(segment)) {
                 assert_eq!((stats.used, stats.blocks, stats.longest_free), (0, 0, stats.size), "segment {segment}");
             }

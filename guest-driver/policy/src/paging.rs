@@ -433,7 +433,8 @@ impl Policy {
         for list in [&mut self.mm.ready, &mut self.mm.windows, &mut self.mm.stalled] {
             list.remove(moved);
         }
-        let Some(Move { bo, to, run: Some(run), .. }) = self.moves.key(moved).and_then(|key| self.moves.remove(key).ok())
+        let Some(Move { bo, to, run: Some(run), .. }) =
+            self.moves.key(moved).and_then(|key| self.moves.remove(key).ok())
         else {
             return;
         };

@@ -259,9 +259,7 @@ impl Policy {
             Spot::Empty => Residence::Empty,
             Spot::Pages => Residence::Pages,
             Spot::Swap => Residence::Swap,
-            Spot::In(segment) => {
-                Residence::Segment(self.kind(segment).ok_or(Error::Unknown)?, bo.place.location)
-            }
+            Spot::In(segment) => Residence::Segment(self.kind(segment).ok_or(Error::Unknown)?, bo.place.location),
         })
     }
 

@@ -70,7 +70,8 @@ pub unsafe extern "C" fn uvm_mm_start(
 ///
 /// Then call uvm_mm_next() until there is nothing to do.
 ///
-/// Return: 0, -EBUSY, -ENOENT, -ENOMEM, -ENOSPC over a limit, -EINVAL. With an error nothing happened.
+/// Return: 0, -EBUSY, -ENOENT, -ENOMEM, -ENOSPC over a limit, -EINVAL. With an error nothing
+/// happened.
 ///
 /// # Safety
 ///
@@ -102,9 +103,7 @@ pub unsafe extern "C" fn uvm_mm_event(
     unsafe { record(log, |log| log.event(&event, &answer)) };
     let (told, status) = match answer {
         Ok(told) => (told.into(), 0),
-        Err(Error::Wait(token)) => {
-            (UvmMmReply { id: token.raw(), ..Reply::Done.into() }, errno(Error::Wait(token)))
-        }
+        Err(Error::Wait(token)) => (UvmMmReply { id: token.raw(), ..Reply::Done.into() }, errno(Error::Wait(token))),
         Err(error) => (Reply::Done.into(), errno(error)),
     };
     reply.write(told);
@@ -115,8 +114,8 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
     let UvmMmEvent { op, flags, process, id, size, align, offset, value, kinds, nr_kinds, priority, pad, .. } = *event;
     let (owner, bo, ticket) = (ProcessId::from_raw(process), BoId::from_raw(id), TicketId::from_raw(id));
     let known = match op {
-        UVM_MM_CREATE => UVM_MM_PAGEABLE | UVM_MM_FALLBACK,
-        UVM_MM_CPU_ACCESS => UVM_MM_MAPPING,
+        UVM_MM_EV_CREATE => UVM_MM_FLAG_PAGEABLE | UVM_MM_FLAG_FALLBACK,
+        UVM_MM_EV_CPU_ACCESS => UVM_MM_FLAG_MAPPING,
         _ => 0,
     };
     if flags & !known != 0 || pad != 0 {
@@ -124,35 +123,35 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
     }
     let small = |value: u64| u32::try_from(value).map_err(|_| Error::Invalid);
     Ok(match op {
-        UVM_MM_OPEN => Event::Open(Limits { total: size, local: offset }),
-        UVM_MM_CLOSE => Event::Close(owner),
-        UVM_MM_CREATE => {
+        UVM_MM_EV_OPEN => Event::Open(Limits { total: size, local: offset }),
+        UVM_MM_EV_CLOSE => Event::Close(owner),
+        UVM_MM_EV_CREATE => {
             let mut list = [SegmentKind::Local; UVM_MM_MAX_KINDS];
             let list = list.get_mut(..nr_kinds as usize).ok_or(Error::Invalid)?;
             for (place, kind) in list.iter_mut().zip(kinds) {
                 *place = SegmentKind::from_raw(kind)?;
             }
             let priority = u8::try_from(priority).map_err(|_| Error::Invalid)?;
-            let (pageable, fallback) = (flags & UVM_MM_PAGEABLE != 0, flags & UVM_MM_FALLBACK != 0);
+            let (pageable, fallback) = (flags & UVM_MM_FLAG_PAGEABLE != 0, flags & UVM_MM_FLAG_FALLBACK != 0);
             let placements = Placements::new(list)?;
             Event::Create(owner, Spec { size, align, placements, priority, pageable, fallback })
         }
-        UVM_MM_DESTROY => Event::Destroy(bo),
-        UVM_MM_MAP => Event::Map(bo),
-        UVM_MM_UNMAP => Event::Unmap(bo),
-        UVM_MM_SUBMIT => Event::Submit { process: owner, bos },
-        UVM_MM_FAULT => Event::Fault { process: owner, bo },
-        UVM_MM_CPU_ACCESS => Event::CpuAccess { bo, mapping: flags & UVM_MM_MAPPING != 0 },
-        UVM_MM_MOVE => Event::Move { bo, to: SegmentKind::from_raw(small(value)?)? },
-        UVM_MM_CANCEL => Event::Cancel(ticket),
-        UVM_MM_FENCE => Event::Fence(ticket),
-        UVM_MM_PIN => Event::Pin(bo),
-        UVM_MM_UNPIN => Event::Unpin(bo),
-        UVM_MM_ADVISE if value <= 1 => Event::Advise { bo, need: value == 1 },
-        UVM_MM_PRESSURE => Event::Pressure(size),
-        UVM_MM_TICK => Event::Tick,
-        UVM_MM_DONE if value == 0 => Event::Done(ActionId::from_raw(id), Ok(())),
-        UVM_MM_DONE => Event::Done(ActionId::from_raw(id), Err(Failure::from_raw(small(value)?)?)),
+        UVM_MM_EV_DESTROY => Event::Destroy(bo),
+        UVM_MM_EV_MAP => Event::Map(bo),
+        UVM_MM_EV_UNMAP => Event::Unmap(bo),
+        UVM_MM_EV_SUBMIT => Event::Submit { process: owner, bos },
+        UVM_MM_EV_FAULT => Event::Fault { process: owner, bo },
+        UVM_MM_EV_CPU_ACCESS => Event::CpuAccess { bo, mapping: flags & UVM_MM_FLAG_MAPPING != 0 },
+        UVM_MM_EV_MOVE => Event::Move { bo, to: SegmentKind::from_raw(small(value)?)? },
+        UVM_MM_EV_CANCEL => Event::Cancel(ticket),
+        UVM_MM_EV_FENCE => Event::Fence(ticket),
+        UVM_MM_EV_PIN => Event::Pin(bo),
+        UVM_MM_EV_UNPIN => Event::Unpin(bo),
+        UVM_MM_EV_ADVISE if value <= 1 => Event::Advise { bo, need: value == 1 },
+        UVM_MM_EV_PRESSURE => Event::Pressure(size),
+        UVM_MM_EV_TICK => Event::Tick,
+        UVM_MM_EV_DONE if value == 0 => Event::Done(ActionId::from_raw(id), Ok(())),
+        UVM_MM_EV_DONE => Event::Done(ActionId::from_raw(id), Err(Failure::from_raw(small(value)?)?)),
         _ => return Err(Error::Invalid),
     })
 }
@@ -163,7 +162,7 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
 /// @log: where to record it, or NULL
 ///
 /// Actions given out one after another may be carried out in any order and at the same time, without
-/// the policy's lock. Each but a notice is answered by UVM_MM_DONE.
+/// the policy's lock. Each but a notice is answered by UVM_MM_EV_DONE.
 ///
 /// Return: 1 with an action, 0 when there is nothing to do now, -EINVAL.
 ///
@@ -196,12 +195,7 @@ pub unsafe extern "C" fn uvm_mm_next(
 ///
 /// `log` is NULL or its `bytes` points at `size` bytes.
 #[no_mangle]
-pub unsafe extern "C" fn uvm_mm_log_range(
-    log: Option<&mut UvmMmLog>,
-    segment: u32,
-    offset: u64,
-    size: u64,
-) -> c_int {
+pub unsafe extern "C" fn uvm_mm_log_range(log: Option<&mut UvmMmLog>, segment: u32, offset: u64, size: u64) -> c_int {
     let Ok(segment) = u8::try_from(segment).map(SegmentId) else { return errno(Error::Invalid) };
     // SAFETY: the caller's contract.
     unsafe {
@@ -248,10 +242,7 @@ pub extern "C" fn uvm_mm_usage(
 ///
 /// Return: 0 or -EINVAL.
 #[no_mangle]
-pub extern "C" fn uvm_mm_stats(
-    policy: Option<&UvmPolicy>,
-    stats: Option<&mut MaybeUninit<UvmMmStats>>,
-) -> c_int {
+pub extern "C" fn uvm_mm_stats(policy: Option<&UvmPolicy>, stats: Option<&mut MaybeUninit<UvmMmStats>>) -> c_int {
     let (Some(policy), Some(stats)) = (policy, stats) else { return errno(Error::Invalid) };
     stats.write(policy.0.manager_stats().into());
     0

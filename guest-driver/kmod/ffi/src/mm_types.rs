@@ -1,63 +1,63 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The structures and numbers of the C border of the memory manager. Docs are kernel-doc: they become the header's.
 
-use uvm_policy::event::{Action, Issued, Reply};
-use uvm_policy::{ActionId, Location, ManagerStats, Residence, Usage};
+use uvm_policy::event::{Action, Failure, Issued, Reply};
+use uvm_policy::{ActionId, EvictKind, Location, ManagerStats, Residence, SegmentKind, Usage};
 
 /// Segment: the device's own memory, through the BAR the CPU's as well.
-pub const UVM_MM_LOCAL: u32 = 0;
+pub const UVM_MM_SEG_LOCAL: u32 = 0;
 /// Segment: the device's own memory beyond the end of the BAR.
-pub const UVM_MM_LOCAL_INVISIBLE: u32 = 1;
+pub const UVM_MM_SEG_LOCAL_INVISIBLE: u32 = 1;
 /// Segment: system pages through the GART, snooped.
-pub const UVM_MM_SNOOPED: u32 = 2;
+pub const UVM_MM_SEG_SNOOPED: u32 = 2;
 /// Segment: system pages through the GART, not snooped.
-pub const UVM_MM_UNSNOOPED: u32 = 3;
+pub const UVM_MM_SEG_UNSNOOPED: u32 = 3;
 /// Segment: the GART addresses that copies between local memory and system pages go through.
-pub const UVM_MM_PAGING: u32 = 4;
+pub const UVM_MM_SEG_PAGING: u32 = 4;
 
 /// Eviction: least recently used.
-pub const UVM_MM_LRU: u32 = 0;
+pub const UVM_MM_EVICT_LRU: u32 = 0;
 /// Eviction: clock.
-pub const UVM_MM_CLOCK: u32 = 1;
+pub const UVM_MM_EVICT_CLOCK: u32 = 1;
 /// Eviction: two queues.
-pub const UVM_MM_2Q: u32 = 2;
+pub const UVM_MM_EVICT_2Q: u32 = 2;
 
-/// Event: a process begins; @size: most bytes of allocations, @offset: of local memory. Reply: @id.
-pub const UVM_MM_OPEN: u32 = 0;
+/// Event: a process begins; @size: most bytes in all, @offset: in local memory. Reply: @id.
+pub const UVM_MM_EV_OPEN: u32 = 0;
 /// Event: @process ends; -EBUSY while it has allocations or uses.
-pub const UVM_MM_CLOSE: u32 = 1;
+pub const UVM_MM_EV_CLOSE: u32 = 1;
 /// Event: an allocation of @process: @size, @align, @kinds, @priority, @flags. Reply: @id.
-pub const UVM_MM_CREATE: u32 = 2;
-/// Event: @id is given up. UVM_MM_GONE follows.
-pub const UVM_MM_DESTROY: u32 = 3;
+pub const UVM_MM_EV_CREATE: u32 = 2;
+/// Event: @id is given up. UVM_MM_DO_GONE follows.
+pub const UVM_MM_EV_DESTROY: u32 = 3;
 /// Event: @id got one more place in an address space.
-pub const UVM_MM_MAP: u32 = 4;
+pub const UVM_MM_EV_MAP: u32 = 4;
 /// Event: @id lost one.
-pub const UVM_MM_UNMAP: u32 = 5;
-/// Event: a job of @process needs @bos. Reply: @id; UVM_MM_READY or UVM_MM_REFUSED follows.
-pub const UVM_MM_SUBMIT: u32 = 6;
-/// Event: the device missed a page of @id, for @process. As UVM_MM_SUBMIT.
-pub const UVM_MM_FAULT: u32 = 7;
-/// Event: the CPU wants @id; flag UVM_MM_MAPPING. Reply: where it can, or a ticket.
-pub const UVM_MM_CPU_ACCESS: u32 = 8;
+pub const UVM_MM_EV_UNMAP: u32 = 5;
+/// Event: a job of @process needs @bos. Reply: @id; UVM_MM_DO_READY or UVM_MM_DO_REFUSED follows.
+pub const UVM_MM_EV_SUBMIT: u32 = 6;
+/// Event: the device missed a page of @id, for @process. As UVM_MM_EV_SUBMIT.
+pub const UVM_MM_EV_FAULT: u32 = 7;
+/// Event: the CPU wants @id; flag UVM_MM_FLAG_MAPPING. Reply: where it can, or a ticket.
+pub const UVM_MM_EV_CPU_ACCESS: u32 = 8;
 /// Event: @id should be in kind @value. Reply: @id, a ticket.
-pub const UVM_MM_MOVE: u32 = 9;
+pub const UVM_MM_EV_MOVE: u32 = 9;
 /// Event: nobody waits for ticket @id; -EBUSY if it was told to be ready.
-pub const UVM_MM_CANCEL: u32 = 10;
+pub const UVM_MM_EV_CANCEL: u32 = 10;
 /// Event: what ticket @id stands for has ended.
-pub const UVM_MM_FENCE: u32 = 11;
+pub const UVM_MM_EV_FENCE: u32 = 11;
 /// Event: @id stays where it is.
-pub const UVM_MM_PIN: u32 = 12;
+pub const UVM_MM_EV_PIN: u32 = 12;
 /// Event: one pin less.
-pub const UVM_MM_UNPIN: u32 = 13;
+pub const UVM_MM_EV_UNPIN: u32 = 13;
 /// Event: the content of @id is needed (@value 1) or not (0). Reply: @value 1: kept until now.
-pub const UVM_MM_ADVISE: u32 = 14;
+pub const UVM_MM_EV_ADVISE: u32 = 14;
 /// Event: give up @size bytes of system pages. Reply: @value, the bytes that will be.
-pub const UVM_MM_PRESSURE: u32 = 15;
+pub const UVM_MM_EV_PRESSURE: u32 = 15;
 /// Event: time has passed.
-pub const UVM_MM_TICK: u32 = 16;
+pub const UVM_MM_EV_TICK: u32 = 16;
 /// Event: action @id has ended; @value: 0, or UVM_MM_FAIL_*.
-pub const UVM_MM_DONE: u32 = 17;
+pub const UVM_MM_EV_DONE: u32 = 17;
 
 /// Failure: no page, no page table.
 pub const UVM_MM_FAIL_MEMORY: u64 = 1;
@@ -66,15 +66,15 @@ pub const UVM_MM_FAIL_SWAP: u64 = 2;
 /// Failure: the engine, the bus or the backing store.
 pub const UVM_MM_FAIL_IO: u64 = 3;
 
-/// Flag of UVM_MM_CREATE: it may be moved out of a segment again.
-pub const UVM_MM_PAGEABLE: u32 = 1;
-/// Flag of UVM_MM_CREATE: rather a lesser kind with room than to move others out.
-pub const UVM_MM_FALLBACK: u32 = 2;
-/// Flag of UVM_MM_CPU_ACCESS: not a few bytes but a mapping.
-pub const UVM_MM_MAPPING: u32 = 4;
+/// Flag of UVM_MM_EV_CREATE: it may be moved out of a segment again.
+pub const UVM_MM_FLAG_PAGEABLE: u32 = 1;
+/// Flag of UVM_MM_EV_CREATE: rather a lesser kind with room than to move others out.
+pub const UVM_MM_FLAG_FALLBACK: u32 = 2;
+/// Flag of UVM_MM_EV_CPU_ACCESS: not a few bytes but a mapping.
+pub const UVM_MM_FLAG_MAPPING: u32 = 4;
 
 /// Reply: nothing to say.
-pub const UVM_MM_REPLY_DONE: u32 = 0;
+pub const UVM_MM_REPLY_NONE: u32 = 0;
 /// Reply: @id names what was made or asked for.
 pub const UVM_MM_REPLY_ID: u32 = 1;
 /// Reply: the CPU reaches it at @domain, @offset.
@@ -85,33 +85,33 @@ pub const UVM_MM_REPLY_PEEK: u32 = 3;
 pub const UVM_MM_REPLY_VALUE: u32 = 4;
 
 /// Action: make zeroed system pages for [@offset, @offset + @size) of @bo.
-pub const UVM_MM_ALLOC_PAGES: u32 = 1;
+pub const UVM_MM_DO_ALLOC_PAGES: u32 = 1;
 /// Action: give back those that are there. Must not fail.
-pub const UVM_MM_FREE_PAGES: u32 = 2;
+pub const UVM_MM_DO_FREE_PAGES: u32 = 2;
 /// Action: point the GART from @gart on at these pages, invalidate.
-pub const UVM_MM_BIND: u32 = 3;
-/// Action: point @size bytes of the GART from @gart on at the dummy page, invalidate, await the ACK. Must not fail.
-pub const UVM_MM_UNBIND: u32 = 4;
+pub const UVM_MM_DO_BIND: u32 = 3;
+/// Action: point the GART from @gart on at the dummy page, invalidate, await ACK. Must not fail.
+pub const UVM_MM_DO_UNBIND: u32 = 4;
 /// Action: copy @size bytes and await the end.
-pub const UVM_MM_COPY: u32 = 5;
+pub const UVM_MM_DO_COPY: u32 = 5;
 /// Action: fill @size bytes at @to with zeros and await the end.
-pub const UVM_MM_CLEAR: u32 = 6;
+pub const UVM_MM_DO_CLEAR: u32 = 6;
 /// Action: write the range to the backing store; the pages stay.
-pub const UVM_MM_SWAP_OUT: u32 = 7;
+pub const UVM_MM_DO_SWAP_OUT: u32 = 7;
 /// Action: read it from there; the copy stays.
-pub const UVM_MM_SWAP_IN: u32 = 8;
+pub const UVM_MM_DO_SWAP_IN: u32 = 8;
 /// Action: drop all copies of @bo there. Must not fail.
-pub const UVM_MM_SWAP_DROP: u32 = 9;
+pub const UVM_MM_DO_SWAP_DROP: u32 = 9;
 /// Action: take @bo out of all page tables, GPUs' and CPUs', invalidate, await the ACKs.
-pub const UVM_MM_ZAP: u32 = 10;
+pub const UVM_MM_DO_ZAP: u32 = 10;
 /// Action: write its entries in each address space that maps it: it is at @to.
-pub const UVM_MM_WRITE_PTES: u32 = 11;
-/// Notice: ticket @bo has all it needs, until UVM_MM_FENCE.
-pub const UVM_MM_READY: u32 = 12;
+pub const UVM_MM_DO_WRITE_PTES: u32 = 11;
+/// Notice: ticket @bo has all it needs, until UVM_MM_EV_FENCE.
+pub const UVM_MM_DO_READY: u32 = 12;
 /// Notice: ticket @bo cannot have it, because of @error; it is gone.
-pub const UVM_MM_REFUSED: u32 = 13;
+pub const UVM_MM_DO_REFUSED: u32 = 13;
 /// Notice: @bo is gone.
-pub const UVM_MM_GONE: u32 = 14;
+pub const UVM_MM_DO_GONE: u32 = 14;
 
 /// Most segments of a device.
 pub const UVM_MM_MAX_SEGMENTS: usize = 5;
@@ -121,7 +121,7 @@ pub const UVM_MM_MAX_KINDS: usize = 4;
 /// struct uvm_mm_segment - a segment of a device
 /// @base: its first byte, in VRAM or in the GART
 /// @size: bytes
-/// @kind: UVM_MM_LOCAL to UVM_MM_PAGING
+/// @kind: UVM_MM_SEG_LOCAL to UVM_MM_SEG_PAGING
 /// @pad: must be 0
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,9 +135,9 @@ pub struct UvmMmSegment {
 
 /// struct uvm_mm_config - how the memory manager is to work
 /// @chunk: most bytes of one copy through the paging segment
-/// @evict: UVM_MM_LRU, UVM_MM_CLOCK or UVM_MM_2Q
+/// @evict: UVM_MM_EVICT_LRU, UVM_MM_EVICT_CLOCK or UVM_MM_EVICT_2Q
 /// @count: number of @segments
-/// @segments: the device's, one of them of UVM_MM_PAGING
+/// @segments: the device's, one of them of UVM_MM_SEG_PAGING
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
@@ -149,13 +149,13 @@ pub struct UvmMmConfig {
 }
 
 /// struct uvm_mm_event - something that happened
-/// @op: UVM_MM_OPEN to UVM_MM_DONE, which say what else is used; the rest must be 0
+/// @op: UVM_MM_EV_OPEN to UVM_MM_EV_DONE, which say what else is used; the rest must be 0
 /// @flags: flags of that event
-/// @process: of UVM_MM_OPEN
+/// @process: of UVM_MM_EV_OPEN
 /// @id: an allocation, a ticket or an action
 /// @size: bytes
 /// @align: bytes: a power of two, or 0
-/// @offset: of UVM_MM_OPEN alone: the limit of local memory
+/// @offset: of UVM_MM_EV_OPEN alone: the limit of local memory
 /// @value: a number
 /// @kinds: kinds of segment, best first
 /// @nr_kinds: how many of them
@@ -222,14 +222,14 @@ pub struct UvmMmReply {
 }
 
 /// struct uvm_mm_action - something to do
-/// @id: for UVM_MM_DONE; 0 for notices
+/// @id: for UVM_MM_EV_DONE; 0 for notices
 /// @bo: the allocation, or a ticket
 /// @offset: first byte of it
 /// @size: bytes
 /// @gart: offset in the GART
 /// @from: offset in @from_domain
 /// @to: offset in @to_domain
-/// @op: UVM_MM_ALLOC_PAGES to UVM_MM_GONE, which say what else is used
+/// @op: UVM_MM_DO_ALLOC_PAGES to UVM_MM_DO_GONE, which say what else is used
 /// @from_domain: UVM_POLICY_DOMAIN_*
 /// @to_domain: UVM_POLICY_DOMAIN_*
 /// @error: a negative errno
@@ -252,7 +252,7 @@ pub struct UvmMmAction {
 
 /// struct uvm_mm_place - where the bytes of an allocation are valid
 /// @offset: in the domain of @kind
-/// @kind: UVM_MM_LOCAL to UVM_MM_PAGING, or UVM_MM_AT_*
+/// @kind: UVM_MM_SEG_LOCAL to UVM_MM_SEG_PAGING, or UVM_MM_AT_*
 /// @pad: 0
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -331,6 +331,18 @@ pub struct UvmMmLog {
     pub lost: u64,
 }
 
+const _: () = assert!(UVM_MM_SEG_LOCAL == SegmentKind::Local as u32);
+const _: () = assert!(UVM_MM_SEG_LOCAL_INVISIBLE == SegmentKind::LocalInvisible as u32);
+const _: () = assert!(UVM_MM_SEG_SNOOPED == SegmentKind::Snooped as u32);
+const _: () = assert!(UVM_MM_SEG_UNSNOOPED == SegmentKind::Unsnooped as u32);
+const _: () = assert!(UVM_MM_SEG_PAGING == SegmentKind::Paging as u32);
+const _: () = assert!(UVM_MM_EVICT_LRU == EvictKind::Lru as u32);
+const _: () = assert!(UVM_MM_EVICT_CLOCK == EvictKind::Clock as u32);
+const _: () = assert!(UVM_MM_EVICT_2Q == EvictKind::TwoQueues as u32);
+const _: () = assert!(UVM_MM_FAIL_MEMORY == Failure::NoMemory as u64);
+const _: () = assert!(UVM_MM_FAIL_SWAP == Failure::SwapFull as u64);
+const _: () = assert!(UVM_MM_FAIL_IO == Failure::Io as u64);
+
 impl From<Reply> for UvmMmReply {
     fn from(reply: Reply) -> Self {
         let none = Self::default();
@@ -363,26 +375,24 @@ impl From<Issued> for UvmMmAction {
             ..none
         };
         match issued.action {
-            Action::AllocPages { bo, offset, size } => range(UVM_MM_ALLOC_PAGES, bo, offset, size),
-            Action::FreePages { bo, offset, size } => range(UVM_MM_FREE_PAGES, bo, offset, size),
-            Action::Bind { bo, offset, size, gart } => Self { gart, ..range(UVM_MM_BIND, bo, offset, size) },
-            Action::Unbind { gart, size } => Self { op: UVM_MM_UNBIND, gart, size, ..none },
-            Action::Copy { bo, from, to: end, size } => Self {
-                from: from.offset,
-                from_domain: from.domain as u32,
-                ..to(UVM_MM_COPY, bo, end, size)
-            },
-            Action::Clear { bo, at, size } => to(UVM_MM_CLEAR, bo, at, size),
-            Action::SwapOut { bo, offset, size } => range(UVM_MM_SWAP_OUT, bo, offset, size),
-            Action::SwapIn { bo, offset, size } => range(UVM_MM_SWAP_IN, bo, offset, size),
-            Action::SwapDrop { bo } => range(UVM_MM_SWAP_DROP, bo, 0, 0),
-            Action::Zap { bo } => range(UVM_MM_ZAP, bo, 0, 0),
-            Action::WritePtes { bo, at, size } => to(UVM_MM_WRITE_PTES, bo, at, size),
-            Action::Ready(ticket) => Self { op: UVM_MM_READY, bo: ticket.raw(), ..none },
-            Action::Refused(ticket, error) => {
-                Self { op: UVM_MM_REFUSED, bo: ticket.raw(), error: crate::errno::errno(error), ..none }
+            Action::AllocPages { bo, offset, size } => range(UVM_MM_DO_ALLOC_PAGES, bo, offset, size),
+            Action::FreePages { bo, offset, size } => range(UVM_MM_DO_FREE_PAGES, bo, offset, size),
+            Action::Bind { bo, offset, size, gart } => Self { gart, ..range(UVM_MM_DO_BIND, bo, offset, size) },
+            Action::Unbind { gart, size } => Self { op: UVM_MM_DO_UNBIND, gart, size, ..none },
+            Action::Copy { bo, from, to: end, size } => {
+                Self { from: from.offset, from_domain: from.domain as u32, ..to(UVM_MM_DO_COPY, bo, end, size) }
             }
-            Action::Gone(bo) => range(UVM_MM_GONE, bo, 0, 0),
+            Action::Clear { bo, at, size } => to(UVM_MM_DO_CLEAR, bo, at, size),
+            Action::SwapOut { bo, offset, size } => range(UVM_MM_DO_SWAP_OUT, bo, offset, size),
+            Action::SwapIn { bo, offset, size } => range(UVM_MM_DO_SWAP_IN, bo, offset, size),
+            Action::SwapDrop { bo } => range(UVM_MM_DO_SWAP_DROP, bo, 0, 0),
+            Action::Zap { bo } => range(UVM_MM_DO_ZAP, bo, 0, 0),
+            Action::WritePtes { bo, at, size } => to(UVM_MM_DO_WRITE_PTES, bo, at, size),
+            Action::Ready(ticket) => Self { op: UVM_MM_DO_READY, bo: ticket.raw(), ..none },
+            Action::Refused(ticket, error) => {
+                Self { op: UVM_MM_DO_REFUSED, bo: ticket.raw(), error: crate::errno::errno(error), ..none }
+            }
+            Action::Gone(bo) => range(UVM_MM_DO_GONE, bo, 0, 0),
         }
     }
 }

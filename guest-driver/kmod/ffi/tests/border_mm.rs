@@ -29,10 +29,10 @@ impl Driver {
         let log = UvmMmLog { bytes: bytes.as_mut_ptr(), size: 1 << 16, len: 0, lost: 0 };
         let mut driver = Self { policy, log, bytes };
         let segment = |kind, base, size| UvmMmSegment { base, size, kind, pad: 0 };
-        let mut config = UvmMmConfig { chunk: MIB, evict: UVM_MM_2Q, count: 3, ..UvmMmConfig::default() };
-        config.segments[0] = segment(UVM_MM_LOCAL, 0, 8 * MIB);
-        config.segments[1] = segment(UVM_MM_SNOOPED, 0, 8 * MIB);
-        config.segments[2] = segment(UVM_MM_PAGING, 8 * MIB, 2 * MIB);
+        let mut config = UvmMmConfig { chunk: MIB, evict: UVM_MM_EVICT_2Q, count: 3, ..UvmMmConfig::default() };
+        config.segments[0] = segment(UVM_MM_SEG_LOCAL, 0, 8 * MIB);
+        config.segments[1] = segment(UVM_MM_SEG_SNOOPED, 0, 8 * MIB);
+        config.segments[2] = segment(UVM_MM_SEG_PAGING, 8 * MIB, 2 * MIB);
         let Driver { policy, log, .. } = &mut driver;
         // SAFETY: the policy is this driver's own, and the log has the size that it says.
         assert_eq!(unsafe { uvm_mm_start(policy.as_mut(), Some(&config), Some(log)) }, 0);
@@ -42,8 +42,7 @@ impl Driver {
     fn event(&mut self, event: UvmMmEvent) -> Result<UvmMmReply, c_int> {
         let mut reply = MaybeUninit::uninit();
         // SAFETY: as above; lists in events are alive.
-        let status =
-            unsafe { uvm_mm_event(self.policy.as_mut(), Some(&event), Some(&mut reply), Some(&mut self.log)) };
+        let status = unsafe { uvm_mm_event(self.policy.as_mut(), Some(&event), Some(&mut reply), Some(&mut self.log)) };
         // SAFETY: written with status 0.
         (status == 0).then(|| unsafe { reply.assume_init() }).ok_or(status)
     }
@@ -58,14 +57,15 @@ impl Driver {
     }
 
     fn create(&mut self, process: u64, size: u64) -> u64 {
-        let mut event = UvmMmEvent { op: UVM_MM_CREATE, process, size, flags: UVM_MM_PAGEABLE, ..Default::default() };
-        (event.nr_kinds, event.priority, event.kinds[0]) = (1, 1, UVM_MM_LOCAL);
+        let mut event =
+            UvmMmEvent { op: UVM_MM_EV_CREATE, process, size, flags: UVM_MM_FLAG_PAGEABLE, ..Default::default() };
+        (event.nr_kinds, event.priority, event.kinds[0]) = (1, 1, UVM_MM_SEG_LOCAL);
         self.event(event).unwrap().id
     }
 
     fn submit(&mut self, process: u64, bos: &[u64]) -> u64 {
-        let nr_bos = bos.len() as u32;
-        let event = UvmMmEvent { op: UVM_MM_SUBMIT, process, nr_bos, bos: bos.as_ptr(), ..Default::default() };
+        let nr_bos = u32::try_from(bos.len()).unwrap();
+        let event = UvmMmEvent { op: UVM_MM_EV_SUBMIT, process, nr_bos, bos: bos.as_ptr(), ..Default::default() };
         self.event(event).unwrap().id
     }
 
@@ -77,7 +77,7 @@ impl Driver {
             if action.id == 0 {
                 notice = Some(action);
             } else {
-                let done = UvmMmEvent { op: UVM_MM_DONE, id: action.id, value, ..Default::default() };
+                let done = UvmMmEvent { op: UVM_MM_EV_DONE, id: action.id, value, ..Default::default() };
                 self.event(done).unwrap();
             }
         }
@@ -107,31 +107,31 @@ fn one(op: u32, id: u64) -> UvmMmEvent {
 #[test]
 fn a_driver_runs_a_job_pages_its_buffer_out_and_replays_its_log() {
     let mut driver = Driver::new();
-    let open = UvmMmEvent { op: UVM_MM_OPEN, size: u64::MAX, offset: u64::MAX, ..Default::default() };
+    let open = UvmMmEvent { op: UVM_MM_EV_OPEN, size: u64::MAX, offset: u64::MAX, ..Default::default() };
     let process = driver.event(open).unwrap().id;
     let (first, second) = (driver.create(process, 6 * MIB), driver.create(process, 5 * MIB));
 
     let ticket = driver.submit(process, &[first]);
     let (ops, notice) = driver.work(0);
-    assert_eq!(ops, [UVM_MM_CLEAR, UVM_MM_READY]);
+    assert_eq!(ops, [UVM_MM_DO_CLEAR, UVM_MM_DO_READY]);
     assert_eq!(notice.unwrap().bo, ticket);
-    assert_eq!(driver.event(one(UVM_MM_CANCEL, ticket)), Err(EBUSY));
-    driver.event(one(UVM_MM_FENCE, ticket)).unwrap();
+    assert_eq!(driver.event(one(UVM_MM_EV_CANCEL, ticket)), Err(EBUSY));
+    driver.event(one(UVM_MM_EV_FENCE, ticket)).unwrap();
 
     let ticket = driver.submit(process, &[second]);
     let (ops, notice) = driver.work(0);
     let count = |op| ops.iter().filter(|other| **other == op).count();
-    assert_eq!([UVM_MM_ALLOC_PAGES, UVM_MM_BIND, UVM_MM_COPY, UVM_MM_UNBIND].map(count), [6; 4]);
-    assert_eq!((notice.unwrap().op, notice.unwrap().bo), (UVM_MM_READY, ticket));
+    assert_eq!([UVM_MM_DO_ALLOC_PAGES, UVM_MM_DO_BIND, UVM_MM_DO_COPY, UVM_MM_DO_UNBIND].map(count), [6; 4]);
+    assert_eq!((notice.unwrap().op, notice.unwrap().bo), (UVM_MM_DO_READY, ticket));
     assert_eq!(driver.place(first).unwrap().kind, UVM_MM_AT_PAGES);
-    assert_eq!(driver.place(second).unwrap(), UvmMmPlace { offset: 0, kind: UVM_MM_LOCAL, pad: 0 });
-    driver.event(one(UVM_MM_FENCE, ticket)).unwrap();
+    assert_eq!(driver.place(second).unwrap(), UvmMmPlace { offset: 0, kind: UVM_MM_SEG_LOCAL, pad: 0 });
+    driver.event(one(UVM_MM_EV_FENCE, ticket)).unwrap();
 
     let ticket = driver.submit(process, &[first]);
     let (_, notice) = driver.work(UVM_MM_FAIL_IO);
     let notice = notice.unwrap();
-    assert_eq!((notice.op, notice.bo, notice.error), (UVM_MM_REFUSED, ticket, EIO));
-    assert_eq!(driver.place(second).unwrap().kind, UVM_MM_LOCAL, "what could not be copied is where it was");
+    assert_eq!((notice.op, notice.bo, notice.error), (UVM_MM_DO_REFUSED, ticket, EIO));
+    assert_eq!(driver.place(second).unwrap().kind, UVM_MM_SEG_LOCAL, "what could not be copied is where it was");
 
     let log = &driver.bytes[..driver.log.len as usize];
     assert_eq!(driver.log.lost, 0);
@@ -141,23 +141,23 @@ fn a_driver_runs_a_job_pages_its_buffer_out_and_replays_its_log() {
 #[test]
 fn senseless_events_are_errors() {
     let mut driver = Driver::new();
-    let open = UvmMmEvent { op: UVM_MM_OPEN, size: 4 * MIB, offset: u64::MAX, ..Default::default() };
+    let open = UvmMmEvent { op: UVM_MM_EV_OPEN, size: 4 * MIB, offset: u64::MAX, ..Default::default() };
     let process = driver.event(open).unwrap().id;
     let bo = driver.create(process, 3 * MIB);
-    let create = UvmMmEvent { op: UVM_MM_CREATE, process, size: 2 * MIB, ..Default::default() };
+    let create = UvmMmEvent { op: UVM_MM_EV_CREATE, process, size: 2 * MIB, ..Default::default() };
 
     assert_eq!(driver.event(create), Err(ENOSPC), "over the limit");
     assert_eq!(driver.event(UvmMmEvent { flags: 8, ..create }), Err(EINVAL));
     assert_eq!(driver.event(UvmMmEvent { nr_kinds: 5, ..create }), Err(EINVAL));
     assert_eq!(driver.event(UvmMmEvent { priority: 3, size: PAGE, ..create }), Err(EINVAL));
-    assert_eq!(driver.event(UvmMmEvent { nr_bos: 1, ..one(UVM_MM_SUBMIT, 0) }), Err(EINVAL));
+    assert_eq!(driver.event(UvmMmEvent { nr_bos: 1, ..one(UVM_MM_EV_SUBMIT, 0) }), Err(EINVAL));
     assert_eq!(driver.event(one(99, bo)), Err(EINVAL));
-    assert_eq!(driver.event(one(UVM_MM_UNMAP, bo)), Err(EINVAL));
-    assert_eq!(driver.event(one(UVM_MM_UNPIN, bo)), Err(EINVAL));
-    for op in [UVM_MM_DESTROY, UVM_MM_FENCE, UVM_MM_CANCEL, UVM_MM_DONE, UVM_MM_PIN] {
+    assert_eq!(driver.event(one(UVM_MM_EV_UNMAP, bo)), Err(EINVAL));
+    assert_eq!(driver.event(one(UVM_MM_EV_UNPIN, bo)), Err(EINVAL));
+    for op in [UVM_MM_EV_DESTROY, UVM_MM_EV_FENCE, UVM_MM_EV_CANCEL, UVM_MM_EV_DONE, UVM_MM_EV_PIN] {
         assert_eq!(driver.event(one(op, 12345)), Err(ENOENT), "event {op}");
     }
-    assert_eq!(driver.event(UvmMmEvent { process, ..one(UVM_MM_CLOSE, 0) }), Err(EBUSY));
+    assert_eq!(driver.event(UvmMmEvent { process, ..one(UVM_MM_EV_CLOSE, 0) }), Err(EBUSY));
     // Such a buffer is moved by events alone.
     let mut plan = MaybeUninit::new(UvmPolicyMove::default());
     // SAFETY: the policy is this driver's own.

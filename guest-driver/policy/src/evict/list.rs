@@ -115,21 +115,22 @@ mod tests {
         let mut seed = 1u32;
         for _ in 0..10_000 {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let (slot, list, op) = (seed >> 8 & 15, seed >> 12 & 1, seed >> 13 & 3);
+            let (slot, list, op) = (seed >> 8 & 15, u8::from(seed >> 12 & 1 == 1), seed >> 13 & 3);
+            let queue = usize::from(list);
             let held = queues.iter().any(|queue| queue.contains(&slot));
             if op == 0 {
-                assert_eq!(lists.pop(list as u8), queues[list as usize].pop_front());
+                assert_eq!(lists.pop(list), queues[queue].pop_front());
             } else if op == 1 {
                 assert_eq!(lists.remove(slot), held);
                 queues.iter_mut().for_each(|queue| queue.retain(|item| *item != slot));
             } else if !held {
-                lists.push_back(list as u8, slot);
-                queues[list as usize].push_back(slot);
+                lists.push_back(list, slot);
+                queues[queue].push_back(slot);
             }
-            for (list, queue) in queues.iter().enumerate() {
-                let mut here = lists.front(list as u8);
+            for (list, queue) in (0..).zip(&queues) {
+                let mut here = lists.front(list);
                 for slot in queue {
-                    assert_eq!((here, lists.list_of(*slot)), (Some(*slot), Some(list as u8)));
+                    assert_eq!((here, lists.list_of(*slot)), (Some(*slot), Some(list)));
                     here = lists.next(*slot);
                 }
                 assert_eq!(here, None);
