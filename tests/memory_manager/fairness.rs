@@ -91,6 +91,29 @@ fn a_large_job_is_not_starved_by_small_ones_that_are_always_in_place() {
 }
 
 #[test]
+fn what_is_condemned_takes_no_new_job() {
+    let mut world = world(5, EvictKind::TwoQueues, 8);
+    let small: Vec<_> = (0..4).map(|p| buffers(&mut world, p, &[16])).collect();
+    let large = buffers(&mut world, 4, &[64]);
+    let first: Vec<_> = (0..4).map(|p| world.submit(world.processes[p], &small[p]).unwrap()).collect();
+    carry_out(&mut world);
+    let ticket = world.submit(world.processes[4], &large).unwrap();
+    carry_out(&mut world);
+
+    for (p, old) in first.into_iter().enumerate() {
+        let next = world.submit(world.processes[p], &small[p]).unwrap();
+        carry_out(&mut world);
+        assert!(!world.running().contains(&next), "a job began on what has to leave");
+        world.fence(old);
+        carry_out(&mut world);
+    }
+
+    assert_eq!(world.running(), [ticket], "four jobs were running when it asked, and no more than four ended");
+    assert_eq!(world.policy.manager_stats().overtaken, 0);
+    world.finish();
+}
+
+#[test]
 fn eight_processes_on_a_quarter_of_what_they_need_advance_alike() {
     for seed in 0..8 {
         let mut world = world(8, EvictKind::TwoQueues, seed);
@@ -193,6 +216,37 @@ fn local_memory_is_limited_by_process_and_others_keep_theirs() {
     carry_out(&mut world);
     assert_eq!(world.refused.get(&Error::Limit.to_string()), Some(&1));
     assert_eq!(world.create(world.processes[1], local(65)), Err(Error::Limit));
+    world.finish();
+}
+
+#[test]
+fn what_fell_back_comes_home_when_there_is_room_and_nobody_has_to_leave() {
+    let mut world = world(1, EvictKind::Lru, 9);
+    let owner = world.processes[0];
+    let placements = Placements::new(&[SegmentKind::Local, SegmentKind::Snooped]).unwrap();
+    let spec = |pages| Spec { placements, fallback: true, ..local(pages) };
+    let ids: Vec<BoId> = [40, 30].map(|pages| world.create(owner, spec(pages)).unwrap()).to_vec();
+    let kind = |world: &World<Tables>, id: BoId| match world.policy.residence(id) {
+        Ok(Residence::Segment(kind, _)) => Some(kind),
+        _ => None,
+    };
+    let ticket = world.submit(owner, &ids).unwrap();
+    carry_out(&mut world);
+    world.fence(ticket);
+    assert_eq!(
+        ids.iter().map(|id| kind(&world, *id)).collect::<Vec<_>>(),
+        [Some(SegmentKind::Local), Some(SegmentKind::Snooped)]
+    );
+    assert_eq!(world.policy.manager_stats().evicted, 0);
+
+    world.handle(&Event::Destroy(ids[0])).unwrap();
+    let index = world.buffers.iter().position(|buffer| buffer.id == ids[0]).unwrap();
+    world.buffers[index].doomed = true;
+    carry_out(&mut world);
+    let ticket = world.submit(owner, &ids[1..]).unwrap();
+    carry_out(&mut world);
+    assert_eq!(kind(&world, ids[1]), Some(SegmentKind::Local));
+    world.fence(ticket);
     world.finish();
 }
 

@@ -60,7 +60,7 @@ pub struct Spec {
     pub placements: Placements,
     /// Less than [`PRIORITIES`].
     pub priority: u8,
-    /// Once in a segment it may be moved out again.
+    /// It may be moved out of a segment again, or to the backing store, or thrown away if it is not needed.
     pub pageable: bool,
     /// When the best placement is full, a lesser one with room is better than to move others out.
     pub fallback: bool,
@@ -377,8 +377,7 @@ impl Policy {
         let Some(bo) = self.bos.at_mut(slot) else { return };
         let (pages, size) = (self.page.pages_down(bo.size), bo.size);
         let Some(residency) = bo.residency.as_mut() else { return };
-        let fixed = !residency.pageable && matches!(spot, Spot::In(_));
-        if residency.listed || residency.doomed || fixed || bo.pins != 0 || bo.moving.is_some() {
+        if residency.listed || residency.doomed || !residency.pageable || bo.pins != 0 || bo.moving.is_some() {
             return;
         }
         let place = match spot {

@@ -443,10 +443,10 @@ impl Policy {
             return Brought::Coming;
         }
         if self.is_placed(slot, residency, need) && !residency.condemned {
-            if self.is_usable(slot, need) {
-                return Brought::InPlace;
+            if !self.is_usable(slot, need) {
+                return coming(self.begin_show(slot));
             }
-            return coming(self.begin_show(slot));
+            return self.bring_home(first, slot).unwrap_or(Brought::InPlace);
         }
         let spot = self.spot(slot);
         if let Spot::In(_) = spot {
@@ -488,6 +488,18 @@ impl Policy {
             return brought;
         }
         self.last_resort(first, slot, owner, &kinds)
+    }
+
+    /// What fell back goes to its best kind, if that has room now, nobody uses it, and all went well so far.
+    fn bring_home(&mut self, first: u32, slot: u32) -> Option<Brought> {
+        let (bo, residency, ticket) = (self.bos.at(slot)?, self.residency(slot)?, self.mm.tickets.at(first)?);
+        let best = *residency.placements.as_slice().first()?;
+        let Spot::In(segment) = self.spot(slot) else { return None };
+        let fits = residency.fallback && residency.users == 0 && bo.pins == 0 && self.kind(segment) != Some(best);
+        if !fits || ticket.need != Need::Placed || ticket.failures != 0 {
+            return None;
+        }
+        self.enter(slot, &Placements::NONE.with(best), true)
     }
 
     /// Takes room that there is. Without `fallback` only in the best kind that could ever hold it.
