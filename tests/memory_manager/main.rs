@@ -3,6 +3,7 @@
 //! who asks for what meanwhile. Each page carries a stamp; a reference knows what it must read as.
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
+mod acts;
 #[path = "../common/mod.rs"]
 mod common;
 mod device;

@@ -110,7 +110,7 @@
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
 //! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the
 //! caller carries out as a whole. Of the memory manager, `manager` is the entry, `residency` keeps allocations and
-//! their owners, `working_set` the queue of uses, `victims` picks who goes by the rules in `evict`, `paging` carries
+//! their owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the rules in `evict`, `paging` carries
 //! out moves step by step as `run` lays them out. `vm` keeps address spaces and turns a change of what they map into
 //! writes of page table entries, `vmid` shares the hardware's contexts among them.
 #![no_std]
@@ -123,6 +123,7 @@ mod buffers;
 mod error;
 pub mod event;
 mod evict;
+mod gather;
 mod heap;
 mod ids;
 mod manager;
