@@ -90,10 +90,13 @@ struct Bench {
     process: ProcessId,
     buffers: Vec<BoId>,
     events: u64,
+    /// Sum over jobs of the share of VRAM in use.
+    used: f64,
 }
 
 impl Bench {
-    fn new(evict: EvictKind, count: u64) -> Self {
+    /// `count` buffers, each of a size of its own, in pages.
+    fn new(evict: EvictKind, count: u64, pages: impl Fn(u64) -> u64) -> Self {
         let mut policy = Policy::new(PAGE).expect("a policy");
         let vram = ROOM * PAGES * PAGE;
         let table = SegmentTable::discrete(vram, vram, 0, 8 << 20, 4 << 20).expect("a table");
@@ -104,13 +107,16 @@ impl Bench {
         let limits = Limits { total: u64::MAX, local: u64::MAX };
         let Ok(Reply::Process(process)) = policy.handle(&Event::Open(limits)) else { panic!("no process") };
         let placements = Placements::new(&[SegmentKind::Local]).expect("a placement");
-        let spec = Spec { size: PAGES * PAGE, align: 0, placements, priority: 1, pageable: true, fallback: false };
-        let create = |policy: &mut Policy| match policy.handle(&Event::Create(process, spec)) {
+        let spec = |pages| {
+            let size = pages * PAGE;
+            Spec { size, align: 0, placements, priority: 1, pageable: true, fallback: false }
+        };
+        let mut create = |number| match policy.handle(&Event::Create(process, spec(pages(number)))) {
             Ok(Reply::Bo(id)) => id,
             reply => panic!("{reply:?}"),
         };
-        let buffers = (0..count).map(|_| create(&mut policy)).collect();
-        Self { policy, process, buffers, events: count }
+        let buffers = (0..count).map(&mut create).collect();
+        Self { policy, process, buffers, events: count, used: 0.0 }
     }
 
     /// One job after another.
@@ -129,6 +135,8 @@ impl Bench {
                 self.policy.handle(&answer).expect("an answer that is due");
                 self.events += 2;
             }
+            let vram = self.policy.stats(SegmentId(0)).expect("VRAM");
+            self.used += vram.used as f64 / vram.size as f64;
         }
     }
 }
@@ -142,7 +150,7 @@ fn table() {
             let accesses = accesses(pattern, buffers);
             let share = |hits: u64| hits as f64 * 100.0 / accesses.len() as f64;
             let found = RULES.map(|(evict, _)| {
-                let mut bench = Bench::new(evict, buffers);
+                let mut bench = Bench::new(evict, buffers, |_| PAGES);
                 bench.run(&accesses);
                 let stats = bench.policy.manager_stats();
                 assert_eq!((stats.hits + stats.misses, stats.refused), (accesses.len() as u64, 0));
@@ -156,11 +164,33 @@ fn table() {
     }
 }
 
+/// Buffers of 1 to 128 pages, each in one piece: how much of VRAM is in use on average, and how many jobs that serves.
+fn pieces() {
+    println!(
+        "buffers of 1 to 128 pages, each in one piece: share of VRAM in use, and jobs that find their buffer, in %"
+    );
+    for percent in [125, 150, 200] {
+        let pages = |number: u64| 1 << (number * 5 % 8);
+        let count = ROOM * PAGES * percent / 100 * 8 / 255;
+        let accesses = accesses("zipf", count);
+        let found = RULES.map(|(evict, _)| {
+            let mut bench = Bench::new(evict, count, pages);
+            bench.run(&accesses);
+            let stats = bench.policy.manager_stats();
+            assert_eq!(stats.refused, 0);
+            let hits = stats.hits as f64 * 100.0 / accesses.len() as f64;
+            format!("{:.1} {hits:.1}", 100.0 * bench.used / accesses.len() as f64)
+        });
+        let [lru, clock, queues] = found;
+        println!("{percent:>17} % lru {lru}  clock {clock}  2q {queues}");
+    }
+}
+
 /// Events a second, beside the same number of events that have nothing to do.
 fn rate() {
     for (evict, name) in RULES {
         let accesses = accesses("zipf", 2 * ROOM);
-        let mut bench = Bench::new(evict, 2 * ROOM);
+        let mut bench = Bench::new(evict, 2 * ROOM, |_| PAGES);
         let begun = Instant::now();
         while bench.events < 1_000_000 {
             bench.run(&accesses);
@@ -177,5 +207,6 @@ fn rate() {
 
 fn main() {
     table();
+    pieces();
     rate();
 }

@@ -54,7 +54,7 @@ fn another_rule_or_an_event_left_out_shows() {
 
     let mut bytes = [0; 16];
     let mut tick = Recorder::new(&mut bytes);
-    tick.event(&Event::Pressure(1 << 20), &Ok(uvm_policy::event::Reply::Freeing(0)));
+    tick.event(&Event::Tick, &Ok(uvm_policy::event::Reply::Retained(true)));
     let cut = [&log[..], tick.bytes()].concat();
     assert!(matches!(replay(&cut), Err(Stopped::Answer(at)) if at == log.len()));
     assert!(matches!(replay(&log[..log.len() - 1]), Err(Stopped::Malformed(_))));

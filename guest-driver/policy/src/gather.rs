@@ -151,7 +151,8 @@ impl Policy {
         if free.saturating_add(area.outgoing).saturating_add(may_leave) < wanted {
             return false;
         }
-        loop {
+        // Each turn takes one away from those that can be picked.
+        for _ in 0..=self.bos.slots() {
             let outgoing = self.mm.area(Some(segment)).map_or(0, |area| area.outgoing);
             // Enough bytes, but not in one piece: one more, as long as nobody is leaving.
             if outgoing != 0 && free.saturating_add(outgoing) >= wanted {

@@ -196,7 +196,9 @@ impl Policy {
 
     /// Serves the queue as far as it goes now.
     pub(crate) fn advance(&mut self) {
-        while let Some(first) = self.mm.queue.front(0) {
+        // Each turn takes a use from the queue, or sees the end of a move that needed no action.
+        for _ in 0..=self.mm.tickets.len().saturating_add(self.bos.len()) {
+            let Some(first) = self.mm.queue.front(0) else { return };
             let ended = self.mm.ended;
             match self.acquire(first) {
                 // What needs no action ends at once, and nothing else would tell: look again.
