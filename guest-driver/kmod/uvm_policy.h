@@ -87,6 +87,10 @@
 #define UVM_MM_SEG_UNSNOOPED 3
 /* Segment: the GART addresses that copies between local memory and system pages go through. */
 #define UVM_MM_SEG_PAGING 4
+/* Segment: VRAM of the driver's own, where uvm_policy_alloc() and page tables go. */
+#define UVM_MM_SEG_OWN_LOCAL 5
+/* Segment: GART addresses of the driver's own, where uvm_policy_alloc() goes. */
+#define UVM_MM_SEG_OWN_PCIE 6
 
 /* Eviction: least recently used. */
 #define UVM_MM_EVICT_LRU 0
@@ -187,7 +191,7 @@
 #define UVM_MM_DO_GONE 14
 
 /* Most segments of a device. */
-#define UVM_MM_MAX_SEGMENTS 5
+#define UVM_MM_MAX_SEGMENTS 7
 /* Most kinds of segment that an allocation may be in. */
 #define UVM_MM_MAX_KINDS 4
 
@@ -526,7 +530,7 @@ struct uvm_policy_mapping {
  * struct uvm_mm_segment - a segment of a device
  * @base: its first byte, in VRAM or in the GART
  * @size: bytes
- * @kind: UVM_MM_SEG_LOCAL to UVM_MM_SEG_PAGING
+ * @kind: UVM_MM_SEG_*
  * @pad: must be 0
  */
 struct uvm_mm_segment {
@@ -645,7 +649,7 @@ struct uvm_mm_action {
 /**
  * struct uvm_mm_place - where the bytes of an allocation are valid
  * @offset: in the domain of @kind
- * @kind: UVM_MM_SEG_LOCAL to UVM_MM_SEG_PAGING, or UVM_MM_AT_*
+ * @kind: UVM_MM_SEG_*, or UVM_MM_AT_*
  * @pad: 0
  */
 struct uvm_mm_place {

@@ -6,7 +6,7 @@ use uvm_policy::event::{Action, Event};
 use uvm_policy::*;
 
 use crate::machine::{Machine, Sizes, Tables, PAGE};
-use crate::world::{policy, World};
+use crate::world::{policy, table, World};
 
 const NO_LIMITS: Limits = Limits { total: u64::MAX, local: u64::MAX };
 const SIZES: Sizes = Sizes { vram: 64, visible: 64, gart: 40, paging: 8, frames: 600, swap: 600 };
@@ -279,6 +279,29 @@ fn lower_priority_leaves_first_and_what_nobody_needs_before_that() {
     carry_out(&mut world);
     assert_eq!(place(&world, 0), Residence::Empty, "the highest priority, but nobody needs it");
     assert!(matches!(place(&world, 2), Residence::Segment(..)));
+    world.fence(ticket);
+    world.finish();
+}
+
+#[test]
+fn the_drivers_own_segment_has_room_however_full_the_others_are() {
+    let mut policy = Policy::new(PAGE).unwrap();
+    let own = SegmentDesc { kind: SegmentKind::OwnLocal, base: 64 * PAGE, size: 8 * PAGE };
+    for desc in table(&SIZES).as_slice().iter().chain([&own]) {
+        policy.add_segment_of(desc).unwrap();
+    }
+    policy.start(&ManagerConfig { chunk: 4 * PAGE, evict: EvictKind::Lru }).unwrap();
+    let mut world = World::new(policy, Machine::new(&SIZES, Tables::new(&SIZES)), 1, NO_LIMITS, 10);
+    let all = buffers(&mut world, 0, &[64]);
+    let ticket = world.submit(world.processes[0], &all).unwrap();
+    carry_out(&mut world);
+
+    let segment = world.policy.segment_of(Domain::Vram).unwrap();
+    let request = AllocRequest { size: PAGE, align: 0, from: From::Bottom, within: None };
+    let range = world.policy.alloc(segment, &request).unwrap();
+
+    assert_eq!(range.offset, 64 * PAGE);
+    world.policy.free(range.id).unwrap();
     world.fence(ticket);
     world.finish();
 }

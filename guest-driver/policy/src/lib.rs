@@ -43,7 +43,8 @@
 //!
 //! Beside such moves, which the caller asks for one by one, the policy is a whole memory manager. It is started once
 //! ([`Policy::start`]) on segments that the device describes ([`SegmentTable`]: discrete with a small BAR, UMA,
-//! vidmm), one of which is the paging segment. From then on the caller has two calls, both short, both under its
+//! vidmm), one of which is the paging segment; what the driver takes for itself (page tables, rings) should have segments
+//! of its own kinds, since it cannot wait for others to leave. From then on the caller has two calls, both short, both under its
 //! lock: [`Policy::handle`] takes an [`event::Event`] and answers at once; [`Policy::next_action`] gives the next
 //! [`event::Action`] to carry out, until there is none. (C: `uvm_mm_start`, `uvm_mm_event`, `uvm_mm_next`.)
 //!

@@ -244,10 +244,11 @@ impl Policy {
         })
     }
 
-    /// The segment where a domain's buffers go.
+    /// The segment of a domain where what is asked for by domain goes: the driver's own one, or the first.
     pub fn segment_of(&self, domain: Domain) -> Result<SegmentId, Error> {
-        let index = self.segments.iter().position(|s| s.kind.domain() == domain).ok_or(Error::Unknown)?;
-        u8::try_from(index).map(SegmentId).map_err(|_| Error::Unknown)
+        let ids = || self.segment_ids().filter(|id| self.kind(*id).is_some_and(|kind| kind.domain() == domain));
+        let own = ids().find(|id| self.kind(*id).is_some_and(SegmentKind::is_own));
+        own.or_else(|| ids().next()).ok_or(Error::Unknown)
     }
 
     /// The domains to try for a buffer, best first. Empty when none can ever hold it.

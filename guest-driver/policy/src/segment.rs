@@ -21,6 +21,10 @@ pub enum SegmentKind {
     Unsnooped = 3,
     /// Addresses of the GART through which bytes pass between local memory and system pages that have none.
     Paging = 4,
+    /// The device's own memory for the driver's own use: page tables, which cannot wait for others to leave.
+    OwnLocal = 5,
+    /// The GART for the driver's own use: rings, write-backs.
+    OwnPcie = 6,
 }
 
 impl SegmentKind {
@@ -32,6 +36,8 @@ impl SegmentKind {
             2 => Ok(Self::Snooped),
             3 => Ok(Self::Unsnooped),
             4 => Ok(Self::Paging),
+            5 => Ok(Self::OwnLocal),
+            6 => Ok(Self::OwnPcie),
             _ => Err(Error::Invalid),
         }
     }
@@ -39,9 +45,15 @@ impl SegmentKind {
     /// Whose addresses its offsets are.
     pub fn domain(self) -> Domain {
         match self {
-            Self::Local | Self::LocalInvisible => Domain::Vram,
-            Self::Snooped | Self::Unsnooped | Self::Paging => Domain::Gtt,
+            Self::Local | Self::LocalInvisible | Self::OwnLocal => Domain::Vram,
+            Self::Snooped | Self::Unsnooped | Self::Paging | Self::OwnPcie => Domain::Gtt,
         }
+    }
+
+    /// Whether it is the driver's own: nothing is placed there but by `Policy::alloc` and for page tables, which in
+    /// turn take such a segment where there is one.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::OwnLocal | Self::OwnPcie)
     }
 
     /// Whether the CPU reaches what lies in it.
@@ -125,11 +137,11 @@ impl Placements {
     /// No segment: system pages only.
     pub const NONE: Self = Self(Few::new(SegmentKind::Local));
 
-    /// A list; the paging segment and a kind named twice are [`Error::Invalid`].
+    /// A list; the paging segment, the driver's own ones and a kind named twice are [`Error::Invalid`].
     pub fn new(kinds: &[SegmentKind]) -> Result<Self, Error> {
         let mut list = Self::NONE;
         for kind in kinds {
-            if *kind == SegmentKind::Paging || list.has(*kind) {
+            if *kind == SegmentKind::Paging || kind.is_own() || list.has(*kind) {
                 return Err(Error::Invalid);
             }
             list.0.push(*kind);
@@ -216,8 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn paging_segment_and_repeats_are_no_placements() {
+    fn paging_segment_own_ones_and_repeats_are_no_placements() {
         assert_eq!(Placements::new(&[SegmentKind::Paging]), Err(Error::Invalid));
+        assert_eq!(Placements::new(&[SegmentKind::OwnLocal]), Err(Error::Invalid));
         assert_eq!(Placements::new(&[SegmentKind::Local, SegmentKind::Local]), Err(Error::Invalid));
     }
 }

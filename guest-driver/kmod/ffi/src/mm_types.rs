@@ -14,6 +14,10 @@ pub const UVM_MM_SEG_SNOOPED: u32 = 2;
 pub const UVM_MM_SEG_UNSNOOPED: u32 = 3;
 /// Segment: the GART addresses that copies between local memory and system pages go through.
 pub const UVM_MM_SEG_PAGING: u32 = 4;
+/// Segment: VRAM of the driver's own, where uvm_policy_alloc() and page tables go.
+pub const UVM_MM_SEG_OWN_LOCAL: u32 = 5;
+/// Segment: GART addresses of the driver's own, where uvm_policy_alloc() goes.
+pub const UVM_MM_SEG_OWN_PCIE: u32 = 6;
 
 /// Eviction: least recently used.
 pub const UVM_MM_EVICT_LRU: u32 = 0;
@@ -114,14 +118,14 @@ pub const UVM_MM_DO_REFUSED: u32 = 13;
 pub const UVM_MM_DO_GONE: u32 = 14;
 
 /// Most segments of a device.
-pub const UVM_MM_MAX_SEGMENTS: usize = 5;
+pub const UVM_MM_MAX_SEGMENTS: usize = 7;
 /// Most kinds of segment that an allocation may be in.
 pub const UVM_MM_MAX_KINDS: usize = 4;
 
 /// struct uvm_mm_segment - a segment of a device
 /// @base: its first byte, in VRAM or in the GART
 /// @size: bytes
-/// @kind: UVM_MM_SEG_LOCAL to UVM_MM_SEG_PAGING
+/// @kind: UVM_MM_SEG_*
 /// @pad: must be 0
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -252,7 +256,7 @@ pub struct UvmMmAction {
 
 /// struct uvm_mm_place - where the bytes of an allocation are valid
 /// @offset: in the domain of @kind
-/// @kind: UVM_MM_SEG_LOCAL to UVM_MM_SEG_PAGING, or UVM_MM_AT_*
+/// @kind: UVM_MM_SEG_*, or UVM_MM_AT_*
 /// @pad: 0
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -336,6 +340,8 @@ const _: () = assert!(UVM_MM_SEG_LOCAL_INVISIBLE == SegmentKind::LocalInvisible 
 const _: () = assert!(UVM_MM_SEG_SNOOPED == SegmentKind::Snooped as u32);
 const _: () = assert!(UVM_MM_SEG_UNSNOOPED == SegmentKind::Unsnooped as u32);
 const _: () = assert!(UVM_MM_SEG_PAGING == SegmentKind::Paging as u32);
+const _: () = assert!(UVM_MM_SEG_OWN_LOCAL == SegmentKind::OwnLocal as u32);
+const _: () = assert!(UVM_MM_SEG_OWN_PCIE == SegmentKind::OwnPcie as u32);
 const _: () = assert!(UVM_MM_EVICT_LRU == EvictKind::Lru as u32);
 const _: () = assert!(UVM_MM_EVICT_CLOCK == EvictKind::Clock as u32);
 const _: () = assert!(UVM_MM_EVICT_2Q == EvictKind::TwoQueues as u32);
