@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Identifiers: what crosses the border instead of pointers.
 //!
-//! All are 64 bits: kind in 63:60, segment in 59:56 (blocks; of actions: which one of a move), generation in 55:32, slot in 31:0. The kind
-//! keeps a block from being taken for a buffer; the generation changes each time a slot is used again, so an id
-//! kept after its object's end is told from the slot's new owner (for 2^24 - 1 reuses of one slot).
+//! All are 64 bits: kind in 63:60, segment in 59:56 (of actions: which one of a move), generation in 55:32, slot in
+//! 31:0. The kind keeps a block from being taken for a buffer; the generation changes each time a slot is used again,
+//! so an id kept after its object's end is told from the slot's new owner (for 2^24 - 1 reuses of one slot).
 
 const KIND_SHIFT: u32 = 60;
 const SEGMENT_SHIFT: u32 = 56;

@@ -14,7 +14,8 @@
 //!   build proves it: its `alloc` crate has no other kind of allocation.
 //! - **Identifiers, not pointers.** An id carries its kind and a generation; a stale one is recognised.
 //! - **Bounded work.** No recursion; every walk in a segment is bounded by the height of a balanced tree, except
-//!   the one documented at [`Policy::alloc`], and every walk in an address space by the entries that change.
+//!   the one documented at [`Policy::alloc`], and every walk in an address space by the entries that change. An
+//!   event of the memory manager looks at each resident allocation a few times at most for each that it picks.
 //!
 //! A buffer goes to VRAM:
 //!
@@ -43,10 +44,11 @@
 //!
 //! Beside such moves, which the caller asks for one by one, the policy is a whole memory manager. It is started once
 //! ([`Policy::start`]) on segments that the device describes ([`SegmentTable`]: discrete with a small BAR, UMA,
-//! vidmm), one of which is the paging segment; what the driver takes for itself (page tables, rings) should have segments
-//! of its own kinds, since it cannot wait for others to leave. From then on the caller has two calls, both short, both under its
-//! lock: [`Policy::handle`] takes an [`event::Event`] and answers at once; [`Policy::next_action`] gives the next
-//! [`event::Action`] to carry out, until there is none. (C: `uvm_mm_start`, `uvm_mm_event`, `uvm_mm_next`.)
+//! vidmm), one of which is the paging segment; what the driver takes for itself (page tables, rings) should have
+//! segments of its own kinds, since it cannot wait for others to leave. From then on the caller has two calls, both
+//! short, both under its lock: [`Policy::handle`] takes an [`event::Event`] and answers at once;
+//! [`Policy::next_action`] gives the next [`event::Action`] to carry out, until there is none. (C: `uvm_mm_start`,
+//! `uvm_mm_event`, `uvm_mm_next`.)
 //!
 //! **The loop.** After each event call `next_action` until it gives nothing. What it gives may be carried out in any
 //! order, at the same time and without the lock: whatever depends on an action comes only after its answer. Each
@@ -62,9 +64,9 @@
 //! | `Bind` | GART entries for the range's pages | none is bound; taken back |
 //! | `Copy`, `Clear` | the copy engine | the target is undefined; taken back |
 //! | `SwapOut`, `SwapIn` | write or read the backing store, source kept | the target is undefined; taken back |
-//! | `Zap` | out of all page tables, GPUs' and CPUs' | it is still in them; taken back, or tried again if it goes for good |
+//! | `Zap` | out of all page tables, GPUs' and CPUs' | still in them; taken back, or again at a tick |
 //! | `WritePtes` | entries in each address space that maps it | not there; the use that needs it tries again |
-//! | `Unbind`, `FreePages`, `SwapDrop` | take something back | given out again after [`event::Event::Tick`], until it succeeds |
+//! | `Unbind`, `FreePages`, `SwapDrop` | take something back | again at a tick, until it succeeds |
 //!
 //! So every failure is an event like any other and leaves each byte valid somewhere ([`Policy::residence`]): at the
 //! old place until all of a move's bytes are at the new one, and from then on at the new one. A failed
@@ -83,8 +85,8 @@
 //! `Cancel` is for a caller that was interrupted before `Ready`.
 //!
 //! **Page tables.** `Map` and `Unmap` count the places in address spaces that show the allocation; the caller itself
-//! clears entries before `Unmap`. After `Map` the next use has them written. `Zap` comes before the bytes move, `WritePtes`
-//! when they are in a segment again.
+//! clears entries before `Unmap`. After `Map` the next use has them written. `Zap` comes before the bytes move,
+//! `WritePtes` when they are in a segment again.
 //!
 //! **The CPU.** `CpuAccess` answers `Direct` (it reaches the bytes there until a `Zap`), `Peek` (local memory beyond
 //! the BAR: by the copy engine), or a ticket, whose `Ready` means that it can be mapped now.
@@ -106,14 +108,22 @@
 //! timer:               event(TICK) while something failed, a few times a second
 //! ```
 //!
-//! A run can be recorded ([`record`]) and done again elsewhere with the same actions.
+//! **Beside the older calls.** `uvm_policy_alloc`, `_reserve` and `_free` go on working, best in segments of the
+//! driver's own. `uvm_policy_bo_*` and `uvm_policy_move_*` keep buffers apart that the manager leaves alone: both
+//! kinds lie in the same heaps, and their moves in the same table, but a buffer is moved by the functions of its kind
+//! alone (`uvm_policy_move_begin` becomes `Move`, `_complete` becomes `Done`, `_bo_pin` becomes `Pin`). Once all
+//! buffers are the manager's, these functions can go.
+//!
+//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. What is taken beside the manager
+//! is part of that (`uvm_mm_log_range`), unless it lies in the driver's own segments, which decide nothing.
 //!
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
-//! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the
-//! caller carries out as a whole. Of the memory manager, `manager` is the entry, `residency` keeps allocations and
-//! their owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the rules in `evict`, `paging` carries
-//! out moves step by step as `run` lays them out. `vm` keeps address spaces and turns a change of what they map into
-//! writes of page table entries, `vmid` shares the hardware's contexts among them.
+//! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the caller
+//! carries out as a whole. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
+//! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
+//! rules in `evict`, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
+//! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
+//! them.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(uvm_kernel, allow(stable_features), feature(vec_push_within_capacity))]
