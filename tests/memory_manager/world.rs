@@ -32,8 +32,11 @@ pub struct Use {
     /// `Some` once it was told to be ready: where each buffer is.
     pub running: Option<Vec<Residence>>,
     pub cpu: bool,
-    /// Came while others waited and was ready in the same event.
+    /// When it was submitted.
     pub order: u64,
+    /// How many waited then, and how many were ready before it that came after it.
+    pub ahead: u64,
+    pub passed: u64,
 }
 
 pub struct World<B> {
@@ -178,7 +181,8 @@ impl<B: Bytes> World<B> {
         bos.dedup();
         self.next_order += 1;
         let order = self.next_order;
-        let old = self.uses.insert(ticket, Use { bos, running: None, cpu, order });
+        let old =
+            self.uses.insert(ticket, Use { bos, running: None, cpu, order, ahead: self.line.len() as u64, passed: 0 });
         assert!(old.is_none(), "a ticket given out twice");
         self.line.push_back(ticket);
     }
@@ -212,8 +216,8 @@ impl<B: Bytes> World<B> {
     }
 
     fn ready(&mut self, ticket: TicketId) {
-        let Use { bos, cpu, order, .. } = &self.uses[&ticket];
-        let (bos, cpu, order) = (bos.clone(), *cpu, *order);
+        let Use { bos, cpu, .. } = &self.uses[&ticket];
+        let (bos, cpu) = (bos.clone(), *cpu);
         assert!(self.uses[&ticket].running.is_none(), "made ready twice");
         let mut places = vec![];
         for id in &bos {
@@ -234,9 +238,17 @@ impl<B: Bytes> World<B> {
             }
             places.push(at);
         }
-        // Whoever is ready before an older use passed it: only so many may.
-        let passed = self.line.iter().take_while(|other| self.uses[other].order < order).count();
-        assert!(passed == 0 || self.policy.manager_stats().overtaken > 0);
+        // Whoever is ready before an older use passed it. So many may for each that is first of the queue meanwhile.
+        for other in self.line.iter().take_while(|other| **other != ticket) {
+            let other = self.uses.get_mut(other).expect("a use that waits");
+            other.passed += 1;
+            assert!(
+                other.passed <= PASSES * (other.ahead + 1),
+                "{} passed one that had {} ahead",
+                other.passed,
+                other.ahead
+            );
+        }
         self.line.retain(|other| *other != ticket);
         self.uses.get_mut(&ticket).unwrap().running = Some(places);
     }
