@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::{walk, Access, Cause, Context, Fault, Memory, Page, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
+use super::{
+    walk, walk_observed, Access, Cause, Context, Fault, Look, Memory, Page, Pages, Phys, Space, Stream, Tlb,
+    Translation, Vidmm,
+};
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
@@ -254,6 +257,21 @@ impl Hub {
             },
         };
         found.map(|t| t.within(alike))
+    }
+    /// What the tables say now, each look at one shown. None: the address is not walked.
+    pub fn watch(
+        &self,
+        memory: &Memory<'_>,
+        vmid: u8,
+        va: u64,
+        access: Access,
+        see: &mut Vec<Look>,
+    ) -> Option<Result<Translation, Fault>> {
+        if self.bypasses(vmid, va).0 {
+            return None;
+        }
+        let context = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va)?;
+        Some(walk_observed(memory, &context, va, access, see))
     }
     /// The address space that `va` of `vmid` is walked in.
     fn space(contexts: &[Context], vidmm: Option<&Vidmm>, vmid: u8, va: u64) -> Option<Context> {

@@ -22,7 +22,7 @@ pub use memory::{Memory, Phys, Space};
 pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;
-pub use walk::{walk, Context, Page, Translation};
+pub use walk::{walk, walk_observed, Context, Look, Page, Translation};
 
 /// How VMID 0 translates outside the untranslated apertures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

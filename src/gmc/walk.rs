@@ -77,22 +77,85 @@ impl Context {
         let cause = if cause == Cause::NoRetry { Cause::Valid } else { cause };
         Fault { vmid: self.vmid, va, access, cause, retry }
     }
-    fn load(&self, memory: &Memory<'_>, table: u64, slot: u64) -> Result<u64, Cause> {
+    /// Entry `slot` of the table that `table` points at.
+    fn load(
+        &self,
+        memory: &Memory<'_>,
+        table: u64,
+        slot: u64,
+        step: Step,
+        see: &mut impl Observe,
+    ) -> Result<u64, Cause> {
         let table = self.phys(table, pte::PDE_ADDR).ok_or(Cause::Nack)?;
         let at = slot.checked_mul(pte::ENTRY_BYTES).and_then(|o| table.offset(o)).ok_or(Cause::Nack)?;
-        memory.load::<u64>(at).ok_or(Cause::Nack)
+        let entry = memory.load::<u64>(at);
+        see.look(Look { step, slot, at, entry });
+        entry.ok_or(Cause::Nack)
+    }
+}
+
+/// Which table a walk looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The directory block that many levels above the page table, less one: 0 is PDB0.
+    Directory(u8),
+    /// The page table.
+    Table,
+    /// The table of single pages behind an entry with TF.
+    Further,
+}
+
+/// A walk's look at an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// In which table.
+    pub step: Step,
+    /// Which entry of it.
+    pub slot: u64,
+    /// Where the entry lies.
+    pub at: Phys,
+    /// The entry; None where no memory is.
+    pub entry: Option<u64>,
+}
+
+/// Watches a walk.
+pub trait Observe {
+    /// The walk looked at an entry.
+    fn look(&mut self, look: Look);
+}
+
+/// Nobody watches.
+impl Observe for () {
+    #[inline(always)]
+    fn look(&mut self, _: Look) {}
+}
+
+impl Observe for Vec<Look> {
+    fn look(&mut self, look: Look) {
+        self.push(look);
     }
 }
 
 /// Translates `va` for `access`.
 pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Result<Translation, Fault> {
+    walk_observed(memory, ctx, va, access, &mut ())
+}
+
+/// The same, each look at a table shown to `see`.
+pub fn walk_observed(
+    memory: &Memory<'_>,
+    ctx: &Context,
+    va: u64,
+    access: Access,
+    see: &mut impl Observe,
+) -> Result<Translation, Fault> {
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
         return Err(ctx.fault(va, access, Cause::Range, 0));
     }
     // Tables index pages from the start of the space.
     let index = page - ctx.start;
-    let (entry, shift) = descend(memory, ctx, index).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
+    let (entry, shift) = descend(memory, ctx, index, see).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
     let found = leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))?;
     // A large page may reach past the end of the space; what is past it is no part of the translation.
     let left = (ctx.end - page).saturating_add(1).saturating_mul(PAGE_SIZE) - va % PAGE_SIZE;
@@ -100,28 +163,33 @@ pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Resu
 }
 
 /// The entry that maps page `index` of the space, and log2 of the pages it maps.
-fn descend(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, u32), (Cause, u64)> {
-    let table = match directories(memory, ctx, index)? {
+fn descend(memory: &Memory<'_>, ctx: &Context, index: u64, see: &mut impl Observe) -> Result<(u64, u32), (Cause, u64)> {
+    let table = match directories(memory, ctx, index, see)? {
         (entry, Some(shift)) => return Ok((entry, shift)),
         (table, None) => table,
     };
     let block = pte::block_fragment(table).min(ctx.block_bits);
-    let entry = ctx.load(memory, table, inside(ctx, index) >> block).map_err(|c| (c, 0))?;
+    let entry = ctx.load(memory, table, inside(ctx, index) >> block, Step::Table, see).map_err(|c| (c, 0))?;
     if block > 0 && entry & (pte::VALID | pte::TF) == pte::VALID | pte::TF {
-        let entry = ctx.load(memory, entry, index & mask(block)).map_err(|c| (c, 0))?;
+        let entry = ctx.load(memory, entry, index & mask(block), Step::Further, see).map_err(|c| (c, 0))?;
         return Ok((entry, 0));
     }
     Ok((entry, block))
 }
 /// What the directories say of page `index`: an entry that maps 2 to the number's pages, or one that points at the
 /// page table.
-fn directories(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, Option<u32>), (Cause, u64)> {
+fn directories(
+    memory: &Memory<'_>,
+    ctx: &Context,
+    index: u64,
+    see: &mut impl Observe,
+) -> Result<(u64, Option<u32>), (Cause, u64)> {
     let mut entry = ctx.base;
     for level in (1..=ctx.depth).rev() {
         let shift = ctx.block_bits + pte::LEVEL_BITS * (u32::from(level) - 1);
         // The root takes all the bits that are left.
         let slot = if level == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
-        entry = ctx.load(memory, entry, slot).map_err(|c| (c, 0))?;
+        entry = ctx.load(memory, entry, slot, Step::Directory(level - 1), see).map_err(|c| (c, 0))?;
         if entry & pte::VALID == 0 {
             // A partially resident directory entry makes all below it partially resident.
             let prt = entry & pte::PRT != 0;
@@ -172,7 +240,7 @@ pub fn line(memory: &Memory<'_>, ctx: &Context, va: u64) -> Option<[Page; LINE]>
     }
     let first = page & !(LINE as u64 - 1);
     let index = first.checked_sub(ctx.start).filter(|i| i % LINE as u64 == 0)?;
-    let (table, None) = directories(memory, ctx, index).ok()? else { return None };
+    let (table, None) = directories(memory, ctx, index, &mut ()).ok()? else { return None };
     if pte::block_fragment(table).min(ctx.block_bits) > 0 {
         return None;
     }
