@@ -62,6 +62,10 @@ pub struct Serve {
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
+    /// Let the verbs regs, walk, rings, tlb, vmids, faults and top look at the device, over a Unix socket at PATH
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
     /// Least severe messages to print: error, warn, info, debug, trace or off. RUST_LOG is used without it
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<log::LevelFilter>,
@@ -72,6 +76,8 @@ pub enum Command {
     /// Work on recorded traces
     #[command(subcommand)]
     Trace(TraceCommand),
+    #[command(flatten)]
+    Live(crate::live::Live),
 }
 
 #[derive(Debug, Subcommand)]

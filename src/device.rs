@@ -4,6 +4,8 @@
 //! [`Gpu`] is a plain state machine: no thread, no callback. Whoever owns it serialises calls, calls [`Gpu::run`] while
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
+mod view;
+
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
 use crate::ih::Ih;
@@ -12,6 +14,7 @@ use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
 use crate::trace::{Event, Sink, Tracer};
 use crate::vram::{Vram, VramError};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
 use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
@@ -103,7 +106,7 @@ pub enum Progress {
 }
 
 /// What the device counted since its reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Register reads from outside.
     pub reads: u64,

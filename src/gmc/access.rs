@@ -275,7 +275,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
         if fault.retry {
-            self.hub.faults += 1;
+            self.hub.note(fault);
             return Err(Stop::Retry(*fault));
         }
         let handled = self.hub.handle(fault, self.client.cid);

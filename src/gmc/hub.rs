@@ -2,7 +2,7 @@
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
 use super::{
-    walk, walk_observed, Access, Cause, Context, Fault, Look, Memory, Page, Pages, Phys, Space, Stream, Tlb,
+    walk, walk_observed, Access, Cause, Context, Fault, Look, Memory, Page, Pages, Phys, Recent, Space, Stream, Tlb,
     Translation, Vidmm,
 };
 use crate::regs::{RegFile, Written};
@@ -51,6 +51,8 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    /// The last faults.
+    recent: Recent,
 }
 
 /// Who translates through a hub: each has an L1 of its own.
@@ -119,6 +121,7 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            recent: Recent::default(),
         };
         hub.decode_contexts();
         hub
@@ -147,6 +150,7 @@ impl Hub {
         self.streams = Default::default();
         self.l2.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+        self.recent.clear();
     }
     /// The VMIDs, a bit each, that were invalidated since the last call.
     pub fn take_invalidated(&mut self) -> u32 {
@@ -155,6 +159,20 @@ impl Hub {
     /// The caches, for counters: each client's L1, the L2.
     pub fn caches(&self) -> (&[Tlb], &Tlb) {
         (&self.l1, &self.l2)
+    }
+    /// The last faults.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+    /// Its fault status: the register, and the first byte of the page that it is about.
+    pub fn fault_status(&self) -> (u32, u64) {
+        let page = self.regs.pair(self.role.fault_addr, 0);
+        (self.regs.get(self.role.fault_status, 0), page << PAGE_SHIFT)
+    }
+    /// Pages that the clients' streams hold: the client, VMID, address and page.
+    pub fn stream_pages(&self) -> impl Iterator<Item = (usize, u8, u64, Page)> + '_ {
+        let streams = self.streams.iter().enumerate().flat_map(|(client, both)| both.iter().map(move |s| (client, s)));
+        streams.flat_map(|(client, stream)| stream.pages().map(move |(vmid, va, page)| (client, vmid, va, page)))
     }
     /// The register file, for dispatch.
     pub fn regs(&self) -> &RegFile {
@@ -258,6 +276,10 @@ impl Hub {
         };
         found.map(|t| t.within(alike))
     }
+    /// The address space that `va` of `vmid` is walked in, as its registers describe it now.
+    pub fn space_of(&self, vmid: u8, va: u64) -> Option<Context> {
+        Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va)
+    }
     /// What the tables say now, each look at one shown. None: the address is not walked.
     pub fn watch(
         &self,
@@ -331,10 +353,15 @@ impl Hub {
         Err(Fault { vmid: 0, va, access, cause: Cause::Unmapped, retry: false })
     }
 
+    /// Counts and remembers a fault.
+    pub fn note(&mut self, fault: &Fault) {
+        self.faults += 1;
+        self.recent.note(fault, self.faults);
+    }
     /// Records a fault that is not retried, by client `cid`, and tells what follows from it.
     pub fn handle(&mut self, fault: &Fault, cid: u32) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
-        self.faults += 1;
+        self.note(fault);
         let held = self.regs.get(self.role.fault_status, 0) != 0;
         let fault_cntl = self.regs.get(self.role.fault_cntl, 0);
         if held && !F::ALLOW_SUBSEQUENT_PROTECTION_FAULT_STATUS_ADDR_UPDATES.is_set(fault_cntl) {

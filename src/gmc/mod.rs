@@ -9,6 +9,7 @@ pub mod access;
 pub mod fault;
 pub mod hub;
 pub mod memory;
+pub mod recent;
 pub mod stream;
 pub mod tlb;
 pub mod tmz;
@@ -19,6 +20,7 @@ pub use access::{Stop, Vm};
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
+pub use recent::Recent;
 pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;
@@ -43,4 +45,15 @@ pub enum Access {
     Write,
     /// Fetch instructions.
     Execute,
+}
+
+impl Access {
+    /// Its name in views and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Execute => "execute",
+        }
+    }
 }

@@ -60,7 +60,7 @@ const NO_RETRY: u64 = pte::EXECUTABLE | pte::PDE_PTE | pte::TF;
 const NO_RETRY_TF: u64 = pte::VALID | pte::SYSTEM | pte::PRT;
 
 impl Context {
-    pub(super) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
+    pub(crate) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
         let addr = entry & mask;
         if entry & pte::SYSTEM != 0 {
             return Some(Phys { space: Space::System, addr });

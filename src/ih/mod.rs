@@ -122,6 +122,14 @@ impl Ih {
     pub fn knows(&self, fault: &Fault) -> bool {
         self.cam.knows(fault)
     }
+    /// The retry CAM.
+    pub fn cam(&self) -> &Cam {
+        &self.cam
+    }
+    /// The PASID that vectors of the MM hub's VMID `vmid` carry.
+    pub fn pasid(&self, vmid: u8) -> u32 {
+        self.regs.field(&IH_VMID_LUT_MM, vmid.into(), IH_VMID_LUT::PASID)
+    }
     /// Retry faults that the driver has been told of and has not answered.
     pub fn outstanding(&self) -> usize {
         self.cam.outstanding()

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! An SDMA instance: its registers, its rings, and the fetch of packets from a ring or an indirect buffer.
 
+pub mod view;
+
 use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
 use super::work::{Outcome, Stream, Work};
 use crate::gmc::access::Reported;
@@ -197,6 +199,13 @@ impl Sdma {
     }
     fn rptr(&self, n: u32) -> u64 {
         self.wide(&RB_RPTR, &RB_RPTR_HI, n) & !3
+    }
+    /// Bytes of ring `n`.
+    fn ring_size(&self, n: u32) -> u64 {
+        4 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40)
+    }
+    fn ring_base(&self, n: u32) -> u64 {
+        u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40
     }
     #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
     fn set_rptr(&mut self, n: u32, rptr: u64) {
@@ -404,8 +413,7 @@ impl Sdma {
     /// Fetches, decodes and starts the next packet.
     fn fetch(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Step, Halt> {
         let rptr = self.rptr(n);
-        let size = 4u64 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40);
-        let base = u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40;
+        let (size, base) = (self.ring_size(n), self.ring_base(n));
         let (client, ring_vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return Ok(Step::Idle) };
         let (vmid, left) = match state.ib {

@@ -118,6 +118,19 @@ impl SharedGpu {
         }
     }
 
+    /// Lets `look` see the device.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Gpu) -> R) -> R {
+        look(&self.machine.lock().gpu)
+    }
+
+    /// Lets `change` change the device.
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Gpu) -> R) -> R {
+        let mut machine = self.machine.lock();
+        let result = change(&mut machine.gpu);
+        self.run_inline(machine);
+        result
+    }
+
     /// Rings `doorbells` in their order.
     pub(super) fn ring(&self, doorbells: &[Doorbell]) {
         let mut machine = self.machine.lock();
