@@ -36,7 +36,7 @@ pub enum Request {
         va: Hex,
     },
     /// The rings: [`crate::view::Ring`]s.
-    Rings,
+    Rings {},
     /// The translation caches: [`crate::view::Tlbs`].
     Tlb {
         /// Of this address space alone.
@@ -47,11 +47,11 @@ pub enum Request {
         most: Option<usize>,
     },
     /// The address spaces: [`crate::view::AddressSpace`]s.
-    Vmids,
+    Vmids {},
     /// Page faults: [`crate::view::Faults`].
-    Faults,
+    Faults {},
     /// Counters and states: [`crate::view::Summary`].
-    Summary,
+    Summary {},
 }
 
 /// The answer: exactly one of the two.

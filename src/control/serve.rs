@@ -192,14 +192,14 @@ fn answer(line: &[u8], device: &Handle) -> Answer {
             device.look(|gpu| gpu.view_registers(name.as_deref())).map_or_else(refuse, |v| ok(&v))
         }
         Request::Walk { vmid, va } => device.look(|gpu| gpu.view_walk(vmid, va.0)).map_or_else(refuse, |v| ok(&v)),
-        Request::Rings => ok(&device.look(crate::Gpu::view_rings)),
+        Request::Rings {} => ok(&device.look(crate::Gpu::view_rings)),
         Request::Tlb { vmid, most } => {
             let most = most.map_or(MAX_TLB_ENTRIES, |most| most.min(MAX_TLB_ENTRIES));
             ok(&device.look(|gpu| gpu.view_tlb(vmid, most)))
         }
-        Request::Vmids => ok(&device.look(crate::Gpu::view_vmids)),
-        Request::Faults => ok(&device.look(crate::Gpu::view_faults)),
-        Request::Summary => ok(&device.look(crate::Gpu::view_summary)),
+        Request::Vmids {} => ok(&device.look(crate::Gpu::view_vmids)),
+        Request::Faults {} => ok(&device.look(crate::Gpu::view_faults)),
+        Request::Summary {} => ok(&device.look(crate::Gpu::view_summary)),
     }
 }
 

@@ -100,12 +100,12 @@ pub fn run(command: &Live) -> ExitCode {
         Live::Walk { vmid, va, to } => {
             show(to, &Request::Walk { vmid: *vmid, va: *va }, |out, walk: Walk| text::walk(out, &walk))
         }
-        Live::Rings { to } => show(to, &Request::Rings, |out, rings: Vec<Ring>| text::rings(out, &rings)),
+        Live::Rings { to } => show(to, &Request::Rings {}, |out, rings: Vec<Ring>| text::rings(out, &rings)),
         Live::Tlb { vmid, most, to } => {
             show(to, &Request::Tlb { vmid: *vmid, most: Some(*most) }, |out, tlbs: Tlbs| text::tlbs(out, &tlbs))
         }
-        Live::Vmids { to } => show(to, &Request::Vmids, |out, spaces: Vec<AddressSpace>| text::vmids(out, &spaces)),
-        Live::Faults { to } => show(to, &Request::Faults, |out, faults: Faults| text::faults(out, &faults)),
+        Live::Vmids { to } => show(to, &Request::Vmids {}, |out, spaces: Vec<AddressSpace>| text::vmids(out, &spaces)),
+        Live::Faults { to } => show(to, &Request::Faults {}, |out, faults: Faults| text::faults(out, &faults)),
         Live::Top { interval, once, to } => top::run(to, *interval, *once),
     };
     match result {

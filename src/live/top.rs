@@ -82,10 +82,10 @@ fn count(rate: f64) -> String {
 pub fn run(to: &To, interval: f64, once: bool) -> Result<(), Failure> {
     let mut device = Connection::open(&to.control_socket)?;
     let interval = Duration::from_secs_f64(interval);
-    let before: Summary = device.ask(&Request::Summary)?;
+    let before: Summary = device.ask(&Request::Summary {})?;
     if once {
         std::thread::sleep(interval);
-        let now: Summary = device.ask(&Request::Summary)?;
+        let now: Summary = device.ask(&Request::Summary {})?;
         return Ok(print(to.json, &Rates::between(&before, &now), &now)?);
     }
     let mut terminal = ratatui::try_init()?;
@@ -130,7 +130,7 @@ fn watch(
         if asked_to_end(interval)? {
             return Ok(());
         }
-        let now: Summary = device.ask(&Request::Summary)?;
+        let now: Summary = device.ask(&Request::Summary {})?;
         rates = Rates::between(&before, &now);
         history.pop_front();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is a positive number")]
