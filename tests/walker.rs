@@ -129,9 +129,21 @@ proptest! {
                 ] {
                     let want = expected(naive(&mut bytes, &space, va, kind));
                     let got = gmc::walk(&memory, &context, va, access);
+                    // A walk from any directory entry on its way ends where it does.
+                    let mut way = Vec::new();
+                    let whole = gmc::walk::walk_from(&memory, &context, context.root(), va, access, |level, entry| {
+                        way.push(gmc::walk::Start { entry, level });
+                    });
+                    prop_assert_eq!(whole, got);
+                    for from in way {
+                        let short = gmc::walk::walk_from(&memory, &context, from, va, access, |level, _| {
+                            assert!(level < from.level, "a cached entry is not read again");
+                        });
+                        prop_assert_eq!(short, got, "{:x?} from {:x?} at {:#x}", space, from, va);
+                    }
                     prop_assert_eq!(got.map(|t| t.at).map_err(|f| f.cause), want, "{:x?} at {:#x}", space, va);
                     // A page that a line holds is the one that its own walk finds.
-                    for (n, page) in gmc::walk::line(&memory, &context, va).into_iter().flatten().enumerate() {
+                    for (n, page) in gmc::walk::line(&memory, &context, context.root(), va).into_iter().flatten().enumerate() {
                         let bits = if kind == Kind::Read { 1 << 5 } else { 1 << 6 };
                         if kind != Kind::Execute && page.entry & bits != 0 {
                             let there = (va >> 12 & !15) + n as u64;

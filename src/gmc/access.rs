@@ -54,6 +54,8 @@ pub struct Reported {
 
 /// Pieces that a copy translates before it moves them.
 const AHEAD: usize = 64;
+/// The same of a copy of about a page, which need not pay for more.
+const FEW: usize = 4;
 /// Most bytes that pass the cipher at once.
 const BOUNCE: usize = 4096;
 /// Zeroes to read from.
@@ -113,8 +115,16 @@ impl<'a, 'm> Vm<'a, 'm> {
     /// Pieces are translated [`AHEAD`] at a time, so that the misses on page table entries overlap instead of each
     /// waiting for a page's copy. A stop still leaves everything before it copied.
     pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
+        if len.saturating_sub(*done) <= PAGE_SIZE {
+            self.copy_by::<FEW>(vmid, dst, src, len, done)
+        } else {
+            self.copy_by::<AHEAD>(vmid, dst, src, len, done)
+        }
+    }
+    /// The same, `N` pieces at a time.
+    fn copy_by<const N: usize>(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
         while *done < len {
-            let mut batch = [const { None }; AHEAD];
+            let mut batch = [const { None }; N];
             let mut stop = Ok(());
             let mut ahead = *done;
             for slot in &mut batch {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
+use super::walk::{walk, walk_from, Step};
 use super::{
-    walk, walk_observed, Access, Cause, Context, Fault, Look, Memory, Page, Pages, Phys, Recent, Space, Stream, Tlb,
-    Translation, Vidmm,
+    Access, Cause, Context, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb, Translation,
+    Vidmm,
 };
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
-use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
+use uvm_spec::{ih, pte, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +46,7 @@ pub struct Hub {
     /// Before each L1: what the client reads and what it writes.
     streams: [[Stream; 2]; CLIENTS],
     l2: Tlb,
+    pdes: PdeCache,
     /// VMIDs whose translations were invalidated since [`Hub::take_invalidated`].
     invalidated: u32,
     /// Faults since reset; one that is retried counts each time.
@@ -118,6 +120,7 @@ impl Hub {
             l1: std::array::from_fn(|_| Tlb::new(sizes.l1)),
             streams: Default::default(),
             l2: Tlb::new(sizes.l2),
+            pdes: PdeCache::default(),
             invalidated: 0,
             faults: 0,
             walks: 0,
@@ -149,6 +152,7 @@ impl Hub {
         self.l1.iter_mut().for_each(Tlb::reset);
         self.streams = Default::default();
         self.l2.reset();
+        self.pdes.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
         self.recent.clear();
     }
@@ -242,16 +246,25 @@ impl Hub {
         self.walks += 1;
         let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
         let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
+        let from = self.pdes.start(&context, index);
         let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
         if let Some(stream) = stream {
-            if let Some(page) = stream.go_on(memory, &context, vmid, va, access) {
+            if let Some(page) = stream.go_on(memory, &context, from, va, access) {
                 let offset = va % PAGE_SIZE;
                 let at = Some(page.phys(offset));
                 return Ok(Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT });
             }
             stream.walked(vmid, va);
         }
-        let found = walk(memory, &context, va, access)?;
+        let found = walk_from(memory, &context, from, va, access, |look| {
+            if let Look { step: Step::Directory(level), entry: Some(entry), .. } = look {
+                // One that is not valid is never held.
+                if entry & pte::VALID != 0 {
+                    self.pdes.fill(&context, index, level, entry);
+                }
+            }
+        })?;
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
         Ok(found.within(alike))
@@ -293,7 +306,7 @@ impl Hub {
             return None;
         }
         let context = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va)?;
-        Some(walk_observed(memory, &context, va, access, see))
+        Some(walk_from(memory, &context, context.root(), va, access, |look| see.push(look)))
     }
     /// The address space that `va` of `vmid` is walked in.
     fn space(contexts: &[Context], vidmm: Option<&Vidmm>, vmid: u8, va: u64) -> Option<Context> {
@@ -415,6 +428,10 @@ impl Hub {
         if Q::INVALIDATE_L2_PTES.is_set(request) {
             self.l2.invalidate(vmids, pages);
         }
+        let flags = [Q::INVALIDATE_L2_PDE0, Q::INVALIDATE_L2_PDE1, Q::INVALIDATE_L2_PDE2];
+        let levels = (0u32..).zip(flags).fold(0, |levels, (n, flag)| levels | flag.get(request) << n);
+        // The root of five levels has no flag of its own: it goes with the directory below it.
+        self.pdes.invalidate(levels | (levels & 4) << 1, vmids, pages);
         self.invalidated |= vmids;
         if Q::CLEAR_PROTECTION_FAULT_STATUS_ADDR.is_set(request) {
             self.clear_fault();
@@ -423,9 +440,13 @@ impl Hub {
     }
 
     /// The pages that engine `engine`'s next request is about. As PCI ATS encodes it: without S one page; with S as
-    /// many as the ones that the page number ends in say, twice per one. All ones is everything.
+    /// many as the ones that the page number ends in say, twice per one. All ones is everything, and so is any range of a
+    /// device with a fifth level, whose page numbers the register is too narrow for.
     fn invalidate_range(&self, engine: u32) -> Pages {
         const PAGE_BITS: u32 = 36;
+        if self.levels > 4 {
+            return Pages::All;
+        }
         let raw = self.regs.pair(self.role.inv_range, 2 * engine);
         let page = raw >> 1 & ((1 << PAGE_BITS) - 1);
         let ones = if raw & 1 == 0 { 0 } else { page.trailing_ones() + 1 };

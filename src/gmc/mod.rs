@@ -9,6 +9,7 @@ pub mod access;
 pub mod fault;
 pub mod hub;
 pub mod memory;
+pub mod pde;
 pub mod recent;
 pub mod stream;
 pub mod tlb;
@@ -20,11 +21,12 @@ pub use access::{Stop, Vm};
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
+pub use pde::PdeCache;
 pub use recent::Recent;
 pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;
-pub use walk::{walk, walk_observed, Context, Look, Page, Translation};
+pub use walk::{walk, Context, Look, Page, Translation};
 
 /// How VMID 0 translates outside the untranslated apertures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -59,7 +59,20 @@ const NO_RETRY: u64 = pte::EXECUTABLE | pte::PDE_PTE | pte::TF;
 /// The same for tables that use translate-further, where PDE_PTE is not free for it.
 const NO_RETRY_TF: u64 = pte::VALID | pte::SYSTEM | pte::PRT;
 
+/// Where a walk starts: at the root, or further down at a directory entry that was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The entry: of the root as in [`Context::base`].
+    pub entry: u64,
+    /// Its directory's level: 0 is the one above the page table, the context's depth is the root itself.
+    pub level: u8,
+}
+
 impl Context {
+    /// The root, where every walk starts that has no short cut.
+    pub fn root(&self) -> Start {
+        Start { entry: self.base, level: self.depth }
+    }
     pub(crate) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
         let addr = entry & mask;
         if entry & pte::SYSTEM != 0 {
@@ -78,18 +91,19 @@ impl Context {
         Fault { vmid: self.vmid, va, access, cause, retry }
     }
     /// Entry `slot` of the table that `table` points at.
+    #[inline]
     fn load(
         &self,
         memory: &Memory<'_>,
         table: u64,
         slot: u64,
         step: Step,
-        see: &mut impl Observe,
+        see: &mut impl FnMut(Look),
     ) -> Result<u64, Cause> {
         let table = self.phys(table, pte::PDE_ADDR).ok_or(Cause::Nack)?;
         let at = slot.checked_mul(pte::ENTRY_BYTES).and_then(|o| table.offset(o)).ok_or(Cause::Nack)?;
         let entry = memory.load::<u64>(at);
-        see.look(Look { step, slot, at, entry });
+        see(Look { step, slot, at, entry });
         entry.ok_or(Cause::Nack)
     }
 }
@@ -97,7 +111,7 @@ impl Context {
 /// Which table a walk looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The directory block that many levels above the page table, less one: 0 is PDB0.
+    /// A directory of this level: 0 is the one above the page table.
     Directory(u8),
     /// The page table.
     Table,
@@ -118,36 +132,24 @@ pub struct Look {
     pub entry: Option<u64>,
 }
 
-/// Watches a walk.
-pub trait Observe {
-    /// The walk looked at an entry.
-    fn look(&mut self, look: Look);
-}
-
-/// Nobody watches.
-impl Observe for () {
-    #[inline(always)]
-    fn look(&mut self, _: Look) {}
-}
-
-impl Observe for Vec<Look> {
-    fn look(&mut self, look: Look) {
-        self.push(look);
-    }
+/// log2 of the pages that an entry in a directory of level `level` covers.
+#[inline]
+pub(super) fn shift(ctx: &Context, level: u8) -> u32 {
+    ctx.block_bits + pte::LEVEL_BITS * u32::from(level)
 }
 
 /// Translates `va` for `access`.
 pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Result<Translation, Fault> {
-    walk_observed(memory, ctx, va, access, &mut ())
+    walk_from(memory, ctx, ctx.root(), va, access, |_| {})
 }
-
-/// The same, each look at a table shown to `see`.
-pub fn walk_observed(
+/// The same from further down. `see` is shown each look at an entry.
+pub fn walk_from(
     memory: &Memory<'_>,
     ctx: &Context,
+    from: Start,
     va: u64,
     access: Access,
-    see: &mut impl Observe,
+    mut see: impl FnMut(Look),
 ) -> Result<Translation, Fault> {
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
@@ -155,7 +157,8 @@ pub fn walk_observed(
     }
     // Tables index pages from the start of the space.
     let index = page - ctx.start;
-    let (entry, shift) = descend(memory, ctx, index, see).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
+    let (entry, shift) =
+        descend(memory, ctx, from, index, &mut see).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
     let found = leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))?;
     // A large page may reach past the end of the space; what is past it is no part of the translation.
     let left = (ctx.end - page).saturating_add(1).saturating_mul(PAGE_SIZE) - va % PAGE_SIZE;
@@ -163,8 +166,14 @@ pub fn walk_observed(
 }
 
 /// The entry that maps page `index` of the space, and log2 of the pages it maps.
-fn descend(memory: &Memory<'_>, ctx: &Context, index: u64, see: &mut impl Observe) -> Result<(u64, u32), (Cause, u64)> {
-    let table = match directories(memory, ctx, index, see)? {
+fn descend(
+    memory: &Memory<'_>,
+    ctx: &Context,
+    from: Start,
+    index: u64,
+    see: &mut impl FnMut(Look),
+) -> Result<(u64, u32), (Cause, u64)> {
+    let table = match directories(memory, ctx, from, index, see)? {
         (entry, Some(shift)) => return Ok((entry, shift)),
         (table, None) => table,
     };
@@ -181,19 +190,23 @@ fn descend(memory: &Memory<'_>, ctx: &Context, index: u64, see: &mut impl Observ
 fn directories(
     memory: &Memory<'_>,
     ctx: &Context,
+    from: Start,
     index: u64,
-    see: &mut impl Observe,
+    see: &mut impl FnMut(Look),
 ) -> Result<(u64, Option<u32>), (Cause, u64)> {
-    let mut entry = ctx.base;
-    for level in (1..=ctx.depth).rev() {
-        let shift = ctx.block_bits + pte::LEVEL_BITS * (u32::from(level) - 1);
+    let Start { mut entry, level } = from;
+    if level < ctx.depth && entry & pte::PDE_PTE != 0 {
+        return Ok((entry, Some(shift(ctx, level))));
+    }
+    for level in (0..level).rev() {
+        let shift = shift(ctx, level);
         // The root takes all the bits that are left.
-        let slot = if level == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
-        entry = ctx.load(memory, entry, slot, Step::Directory(level - 1), see).map_err(|c| (c, 0))?;
+        let slot = if level + 1 == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
+        entry = ctx.load(memory, entry, slot, Step::Directory(level), see).map_err(|c| (c, 0))?;
         if entry & pte::VALID == 0 {
             // A partially resident directory entry makes all below it partially resident.
             let prt = entry & pte::PRT != 0;
-            return if prt { Ok((entry, Some(shift))) } else { Err((Cause::Pde(level - 1), entry)) };
+            return if prt { Ok((entry, Some(shift))) } else { Err((Cause::Pde(level), entry)) };
         }
         if entry & pte::PDE_PTE != 0 {
             return Ok((entry, Some(shift)));
@@ -232,15 +245,15 @@ impl Page {
 }
 
 /// The single pages that lie with `va` in one line of its page table. None where a line's pages are no aligned group of
-/// addresses.
-pub fn line(memory: &Memory<'_>, ctx: &Context, va: u64) -> Option<[Page; LINE]> {
+/// addresses. The walk starts at `from`, as [`walk_from`] does.
+pub fn line(memory: &Memory<'_>, ctx: &Context, from: Start, va: u64) -> Option<[Page; LINE]> {
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
         return None;
     }
     let first = page & !(LINE as u64 - 1);
     let index = first.checked_sub(ctx.start).filter(|i| i % LINE as u64 == 0)?;
-    let (table, None) = directories(memory, ctx, index, &mut ()).ok()? else { return None };
+    let (table, None) = directories(memory, ctx, from, index, &mut |_| {}).ok()? else { return None };
     if pte::block_fragment(table).min(ctx.block_bits) > 0 {
         return None;
     }

@@ -18,7 +18,8 @@ use super::shmem::Mapper;
 use super::window::{Access, Identity, Live, Window};
 use crate::bus::SystemMemory;
 use crate::device::{Gpu, Progress};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::lock_api::{Mutex, MutexGuard, RawMutexFair};
+use parking_lot::RawMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uvm_spec::window::{Doorbell, SIZE};
 
@@ -49,9 +50,9 @@ impl Machine {
     }
 }
 
-/// The device and what it needs around it.
-pub(super) struct SharedGpu {
-    machine: Mutex<Machine>,
+/// The device and what it needs around it. The lock is a parameter, so that a test may decide who gets it next.
+pub(super) struct SharedGpu<R = RawMutex> {
+    machine: Mutex<R, Machine>,
     memory: SystemMemory,
     pub(super) interrupts: Interrupts,
     pub(super) mapper: Mapper,
@@ -59,7 +60,7 @@ pub(super) struct SharedGpu {
     spoken_to: AtomicBool,
 }
 
-impl SharedGpu {
+impl<R: RawMutexFair> SharedGpu<R> {
     pub(super) fn new(gpu: Gpu, identity: Identity, memory: SystemMemory, mapper: Mapper) -> Self {
         let window = Window::new(identity);
         Self {
@@ -142,7 +143,7 @@ impl SharedGpu {
 
     /// Runs the engines for one quantum on this thread, so that a small job costs no switch to another, and leaves the
     /// rest to the engine thread.
-    fn run_inline(&self, mut machine: MutexGuard<'_, Machine>) {
+    fn run_inline(&self, mut machine: MutexGuard<'_, R, Machine>) {
         let idle =
             if machine.engine_busy || !machine.may_run() { true } else { matches!(machine.gpu.run(), Progress::Idle) };
         self.collect(&mut machine);
@@ -156,18 +157,23 @@ impl SharedGpu {
     /// The engine thread: works whenever there is work, for ever.
     pub(super) fn run_engine(&self) {
         loop {
-            let mut machine = self.machine.lock();
-            let progress = if machine.may_run() { machine.gpu.run() } else { Progress::Idle };
-            machine.engine_busy = matches!(progress, Progress::More);
-            self.collect(&mut machine);
-            MutexGuard::unlock_fair(machine);
-            self.deliver();
-            match progress {
+            match self.turn() {
                 Progress::More => (),
                 Progress::Waiting(time) => self.bell.wait_for(time),
                 Progress::Idle => self.bell.wait(),
             }
         }
+    }
+
+    /// A turn of the engine thread: one quantum under the lock.
+    fn turn(&self) -> Progress {
+        let mut machine = self.machine.lock();
+        let progress = if machine.may_run() { machine.gpu.run() } else { Progress::Idle };
+        machine.engine_busy = matches!(progress, Progress::More);
+        self.collect(&mut machine);
+        MutexGuard::unlock_fair(machine);
+        self.deliver();
+        progress
     }
 
     /// Takes raised interrupts from the device, under its lock and so in their order.
@@ -195,6 +201,11 @@ impl SharedGpu {
         drop(machine);
         log::debug!("{}", if resumed { "device resumed" } else { "device started by a driver" });
         self.mapper.start(resumed);
+    }
+
+    /// Returns once no engine works on a memory map that was replaced before the call.
+    pub(super) fn wait_for_quantum(&self) {
+        drop(self.machine.lock());
     }
 
     /// Queue `index` has been started or was kicked.
@@ -241,3 +252,6 @@ impl SharedGpu {
         machine.gpu.set_trace(None);
     }
 }
+
+#[cfg(test)]
+mod interleavings;
