@@ -10,6 +10,7 @@ pub mod control;
 pub mod device;
 pub mod gmc;
 pub mod ih;
+pub mod inject;
 pub mod nbio;
 pub mod regs;
 pub mod sdma;

@@ -78,6 +78,7 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     let memory = SystemMemory::new(GuestMemoryMmap::new());
     let mut gpu = Gpu::new(config, memory.clone(), Box::new(RealClock::default()))?;
     gpu.set_trace(trace);
+    args.inject.iter().cloned().for_each(|spec| gpu.inject(spec));
 
     // The name is removed when this function ends.
     let (socket, _name) = match (&args.socket_path, args.fd) {

@@ -50,6 +50,15 @@ pub enum Request {
     Vmids {},
     /// Page faults: [`crate::view::Faults`].
     Faults {},
+    /// Lets something go wrong, see [`crate::inject`]: the injections as lines.
+    Inject {
+        /// What.
+        spec: String,
+    },
+    /// What is injected: the injections as lines.
+    Injected {},
+    /// Ends what is injected: no line is left.
+    Heal {},
     /// Counters and states: [`crate::view::Summary`].
     Summary {},
 }

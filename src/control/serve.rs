@@ -6,6 +6,7 @@
 //! answer is collected, not while it is written down or sent.
 
 use super::{Answer, Request, MAX_REQUEST, MAX_TLB_ENTRIES};
+use crate::inject::Spec;
 use crate::vhost_user::Handle;
 use event_manager::{EventOps, Events, MutEventSubscriber};
 use serde::Serialize;
@@ -199,6 +200,18 @@ fn answer(line: &[u8], device: &Handle) -> Answer {
         }
         Request::Vmids {} => ok(&device.look(crate::Gpu::view_vmids)),
         Request::Faults {} => ok(&device.look(crate::Gpu::view_faults)),
+        Request::Inject { spec } => match spec.parse::<Spec>() {
+            Ok(spec) => ok(&device.change(|gpu| {
+                gpu.inject(spec);
+                gpu.injections()
+            })),
+            Err(e) => refuse(e),
+        },
+        Request::Injected {} => ok(&device.look(crate::Gpu::injections)),
+        Request::Heal {} => ok(&device.change(|gpu| {
+            gpu.clear_injected();
+            gpu.injections()
+        })),
         Request::Summary {} => ok(&device.look(crate::Gpu::view_summary)),
     }
 }

@@ -203,7 +203,7 @@ impl Gpu {
                 .map(|(n, r)| (ring_name(n, r.ring), r.state.into(), r.wptr.wrapping_sub(r.rptr).min(r.size)))
                 .collect(),
             vmids: (0u8..).take(VMIDS).filter(|&v| self.mm_hub.context(v).is_some_and(|c| c.enabled)).collect(),
-            injected: Vec::new(),
+            injected: self.injections(),
         }
     }
 }

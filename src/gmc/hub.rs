@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
+use super::corrupt::Corruptions;
 use super::walk::{walk, walk_from, Step};
 use super::{
     Access, Cause, Context, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb, Translation,
     Vidmm,
 };
+use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, pte, PAGE_SHIFT, PAGE_SIZE, VMIDS};
@@ -55,6 +57,7 @@ pub struct Hub {
     pub walks: u64,
     /// The last faults.
     recent: Recent,
+    corruptions: Corruptions,
 }
 
 /// Who translates through a hub: each has an L1 of its own.
@@ -125,6 +128,7 @@ impl Hub {
             faults: 0,
             walks: 0,
             recent: Recent::default(),
+            corruptions: Corruptions::default(),
         };
         hub.decode_contexts();
         hub
@@ -167,6 +171,14 @@ impl Hub {
     /// The last faults.
     pub fn recent(&self) -> &Recent {
         &self.recent
+    }
+    /// Lets the walk after `after` more, of `vmid` and `page` if they are given, find its entry with the bits `xor` flipped.
+    pub fn corrupt(&mut self, vmid: Option<u8>, page: Option<u64>, after: u64, xor: u64, struck: Struck) {
+        self.corruptions.add(vmid, page, after, xor, struck);
+    }
+    /// No corruption is to come any more.
+    pub fn clear_corruptions(&mut self) {
+        self.corruptions.clear();
     }
     /// Its fault status: the register, and the first byte of the page that it is about.
     pub fn fault_status(&self) -> (u32, u64) {
@@ -246,6 +258,9 @@ impl Hub {
         self.walks += 1;
         let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
         let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        if self.corruptions.any() {
+            self.corruptions.strike(memory, &context, va);
+        }
         let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
         let from = self.pdes.start(&context, index);
         let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));

@@ -6,6 +6,7 @@
 //! (page tables) → `memory`.
 
 pub mod access;
+mod corrupt;
 pub mod fault;
 pub mod hub;
 pub mod memory;

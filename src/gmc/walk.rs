@@ -259,6 +259,9 @@ pub fn line(memory: &Memory<'_>, ctx: &Context, from: Start, va: u64) -> Option<
     }
     let at = ctx.phys(table, pte::PDE_ADDR)?.offset(inside(ctx, index).checked_mul(pte::ENTRY_BYTES)?)?;
     let mut entries = [0u64; LINE];
+    if memory.has_poison() {
+        return None;
+    }
     memory.slice(at, LINE * 8)?.get_array_ref(0, LINE).ok()?.copy_to(&mut entries);
     let count = usize::try_from(ctx.end.saturating_sub(first)).map_or(LINE, |left| left.saturating_add(1).min(LINE));
     let mut pages = [Page::default(); LINE];

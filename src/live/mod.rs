@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The verbs that ask a running device: `regs`, `walk`, `rings`, `tlb`, `vmids`, `faults`, `top`.
+//! The verbs that ask a running device: `regs`, `walk`, `rings`, `tlb`, `vmids`, `faults`, `inject`, `top`.
 
 mod text;
 mod top;
@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vhost_device_uvm::control::{ask, ClientError, Request};
+use vhost_device_uvm::inject;
 use vhost_device_uvm::view::{AddressSpace, Faults, Hex, Register, Ring, Tlbs, Walk};
 
 /// Exit status of a question that makes no sense: a register or an address that does not exist.
@@ -61,6 +62,17 @@ pub enum Live {
         #[command(flatten)]
         to: To,
     },
+    /// Let something go wrong in the hardware of a running device, or show what is injected
+    #[command(after_help = inject::HELP)]
+    Inject {
+        /// What goes wrong; without it: show what is injected
+        spec: Option<inject::Spec>,
+        /// End all that is injected: rings go on, pages are sound. What was corrupted or lost stays so
+        #[arg(long, conflicts_with = "spec")]
+        heal: bool,
+        #[command(flatten)]
+        to: To,
+    },
     /// Watch the rates of a running device
     Top {
         /// Seconds from one look to the next
@@ -106,6 +118,14 @@ pub fn run(command: &Live) -> ExitCode {
         }
         Live::Vmids { to } => show(to, &Request::Vmids {}, |out, spaces: Vec<AddressSpace>| text::vmids(out, &spaces)),
         Live::Faults { to } => show(to, &Request::Faults {}, |out, faults: Faults| text::faults(out, &faults)),
+        Live::Inject { spec, heal, to } => {
+            let request = match (spec, heal) {
+                (Some(spec), _) => Request::Inject { spec: spec.to_string() },
+                (None, true) => Request::Heal {},
+                (None, false) => Request::Injected {},
+            };
+            show(to, &request, |out, lines: Vec<String>| lines.iter().try_for_each(|line| writeln!(out, "{line}")))
+        }
         Live::Top { interval, once, to } => top::run(to, *interval, *once),
     };
     match result {

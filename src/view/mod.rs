@@ -145,7 +145,7 @@ pub struct Ring {
     pub instance: usize,
     /// GFX, PAGE, RLC0 or RLC1.
     pub ring: String,
-    /// disabled, halted, idle, running, waiting (a poll), parked (a page) or exception.
+    /// disabled, halted, idle, running, waiting (a poll), parked (a page), hung (injected) or exception.
     pub state: String,
     /// What it waits for, or why it stopped.
     pub why: Option<String>,

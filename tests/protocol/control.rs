@@ -282,3 +282,56 @@ fn clients_may_look_before_a_front_end_is_there() {
     assert!(lab.text(&["walk", "--vmid", "0", "0"]).contains("VMID 0"));
     lab.guest();
 }
+
+#[test]
+fn faults_are_injected_into_a_running_device_and_healed() {
+    let lab = Lab::new();
+    let mut guest = lab.guest();
+    assert_eq!(lab.text(&["inject"]), "");
+    let said = lab.text(&["inject", "hang:ring=sdma0.gfx,after=1"]);
+    assert_eq!(said, "hang:ring=sdma0.gfx,after=1 (has not struck yet)\n");
+    guest.submit(&[fence(1), fence(2)].concat());
+    eventually("the first fence", || guest.session.dword(FENCE) == 1);
+    eventually("the hang", || lab.json(&["rings"])[0]["state"] == "hung");
+    assert_eq!(guest.session.dword(FENCE), 1);
+    assert!(lab.text(&["top", "--once", "--interval", "0.05"]).contains("struck 1 times"));
+    assert_eq!(lab.text(&["inject", "--heal"]), "");
+    eventually("the second fence", || guest.session.dword(FENCE) == 2);
+
+    // An interrupt that is late comes by itself, with nobody touching the device meanwhile.
+    guest.session.post_event_buffer(0);
+    lab.text(&["inject", "delay-irq:by=100ms"]);
+    guest.submit(&crate::guest::trap());
+    let before = guest.session.events.used_index();
+    eventually("the interrupt", || guest.session.events.used_index() != before);
+
+    for wrong in ["jam", "hang:ring=left", "slow-dma"] {
+        let output = lab.run(&["inject", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+    let mut client = lab.client();
+    assert!(client.ask("{\"verb\":\"inject\",\"spec\":\"jam\"}")["error"].as_str().unwrap().contains("no such kind"));
+    lab.process.assert_sane();
+}
+
+#[test]
+fn a_removed_device_reads_all_ones_and_the_process_stays() {
+    use uvm_spec::nbio::{BIOS_SCRATCH, NBIO};
+    use uvm_spec::window::offset;
+    let lab = Lab::new();
+    let mut guest = lab.guest();
+    lab.text(&["inject", "remove"]);
+    assert_eq!(guest.session.load(offset::MAGIC), u32::MAX);
+    guest.session.write(NBIO.index(&BIOS_SCRATCH, 0), 1);
+    assert_eq!(guest.session.read(NBIO.index(&BIOS_SCRATCH, 0)), u32::MAX);
+    guest.submit(&fence(9));
+    let mut session = guest.session;
+    session.stop();
+    assert_eq!(session.load(offset::MAGIC), u32::MAX);
+    session.doorbells.clear();
+    session.events.clear();
+    session.start();
+    assert_eq!(session.load(offset::MAGIC), u32::MAX);
+    assert_eq!(session.dword(FENCE), 0);
+    lab.process.assert_sane();
+}

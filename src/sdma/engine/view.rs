@@ -59,6 +59,7 @@ impl Sdma {
             exception::NONE => None,
             exception::ILLEGAL => Some("illegal packet"),
             exception::FAULT => Some("page fault without a default page"),
+            exception::POISON => Some("uncorrectable error in what it read"),
             exception::NESTED_IB => Some("indirect buffer inside an indirect buffer"),
             _ => Some("unknown"),
         };
@@ -75,6 +76,9 @@ impl Sdma {
         }
         if self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) != 0 {
             return ("halted", None);
+        }
+        if ring.hung {
+            return ("hung", Some("injected".into()));
         }
         match ring.work {
             Some(Work::Poll { tries, .. }) => ("waiting", Some(format!("a poll, {tries} looks so far"))),
