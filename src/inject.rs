@@ -102,7 +102,7 @@ impl fmt::Display for Spec {
 
 impl Turns {
     /// Whether the next event is hit; None once no later one is either.
-    pub fn next(&mut self) -> Option<bool> {
+    pub fn hit(&mut self) -> Option<bool> {
         if self.after == u64::MAX {
             return None;
         }
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn turns_come_as_asked() {
         let hits = |mut turns: Turns| {
-            (0..12).map(|_| turns.next().map_or('-', |hit| if hit { 'x' } else { '.' })).collect::<String>()
+            (0..12).map(|_| turns.hit().map_or('-', |hit| if hit { 'x' } else { '.' })).collect::<String>()
         };
         assert_eq!(hits(Turns { after: 2, every: None }), "..x---------");
         assert_eq!(hits(Turns { after: 0, every: Some(3) }), "x..x..x..x..");

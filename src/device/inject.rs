@@ -265,7 +265,7 @@ impl Injected {
     fn fate(&mut self, now: u64) -> Fate {
         for fault in self.faults.iter_mut().filter(|f| f.started) {
             let Progressing::Interrupts(turns, delay) = &mut fault.progress else { continue };
-            if turns.next() == Some(true) {
+            if turns.hit() == Some(true) {
                 fault.struck.note();
                 return delay.map_or(Fate::Lost, |delay| Fate::Late(now.saturating_add(delay)));
             }
@@ -277,7 +277,7 @@ impl Injected {
         let mut hit = self.stuck.then_some(None);
         for fault in self.faults.iter_mut().filter(|f| f.started) {
             let Progressing::Invalidations(turns, late) = &mut fault.progress else { continue };
-            if hit.is_none() && turns.next() == Some(true) {
+            if hit.is_none() && turns.hit() == Some(true) {
                 fault.struck.note();
                 hit = Some(late.map(|late| now.saturating_add(late)));
                 self.stuck |= late.is_none();
