@@ -14,7 +14,7 @@ pub fn flags(entry: u64) -> String {
 
 /// A directory entry that points at a table.
 pub fn directory(entry: u64) -> String {
-    let mut text = format!("{} table {:#x}", flags(entry), entry & pte::PDE_ADDR);
+    let mut text = format!("{} table {:#x}", flags(entry & !pte::PDE_ADDR), entry & pte::PDE_ADDR);
     if pte::block_fragment(entry) != 0 {
         text += &format!(" BLOCK_FRAGMENT_SIZE {}", pte::block_fragment(entry));
     }

@@ -58,6 +58,7 @@ mod page;
 mod pasid;
 mod placement;
 mod policy;
+mod retire;
 mod slab;
 mod table;
 mod vm;
