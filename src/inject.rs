@@ -29,6 +29,9 @@ ih-storm:count=N,rate=R,client=C  N interrupt vectors that nobody asked for, R a
 Each kind takes seed=N, which gives what is left out where it is random, and at=REGISTER=VALUE: it starts when VALUE is written
 to REGISTER. TIME is a number with us, ms or s.";
 
+/// Most faults that one device is to have.
+pub const MOST_INJECTIONS: usize = 256;
+
 /// Why a specification is none.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{spec:?}: {problem}")]

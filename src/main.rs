@@ -80,13 +80,14 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     gpu.set_trace(trace);
     args.inject.iter().cloned().for_each(|spec| gpu.inject(spec));
 
+    // Before the other: who waits for that one finds this one too.
+    let control = args.control_socket.as_deref().map(Socket::bind_private).transpose()?;
     // The name is removed when this function ends.
     let (socket, _name) = match (&args.socket_path, args.fd) {
         (Some(path), None) => Socket::bind(path).map(|(socket, name)| (socket, Some(name)))?,
         (None, Some(fd)) => (Socket::inherit(fd)?, None),
         _ => bail!("either --socket-path or --fd is needed"),
     };
-    let control = args.control_socket.as_deref().map(Socket::bind_private).transpose()?;
     let server = Server::start(gpu, &config, memory, socket)?;
     match &args.socket_path {
         Some(path) => log::info!("{} MiB of VRAM; waiting for QEMU on {}", vram_size >> 20, path.display()),

@@ -85,6 +85,8 @@
 #define UVM_PARAM_DEVICE_TLB_HITS	19
 /* Bytes of a process's GPU address space. */
 #define UVM_PARAM_VM_SIZE	20
+/* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
+#define UVM_PARAM_VRAM_ERRORS	40
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.

@@ -125,6 +125,11 @@ static void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
 		if (vector.source == IH_SRC_PAGE_FAULT)
 			uvm_ih_fault(uvm, &vector);
 		break;
+	case IH_CLIENT_DF:
+		if (vector.source == IH_SRC_ECC_ERROR)
+			uvm_ecc_error(uvm, vector.data[0] |
+				      (u64)vector.data[1] << 32);
+		break;
 	default:
 		atomic64_inc(&uvm->ih.unknown);
 	}
@@ -223,6 +228,18 @@ void uvm_ih_kick(struct uvm_device *uvm)
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (READ_ONCE(uvm->rings[i].started))
 			uvm_fence_process(&uvm->rings[i]);
+	queue_work(uvm->ih.wq, &uvm->ih.work);
+}
+
+/**
+ * uvm_ih_poll() - read the interrupt ring although no interrupt came
+ * @uvm: the device
+ *
+ * One that is lost is the last: the device waits for its read pointer to move
+ * before it interrupts again. Context: any.
+ */
+void uvm_ih_poll(struct uvm_device *uvm)
+{
 	queue_work(uvm->ih.wq, &uvm->ih.work);
 }
 

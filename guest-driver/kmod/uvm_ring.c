@@ -25,6 +25,8 @@
 #define UVM_SETTLE_TIMEOUT_US	1000000
 /* CONTEXT_STATUS.EXCEPTION: an access failed and no page stood in. */
 #define UVM_EXCEPTION_FAULT	2
+/* What it read has an uncorrectable error. */
+#define UVM_EXCEPTION_POISON	4
 
 /**
  * uvm_ring_reg() - a register of the ring's instance
@@ -360,6 +362,8 @@ static int uvm_ring_error(u32 why)
 		return -ETIME;
 	case UVM_EXCEPTION_FAULT:
 		return -EFAULT;
+	case UVM_EXCEPTION_POISON:
+		return -EIO;
 	default:
 		return -ECANCELED;
 	}
@@ -371,8 +375,8 @@ static int uvm_ring_error(u32 why)
  * @late: its oldest job timed out; else only if the engine has stopped
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
- * refused a packet, with -EFAULT if it stopped on a page fault; the jobs behind
- * it run on. If all is done by the time that the ring is halted, nobody fails.
+ * refused a packet, with -EFAULT if it stopped on a page fault, with -EIO if on
+ * broken memory; the jobs behind it run on. If all is done by the time that the ring is halted, nobody fails.
  */
 void uvm_ring_recover(struct uvm_ring *ring, bool late)
 {
@@ -386,6 +390,9 @@ void uvm_ring_recover(struct uvm_ring *ring, bool late)
 		goto unlock;
 	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION,
 			uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0)));
+	/* Whatever that said: all of the ring's jobs fail soon. */
+	if (uvm_is_lost(ring->uvm))
+		goto unlock;
 	WRITE_ONCE(ring->hung, false);
 	/* What stopped it was dealt with before this report was read. */
 	if (!why && !late)

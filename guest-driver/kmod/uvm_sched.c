@@ -148,6 +148,7 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 
 	/* The interrupt may be lost, or the engine complain before the time. */
 	uvm_fence_process(ring);
+	uvm_ih_poll(ring->uvm);
 	late = job->fence->ring && !dma_fence_is_signaled(&job->fence->base);
 	if (late || READ_ONCE(ring->hung)) {
 		trace_uvm_job_timeout(ring->index, job->fence->seq);

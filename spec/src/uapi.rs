@@ -328,4 +328,6 @@ uapi_consts! {
     PARAM_DEVICE_TLB_HITS = 19;
     /// Bytes of a process's GPU address space.
     PARAM_VM_SIZE = 20;
+    /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
+    PARAM_VRAM_ERRORS = 40;
 }

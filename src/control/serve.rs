@@ -6,7 +6,7 @@
 //! answer is collected, not while it is written down or sent.
 
 use super::{Answer, Request, MAX_REQUEST, MAX_TLB_ENTRIES};
-use crate::inject::Spec;
+use crate::inject::{Spec, MOST_INJECTIONS};
 use crate::vhost_user::Handle;
 use event_manager::{EventOps, Events, MutEventSubscriber};
 use serde::Serialize;
@@ -201,6 +201,9 @@ fn answer(line: &[u8], device: &Handle) -> Answer {
         Request::Vmids {} => ok(&device.look(crate::Gpu::view_vmids)),
         Request::Faults {} => ok(&device.look(crate::Gpu::view_faults)),
         Request::Inject { spec } => match spec.parse::<Spec>() {
+            Ok(_) if device.look(|gpu| gpu.injections().len()) >= MOST_INJECTIONS => {
+                refuse(format_args!("{MOST_INJECTIONS} faults are injected already"))
+            }
             Ok(spec) => ok(&device.change(|gpu| {
                 gpu.inject(spec);
                 gpu.injections()

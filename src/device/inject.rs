@@ -11,6 +11,9 @@ use window::Event as Edge;
 const NOMINAL: u64 = 16;
 /// Most vectors of a storm in one quantum.
 const BURST: u64 = 64;
+const TICKS_PER_MS: u64 = CLOCK_HZ / 1000;
+/// Most edges of the line that are late at once.
+const MOST_LATE: usize = 1024;
 
 /// What is injected.
 #[derive(Default)]
@@ -49,9 +52,6 @@ enum Progressing {
 }
 
 impl Injected {
-    fn each(&mut self) -> impl Iterator<Item = &mut Injection> {
-        self.faults.iter_mut().filter(|f| f.started)
-    }
     /// The next time at which something happens by itself.
     fn due(&self) -> Option<u64> {
         let invalidations = self.withheld.iter().filter_map(|w| w.2);
@@ -63,18 +63,25 @@ impl Gpu {
     /// Lets something go wrong, now or once its trigger is written.
     pub fn inject(&mut self, spec: Spec) {
         let injected = self.injected.get_or_insert_with(Box::default);
-        let started = spec.at.is_none();
-        injected.faults.push(Injection { spec, started, struck: Struck::default(), progress: Progressing::Elsewhere });
-        if started {
-            self.start_injection(injected_last(&self.injected));
+        let (number, at_once) = (injected.faults.len(), spec.at.is_none());
+        let progress = Progressing::Elsewhere;
+        injected.faults.push(Injection { spec, started: false, struck: Struck::default(), progress });
+        if at_once {
+            self.start_injection(number);
         }
     }
     /// Ends what is injected: rings go on, pages are sound, the device is there. What was corrupted or lost stays so.
     pub fn clear_injected(&mut self) {
-        if self.injected.take().is_some() {
-            self.sdma.iter_mut().for_each(Sdma::clear_hangs);
-            self.mm_hub.clear_corruptions();
-            self.vram.clear_poison();
+        let Some(injected) = self.injected.take() else { return };
+        self.sdma.iter_mut().for_each(Sdma::clear_hangs);
+        self.mm_hub.clear_corruptions();
+        self.vram.clear_poison();
+        for (engine, request, _) in injected.withheld {
+            self.write_now(MM_HUB.index(&mm::VM_INVALIDATE_ENG_REQ, engine), request);
+        }
+        let late = injected.late.into_iter().map(|(_, ring)| ring);
+        for ring in injected.edges.into_iter().map(|edge| edge.ring).chain(late) {
+            self.ih.fire_again(ring);
         }
     }
     /// What is injected, one line each.
@@ -199,8 +206,8 @@ impl Gpu {
         while let Some(edge) = self.ih.take_interrupt() {
             match injected.fate(now) {
                 Fate::Passes => injected.edges.push_back(edge),
-                Fate::Late(due) => injected.late.push((due, edge.ring)),
-                Fate::Lost => {}
+                Fate::Late(due) if injected.late.len() < MOST_LATE => injected.late.push((due, edge.ring)),
+                Fate::Late(_) | Fate::Lost => {}
             }
         }
         injected.late.retain(|&(due, ring)| {
@@ -214,14 +221,13 @@ impl Gpu {
     fn storm(&mut self, now: u64) -> bool {
         let Some(injected) = self.injected.as_deref_mut() else { return false };
         let mut more = false;
-        for fault in injected.each() {
+        for fault in injected.faults.iter_mut().filter(|f| f.started) {
             let (Progressing::Storm { left, since }, Kind::Storm { rate, client, .. }) =
                 (&mut fault.progress, fault.spec.kind)
             else {
                 continue;
             };
-            let per_tick = CLOCK_HZ / 1000;
-            let owed = now.saturating_sub(*since).saturating_mul(rate) / per_tick;
+            let owed = now.saturating_sub(*since).saturating_mul(rate) / TICKS_PER_MS;
             let burst = owed.min(*left).min(BURST);
             // What a full burst leaves is forgotten: a storm is no debt.
             if owed > 0 {
@@ -290,10 +296,6 @@ impl Injected {
         }
         hit.is_some()
     }
-}
-
-fn injected_last(injected: &Option<Box<Injected>>) -> usize {
-    injected.as_ref().map_or(0, |i| i.faults.len().saturating_sub(1))
 }
 
 fn until(due: u64, now: u64) -> Progress {

@@ -109,6 +109,12 @@ impl Ih {
     pub fn take_interrupt(&mut self) -> Option<Event> {
         self.line.pop_front()
     }
+    /// Raises the edge of ring `ring` once more, with its pointer as it is now.
+    pub fn fire_again(&mut self, ring: u32) {
+        let wptr = self.wptr(ring as usize);
+        self.line.retain(|e| e.ring != ring);
+        self.line.push_back(Event { ring, wptr });
+    }
 
     /// Whether the driver made room for vectors or CAM entries since the last call.
     pub fn take_room(&mut self) -> bool {

@@ -11,6 +11,7 @@ mod beside;
 mod bo;
 mod bringup;
 mod case;
+mod inject;
 mod kmsg;
 mod ktap;
 mod reload;
@@ -30,6 +31,8 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
     ("reload", reload::CASES),
+    ("inject", inject::CASES),
+    ("removal", inject::REMOVAL),
 ];
 
 /// What a planned case calls.
