@@ -14,7 +14,7 @@ mod sys;
 mod vm;
 
 pub use bo::{Bo, Domain};
-pub use sync::{address, FenceState, Syncobj};
+pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::Mapping;
 pub use vm::{Space, RW};
 

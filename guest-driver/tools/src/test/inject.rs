@@ -17,7 +17,7 @@ use super::case::{complete, content, eventually, filled, refused, same, same_byt
 use super::case::{Case, Ctx, Run, Skip, PATIENCE};
 use super::kmsg::ExpectErrors;
 use super::reload;
-use crate::drm::{Bo, Device, Domain, FenceState, Space, Syncobj, RW};
+use crate::drm::{Bo, Device, Domain, Fence, FenceState, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
@@ -301,8 +301,8 @@ fn answers_nodev(device: &Device, bo: &Bo) -> Result<()> {
     refused("a submission", device.submit(0, &ib, &[], &[]), &gone)
 }
 
-/// A job that waits for ever, on ring 1, of a client of its own.
-fn waiting_job(ctx: &Ctx) -> Result<(Device, Bo, Syncobj)> {
+/// A job that waits for ever, on ring 1, of a client of its own. Its fence outlives the device.
+fn waiting_job(ctx: &Ctx) -> Result<(Device, Bo, Fence)> {
     let device = ctx.device()?;
     let bo = Bo::new(&device, 4096, Domain::Vram)?;
     let mut ib = Ib::new();
@@ -310,13 +310,15 @@ fn waiting_job(ctx: &Ctx) -> Result<(Device, Bo, Syncobj)> {
     ib.poll_memory(Place::Bo(bo.handle(), 0), poll);
     let end = Syncobj::new(&device)?;
     device.submit(1, &ib, &[], &[&end])?;
-    Ok((device, bo, end))
+    let fence = end.export()?;
+    Ok((device, bo, fence))
 }
 
-/// What the fence of a job says that ran when the device was lost. Unless it was late before that.
-fn ended(end: &Syncobj) -> Result<()> {
-    end.wait(PATIENCE)?;
-    let state = end.state()?;
+/// The job of a fence ends in an error: the device is lost, or the job was given up before that was noticed.
+fn fails(fence: &Fence) -> Result<()> {
+    let over = eventually(PATIENCE, || Ok(fence.state()? != FenceState::Active))?;
+    ensure!(over, "a job on a lost device never ends");
+    let state = fence.state()?;
     let expected = [Errno::NODEV, Errno::TIME].map(FenceState::Failed);
     ensure!(expected.contains(&state), "fence of a job on a lost device: expected an error, seen {state:?}");
     Ok(())
@@ -334,11 +336,9 @@ fn stuck_invalidation_loses_the_device_until_a_reset(ctx: &Ctx) -> Result<()> {
         ib.fence(Place::Bo(page.handle(), 0), 1);
         device.run(0, &ib, PATIENCE)
     });
-    match result {
-        Ok(FenceState::Failed(_)) | Err(_) => {}
-        Ok(state) => anyhow::bail!("a job that needs an invalidation: expected an error, seen {state:?}"),
-    }
-    ended(&waiting)?;
+    let failed = matches!(result, Ok(FenceState::Failed(_)) | Err(_));
+    ensure!(failed, "a job that needs an invalidation: expected an error, seen {result:?}");
+    fails(&waiting)?;
     answers_nodev(&device, &bo)?;
     answers_nodev(&other, &other_bo)?;
     drop((waiting, other_bo, other, bo, device));
@@ -357,9 +357,11 @@ fn removed_device_is_gone_cleanly(ctx: &Ctx) -> Result<()> {
     ib.nop(0);
     // It may be refused at once, or end in an error.
     if device.submit(0, &ib, &[], &[&end]).is_ok() {
-        ended(&end)?;
+        if let Ok(fence) = end.export() {
+            fails(&fence)?;
+        }
     }
-    ended(&waiting)?;
+    fails(&waiting)?;
     answers_nodev(&device, &bo)?;
     drop((end, waiting, other_bo, other, bo, device));
     reload::goes_for_good()
