@@ -241,7 +241,7 @@ fn step(look: &Look) -> WalkStep {
     };
     let text = match (look.entry, look.step) {
         (None, _) => "no memory is there".into(),
-        (Some(e), WalkLevel::Directory(_)) if e & (pte::VALID | pte::PDE_PTE) == pte::VALID => entry::directory(e),
+        (Some(e), WalkLevel::Directory(_)) if e & pte::PDE_PTE == 0 => entry::directory(e),
         (Some(e), _) => entry::page(e),
     };
     WalkStep { level, slot: look.slot, at: look.at.into(), entry: look.entry.map(Hex), text }

@@ -81,10 +81,11 @@ pub fn rings(out: &mut dyn Write, rings: &[Ring]) -> Result<()> {
 /// One line a cache, one an entry.
 pub fn tlbs(out: &mut dyn Write, tlbs: &Tlbs) -> Result<()> {
     for cache in &tlbs.caches {
+        // A stream's pages come on top of what the cache itself holds.
         let used = cache.entries.len() + cache.left_out;
         writeln!(
             out,
-            "{}: {used} entries shown or left out, {} fit; {} hits, {} misses",
+            "{}: {used} entries in use of {}; {} hits, {} misses",
             cache.name, cache.capacity, cache.hits, cache.misses
         )?;
         for e in &cache.entries {

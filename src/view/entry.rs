@@ -3,12 +3,13 @@
 
 use uvm_spec::pte;
 
-/// The names of the entry's set bits, `|` between them.
+/// The names of the entry's set bits, `|` between them; an entry that is not valid says so.
 pub fn flags(entry: u64) -> String {
     let names: Vec<&str> = pte::FLAG_NAMES.iter().filter(|(bit, _)| entry & bit != 0).map(|(_, name)| *name).collect();
-    match names.is_empty() {
-        true => "0".into(),
-        false => names.join("|"),
+    match (entry & pte::VALID != 0, names.is_empty()) {
+        (true, _) => names.join("|"),
+        (false, true) => "not valid".into(),
+        (false, false) => format!("not valid {}", names.join("|")),
     }
 }
 
@@ -41,6 +42,7 @@ mod tests {
         assert_eq!(page(entry), "VALID|R page 0x12345000 MTYPE UC FRAGMENT 9");
         let entry = 0x1240 | pte::VALID | pte::SYSTEM | 9 << pte::BLOCK_FRAGMENT_SHIFT;
         assert_eq!(directory(entry), "VALID|SYSTEM table 0x1240 BLOCK_FRAGMENT_SIZE 9");
-        assert_eq!(directory(0), "0 table 0x0");
+        assert_eq!(directory(0), "not valid table 0x0");
+        assert_eq!(page(pte::PRT | 0x5000), "not valid PRT page 0x5000 MTYPE NC");
     }
 }
