@@ -416,10 +416,10 @@ impl Gpu {
             return;
         }
         for sdma in &mut self.sdma {
-            sdma.wake(|f| {
+            sdma.wake(|f, timed| {
                 answered == Some((f.vmid, f.va >> PAGE_SHIFT))
                     || invalidated & 1 << f.vmid != 0
-                    || room && !self.ih.knows(f)
+                    || room && !timed && !self.ih.knows(f)
             });
         }
     }

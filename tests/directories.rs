@@ -11,6 +11,7 @@ use common::{bit, Numbers, MIB, VRAM};
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
+use uvm_spec::hub::Cid;
 use vhost_device_uvm::gmc::{Access, Client, Hub, HubId, Memory, TlbSizes};
 use vhost_device_uvm::vram::Vram;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -34,8 +35,10 @@ fn va(path: u64, page: u64) -> u64 {
     (0..4).fold(page, |sum, level| sum | (path >> level & 1) << (9 * (level + 1))) << 12
 }
 
-/// What an access gets: where the page starts and whether it may be written, or a fault.
-type Outcome = Option<(u64, bool)>;
+/// Where a page starts, and whether it may be written.
+type Mapping = (u64, bool);
+/// What an access gets: a mapping or a fault.
+type Outcome = Option<Mapping>;
 
 struct Bench {
     hub: Hub,
@@ -74,7 +77,7 @@ impl Bench {
         let system = GuestMemoryAtomic::new(GuestMemoryMmap::<()>::new());
         let memory = Memory::new(&self.vram, &system);
         let kind = if write { Access::Write } else { Access::Read };
-        let got = self.hub.translate(&memory, Client { l1, cid: 0 }, vmid as u8 + 1, va, kind);
+        let got = self.hub.translate(&memory, Client { l1, cid: Cid::default() }, vmid as u8 + 1, va, kind);
         got.ok().and_then(|t| t.at).map(|at| at.addr)
     }
     /// Invalidates with the given flags of the request; no range is everything.
@@ -170,7 +173,7 @@ struct Model {
     /// Whether a walk may end at an invalid directory entry now: by VMID, level less one, path.
     broken: Vec<Vec<Vec<bool>>>,
     /// What a translation cache may hold: by VMID, path, page.
-    held: Vec<Vec<[HashSet<(u64, bool)>; 3]>>,
+    held: Vec<Vec<[HashSet<Mapping>; PAGES.len()]>>,
 }
 
 impl Model {
@@ -185,7 +188,7 @@ impl Model {
             held: vec![vec![Default::default(); paths(0)]; VMIDS],
         }
     }
-    fn leaf(entry: u64, offset: u64) -> (u64, bool) {
+    fn leaf(entry: u64, offset: u64) -> Mapping {
         ((entry & 0xffff_ffff_f000) + offset, entry & bit::WRITE != 0)
     }
     /// Adds all that can be read now to what may be cached.
@@ -309,7 +312,7 @@ fn run(seed: u64, depth: usize, sizes: TlbSizes, steps: usize) -> Result<(), Tes
                 let (path, page) = (numbers.below(1 << depth) as usize, numbers.below(3) as usize);
                 let write = numbers.below(2) == 0;
                 let got = bench.get(l1, vmid, va(path as u64, PAGES[page]), write);
-                let allowed = |held: &(u64, bool)| held.1 || !write;
+                let allowed = |held: &Mapping| held.1 || !write;
                 let now = model.now(vmid, path, page);
                 let ok = match got {
                     None => now.iter().any(|end| !end.as_ref().is_some_and(allowed)),

@@ -41,6 +41,8 @@ pub struct Vm<'a, 'm> {
     hub: &'a mut Hub,
     memory: &'m Memory<'m>,
     client: Client,
+    /// The access at hand is an atomic.
+    atomic: bool,
     /// Where interrupts go.
     vectors: &'a mut Vec<ih::Vector>,
     /// A packet reports one fault a direction: a stray copy of many pages is one mistake, not a storm.
@@ -72,7 +74,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         vectors: &'a mut Vec<ih::Vector>,
         reported: &'a mut Reported,
     ) -> Self {
-        Self { hub, memory, client, vectors, reported }
+        Self { hub, memory, client, atomic: false, vectors, reported }
     }
     /// The physical memory behind it.
     pub fn memory(&self) -> &'m Memory<'m> {
@@ -217,7 +219,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Runs `op` on the dword at `va` (low two bits ignored), or on a zero that is then forgotten.
     pub fn atomic32<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU32) -> R) -> Result<R, Stop> {
-        match self.piece(vmid, va & !3, 4, Access::Write)? {
+        match self.atomic_piece(vmid, va & !3, 4)? {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
                 s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
@@ -236,7 +238,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Runs `op` on the quadword at `va` (low three bits ignored), or on a zero that is then forgotten.
     pub fn atomic64<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU64) -> R) -> Result<R, Stop> {
-        match self.piece(vmid, va & !7, 8, Access::Write)? {
+        match self.atomic_piece(vmid, va & !7, 8)? {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
                 s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
@@ -276,7 +278,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             Ok(t) => {
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
-                let len = if access == Access::Write { len } else { self.sound(at, len)? };
+                let len = if access == Access::Write && !self.atomic { len } else { self.sound(at, len)? };
                 let secret = t.entry & pte::TMZ != 0 && at.space == Space::Vram;
                 match self.memory.slice(at, len) {
                     Some(slice) if secret => return Ok(Piece::Secret(at.addr, slice.len().min(BOUNCE))),
@@ -299,13 +301,19 @@ impl<'a, 'm> Vm<'a, 'm> {
             sound => Ok(sound),
         }
     }
+    fn atomic_piece(&mut self, vmid: u8, va: u64, len: usize) -> Result<Piece<'m>, Stop> {
+        self.atomic = true;
+        let piece = self.piece(vmid, va, len, Access::Write);
+        self.atomic = false;
+        piece
+    }
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
         if fault.retry {
             self.hub.note(fault);
             return Err(Stop::Retry(*fault));
         }
-        let handled = self.hub.handle(fault, self.client.cid);
+        let handled = self.hub.handle(fault, self.client.cid, self.atomic);
         let reported = match fault.access {
             Access::Write => &mut self.reported.write,
             _ => &mut self.reported.read,

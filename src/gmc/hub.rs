@@ -6,12 +6,12 @@ mod view;
 use super::corrupt::Corruptions;
 use super::walk::{walk, walk_from, Step};
 use super::{
-    Access, Cause, Context, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb, Translation,
-    Vidmm,
+    Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb,
+    Translation, Vidmm,
 };
 use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
-use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
+use uvm_spec::hub::{mm, Cid, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, pte, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
@@ -43,6 +43,7 @@ pub struct Hub {
     role: &'static HubRegs,
     contexts: [Context; VMIDS],
     system_aperture: SystemAperture,
+    dummy: Option<DummyPage>,
     levels: u32,
     /// Takes the place of VMID 0's table, if the device has it.
     vidmm: Option<Vidmm>,
@@ -67,8 +68,8 @@ pub struct Hub {
 pub struct Client {
     /// Which L1, below [`CLIENTS`].
     pub l1: usize,
-    /// Its number in fault status.
-    pub cid: u32,
+    /// Its numbers in fault status.
+    pub cid: Cid,
 }
 
 /// Clients of a hub: the SDMA instances.
@@ -120,6 +121,7 @@ impl Hub {
             role,
             contexts: [Context::default(); VMIDS],
             system_aperture: SystemAperture::default(),
+            dummy: None,
             levels,
             vidmm: None,
             l1: std::array::from_fn(|_| Tlb::new(sizes.l1)),
@@ -227,13 +229,29 @@ impl Hub {
             (true, alike) => return self.direct(memory, va, access).map(|t| t.within(alike)),
             (false, alike) => alike,
         };
+        let found = self.cached(memory, client, vmid, va, access)?.within(alike);
+        let Some(dummy) = self.dummy else { return Ok(found) };
+        let fault = |context: &Context| context.fault(va, access, Cause::DummyPage, 0);
+        let nowhere = Fault { vmid, va, access, cause: Cause::DummyPage, retry: false };
+        dummy.check(va, found).ok_or_else(|| self.context(vmid).map_or(nowhere, fault))
+    }
+    /// The same of an address that goes through page tables.
+    #[inline]
+    fn cached(
+        &mut self,
+        memory: &Memory<'_>,
+        client: Client,
+        vmid: u8,
+        va: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
         let Some(l1) = self.l1.get_mut(client.l1) else { return self.peek(memory, vmid, va, access) };
         if let Some(hit) = l1.look_up(vmid, va, access) {
-            return Ok(hit.within(alike));
+            return Ok(hit);
         }
         if let Some(hit) = self.l2.look_up(vmid, va, access) {
             l1.fill(vmid, va, &hit);
-            return Ok(hit.within(alike));
+            return Ok(hit);
         }
         self.walks += 1;
         let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
@@ -244,7 +262,8 @@ impl Hub {
         let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
         let from = self.pdes.start(&context, index);
         let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
-        if let Some(stream) = stream {
+        // A stream answers without a look at the dummy page: it has to do without where there is one.
+        if let Some(stream) = stream.filter(|_| self.dummy.is_none()) {
             if let Some(page) = stream.go_on(memory, &context, from, va, access) {
                 let offset = va % PAGE_SIZE;
                 let at = Some(page.phys(offset));
@@ -262,7 +281,7 @@ impl Hub {
         })?;
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
-        Ok(found.within(alike))
+        Ok(found)
     }
     /// The page of `va`, where a stream of the client has it: a translation that is asked for first. No page reaches
     /// over a border of an aperture.
@@ -342,8 +361,9 @@ impl Hub {
         Err(Fault { vmid: 0, va, access, cause: Cause::Unmapped, retry: false })
     }
 
-    /// Records a fault that is not retried, by client `cid`, and tells what follows from it.
-    pub fn handle(&mut self, fault: &Fault, cid: u32) -> Handled {
+    /// Records a fault that is not retried, by client `cid` (`atomic`: not by a plain write), and tells what follows from
+    /// it.
+    pub fn handle(&mut self, fault: &Fault, cid: Cid, atomic: bool) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
         self.note(fault);
         let held = self.regs.get(self.role.fault_status, 0) != 0;
@@ -352,7 +372,7 @@ impl Hub {
             self.regs.set_field(self.role.fault_status, 0, S::MORE_FAULTS, 1);
         } else {
             let page = fault.va >> PAGE_SHIFT;
-            self.regs.set(self.role.fault_status, 0, fault.status(cid));
+            self.regs.set(self.role.fault_status, 0, fault.status(cid, atomic));
             self.regs.set(self.role.fault_addr, 0, low(page));
             self.regs.set(self.role.fault_addr, 1, high(page));
         }
@@ -432,6 +452,7 @@ impl Hub {
     /// Contexts are decoded when a register changes, not at each access.
     fn decode_contexts(&mut self) {
         self.decode_system_aperture();
+        self.dummy = DummyPage::decode(&self.regs, self.role);
         use mm::VM_CONTEXT_CNTL as C;
         let (regs, role, levels) = (&self.regs, self.role, self.levels);
         let disabled = regs.get(role.contexts_disable, 0);

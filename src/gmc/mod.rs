@@ -2,11 +2,12 @@
 //! The memory controller: VM hubs with their apertures and address spaces, the page-table walker, faults, and access
 //! to memory through them.
 //!
-//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `tlb` (cached translations) → `walk`
-//! (page tables) → `memory`.
+//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `tlb` (cached translations) → `pde`
+//! (cached directory entries) → `walk` (page tables) → `memory`.
 
 pub mod access;
 mod corrupt;
+pub mod dummy;
 pub mod fault;
 pub mod hub;
 pub mod memory;
@@ -19,6 +20,7 @@ pub mod vidmm;
 pub mod walk;
 
 pub use access::{Stop, Vm};
+pub use dummy::DummyPage;
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};

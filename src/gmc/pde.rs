@@ -8,8 +8,8 @@ use super::walk::{shift, Start};
 use super::{Context, Pages};
 use uvm_spec::{PAGE_SHIFT, VMIDS};
 
-/// Entries of the cache of each level, from the directory above the page table up: each is a directory's worth of the
-/// level below it, roughly, down to the few that a root has in use.
+/// Entries of the cache of each level, from the directory above the page table up: one gigabyte of page tables with 2 MiB
+/// each, and as many entries above them as a few processes with scattered addresses have in use.
 const SIZES: [usize; LEVELS] = [512, 64, 16, 16];
 /// Levels of directories.
 pub const LEVELS: usize = 4;

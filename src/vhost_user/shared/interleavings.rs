@@ -10,7 +10,7 @@
 #![allow(unsafe_code, reason = "a raw mutex is promised to exclude")]
 
 use super::SharedGpu;
-use crate::bus::Clock;
+use crate::bus::{Clock, SystemMemory};
 use crate::device::{Config, Gpu, Progress};
 use crate::vhost_user::shmem::Mapper;
 use crate::vhost_user::window::Identity;
@@ -64,11 +64,12 @@ struct Ticks(AtomicU64);
 
 impl Clock for Ticks {
     fn now(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
+        self.0.fetch_add(1, Ordering::SeqCst)
     }
 }
 
 const PAGE: u64 = 4096;
+const RAM: usize = 1 << 20;
 const VMID: u32 = 3;
 /// System memory: tables of three levels, two of them page tables; the ring; frames of the data.
 const ROOT: u64 = 0x1000;
@@ -114,19 +115,20 @@ enum End {
 struct Guest {
     shared: SharedGpu<Scheduled>,
     ram: GuestMemoryMmap,
+    memory: SystemMemory,
     /// A processor's lock around the register window, and the sequence number of the last access.
     window: shuttle::sync::Mutex<u8>,
 }
 
 impl Guest {
     fn new() -> Self {
-        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap();
         let memory = GuestMemoryAtomic::new(ram.clone());
         let config = Config { vram_size: 16 << 20, levels: 3, ..Config::default() };
         let gpu = Gpu::new(config, memory.clone(), Box::new(Ticks(AtomicU64::new(0)))).unwrap();
         let identity = Identity { caps: 0, vram_size: 16 << 20, levels: 3 };
-        let shared = SharedGpu::new(gpu, identity, memory, Mapper::idle());
-        let guest = Self { shared, ram, window: shuttle::sync::Mutex::new(0) };
+        let shared = SharedGpu::new(gpu, identity, memory.clone(), Mapper::idle());
+        let guest = Self { shared, ram, memory, window: shuttle::sync::Mutex::new(0) };
         for frame in 0..PAGES {
             guest.fill(SOURCE + frame * PAGE, 0x11);
         }
@@ -268,22 +270,21 @@ fn scenario(change: Change, end: End) -> bool {
     assert_eq!(guest.count(OLD), 0, "the first job is done");
     assert_eq!((guest.count(OLD + PAGE), guest.count(NEW)), (0x1111_1111, 0));
     let over = Arc::new(AtomicBool::new(false));
-    let (engine, bells, reader) = ((&guest, &over), &guest, &guest);
     let engine = {
-        let (guest, over) = (Arc::clone(engine.0), Arc::clone(engine.1));
+        let (guest, over) = (Arc::clone(&guest), Arc::clone(&over));
         thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
+            while !over.load(Ordering::SeqCst) {
                 guest.shared.turn();
                 thread::yield_now();
             }
         })
     };
     let bells = {
-        let guest = Arc::clone(bells);
+        let guest = Arc::clone(&guest);
         thread::spawn(move || (1..=JOBS).for_each(|job| guest.ring(job)))
     };
     let reader = {
-        let guest = Arc::clone(reader);
+        let guest = Arc::clone(&guest);
         thread::spawn(move || {
             for _ in 0..2 {
                 guest.read(SDMA0.index(&sdma::RB_RPTR, 2));
@@ -298,7 +299,7 @@ fn scenario(change: Change, end: End) -> bool {
     bells.join().unwrap();
     reader.join().unwrap();
     guest.ring(JOBS + 1);
-    over.store(true, Ordering::Relaxed);
+    over.store(true, Ordering::SeqCst);
     engine.join().unwrap();
     guest.settle();
     if end == End::Nothing {
@@ -312,21 +313,54 @@ fn scenario(change: Change, end: End) -> bool {
     stale
 }
 
+/// The front end replaces the memory map while the engine works, and uses the old memory for something else: after an
+/// answer, or without one.
+fn remap(answered: bool) {
+    let guest = Arc::new(Guest::new());
+    let engine = {
+        let guest = Arc::clone(&guest);
+        // Who rings gives the engines their first quantum.
+        thread::spawn(move || guest.ring(JOBS))
+    };
+    thread::yield_now();
+    let new = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), RAM)]).unwrap();
+    let mut all = vec![0; RAM];
+    guest.ram.read_slice(&mut all, GuestAddress(0)).unwrap();
+    new.write_slice(&all, GuestAddress(0)).unwrap();
+    guest.memory.lock().unwrap().replace(new.clone());
+    if answered {
+        guest.shared.wait_for_quantum();
+    }
+    (0..PAGES).for_each(|n| guest.fill(OLD + n * PAGE, 0x5e));
+    engine.join().unwrap();
+    guest.ring(JOBS + 1);
+    guest.settle();
+    assert!(
+        (0..PAGES).all(|n| guest.is_filled(OLD + n * PAGE, 0x5e)),
+        "memory was written that is no more the guest's"
+    );
+    assert_eq!(new.read_obj::<u32>(GuestAddress(OLD + COUNT)).unwrap(), JOBS + 1);
+}
+
 /// Runs the scenario in many interleavings; returns in how many a stale translation was used.
 fn explore(scheduler: impl Scheduler + 'static, change: Change, end: End) -> usize {
     let stale = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&stale);
+    runner(scheduler).run(move || {
+        seen.fetch_add(usize::from(scenario(change, end)), Ordering::SeqCst);
+    });
+    stale.load(Ordering::SeqCst)
+}
+
+fn runner<S: Scheduler + 'static>(scheduler: S) -> Runner<S> {
     let mut config = shuttle::Config::new();
     // An engine's step has page-sized buffers on its stack.
     config.stack_size = 1 << 20;
     config.failure_persistence = shuttle::FailurePersistence::None;
-    Runner::new(scheduler, config).run(move || {
-        seen.fetch_add(usize::from(scenario(change, end)), Ordering::Relaxed);
-    });
-    stale.load(Ordering::Relaxed)
+    Runner::new(scheduler, config)
 }
 
-const RUNS: usize = 400;
+const RUNS: usize = 200;
 
 /// Both kinds of schedule: any at all, and the few switches that most errors need.
 fn explore_all(change: Change, end: End) -> usize {
@@ -356,11 +390,30 @@ fn after_a_reset_no_stale_entry_translates() {
 }
 
 #[test]
+fn a_memory_map_that_was_answered_for_is_left_alone() {
+    runner(RandomScheduler::new(RUNS)).run(|| remap(true));
+    runner(PctScheduler::new(3, RUNS)).run(|| remap(true));
+}
+
+/// That `run` fails with a message that says `what`.
+fn assert_found_out(what: &str, run: impl FnOnce() + std::panic::UnwindSafe) {
+    let why = std::panic::catch_unwind(run).expect_err("no interleaving shows the error");
+    let text = why.downcast_ref::<String>().cloned().or_else(|| why.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+    assert!(text.is_some_and(|text| text.contains(what)));
+}
+
+#[test]
+fn a_memory_map_that_is_answered_for_too_early_is_found_out() {
+    assert_found_out("no more the guest's", || {
+        runner(RandomScheduler::new(20 * RUNS)).run(|| remap(false));
+    });
+}
+
+#[test]
 fn an_acknowledge_that_comes_too_early_is_found_out() {
     for change in [Change::Entries, Change::Directory] {
-        let found = std::panic::catch_unwind(|| explore(RandomScheduler::new(20 * RUNS), change, End::TooEarly));
-        let why = found.expect_err("an access through the old translation");
-        let why = why.downcast_ref::<String>().cloned().or_else(|| why.downcast_ref::<&str>().map(|s| s.to_string()));
-        assert!(why.is_some_and(|why| why.contains("the freed memory was written")));
+        assert_found_out("the freed memory was written", move || {
+            explore(RandomScheduler::new(20 * RUNS), change, End::TooEarly);
+        });
     }
 }
