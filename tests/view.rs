@@ -265,7 +265,8 @@ fn faults_show_who_waits_who_was_told_and_what_happened() {
     assert_eq!(parked, [("SDMA0 RLC0", 3, va(FREE), "write")]);
     assert_eq!(shown.status.len(), 1);
     assert_eq!(shown.status[0].va.0, GART + common::GART_PAGES * 4096);
-    assert_eq!(shown.status[0].text, "WALKER_ERROR=1 CID=46 RW=1");
+    // CID 15 is where SDMA0 writes.
+    assert_eq!(shown.status[0].text, "WALKER_ERROR=1 CID=15 RW=1");
     let recent: Vec<_> = shown.recent.iter().map(|f| (f.number, f.times, f.vmid, f.retry)).collect();
     assert_eq!(recent, [(2, 1, 0, false), (1, 1, 3, true)]);
     assert_eq!(shown.count, rig.gpu.counters().faults);
