@@ -22,6 +22,7 @@ use parking_lot::lock_api::{Mutex, MutexGuard, RawMutexFair};
 use parking_lot::RawMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uvm_spec::window::{Doorbell, SIZE};
+use vm_memory::GuestAddressSpace;
 
 /// Where the device stands between two drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,15 @@ impl<R: RawMutexFair> SharedGpu<R> {
         &self.memory
     }
 
+    /// The front end has told system memory anew. Returns once no engine works on the old map; says so where VRAM was to
+    /// be a part of it and is not.
+    pub(super) fn memory_changed(&self) {
+        let memory = self.memory.memory();
+        if let Some(why) = self.machine.lock().gpu.vram().why_nowhere(&memory) {
+            log::error!("{why}");
+        }
+    }
+
     /// Notes that a front end has asked something.
     pub(super) fn speak(&self) {
         self.spoken_to.store(true, Ordering::Relaxed);
@@ -93,8 +103,10 @@ impl<R: RawMutexFair> SharedGpu<R> {
         let mut machine = self.machine.lock();
         self.note_config_access(&mut machine);
         let ih_wptr = std::array::from_fn(|ring| machine.gpu.ih_wptr(ring));
-        let vram_ready = self.mapper.is_ready();
-        let vram_base = machine.gpu.vram_base().unwrap_or(0);
+        let vram_base = machine.gpu.vram_base();
+        // A carve-out needs no mapping, only guest memory that has it.
+        let vram_ready = vram_base.is_some() || self.mapper.is_ready();
+        let vram_base = vram_base.unwrap_or(0);
         let counters = machine.gpu.counters();
         if machine.gpu.is_removed() {
             // Nobody drives the bus.
@@ -208,11 +220,6 @@ impl<R: RawMutexFair> SharedGpu<R> {
         drop(machine);
         log::debug!("{}", if resumed { "device resumed" } else { "device started by a driver" });
         self.mapper.start(resumed);
-    }
-
-    /// Returns once no engine works on a memory map that was replaced before the call.
-    pub(super) fn wait_for_quantum(&self) {
-        drop(self.machine.lock());
     }
 
     /// Queue `index` has been started or was kicked.

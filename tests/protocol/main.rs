@@ -12,3 +12,4 @@ mod process;
 mod queues;
 mod ring;
 mod session;
+mod uma;

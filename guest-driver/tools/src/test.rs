@@ -9,12 +9,15 @@ use anyhow::{bail, Context, Result};
 
 mod beside;
 mod bo;
+mod borrowed;
 mod bringup;
 mod case;
 mod inject;
 mod kmsg;
 mod ktap;
 mod reload;
+mod uma;
+mod vidmm;
 mod vm;
 mod vmid;
 
@@ -30,6 +33,8 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("uma", uma::CASES),
+    ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
     ("inject", inject::CASES),
     ("removal", inject::REMOVAL),

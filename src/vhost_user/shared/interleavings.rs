@@ -329,7 +329,7 @@ fn remap(answered: bool) {
     new.write_slice(&all, GuestAddress(0)).unwrap();
     guest.memory.lock().unwrap().replace(new.clone());
     if answered {
-        guest.shared.wait_for_quantum();
+        guest.shared.memory_changed();
     }
     (0..PAGES).for_each(|n| guest.fill(OLD + n * PAGE, 0x5e));
     engine.join().unwrap();
