@@ -301,15 +301,17 @@ fn answers_nodev(device: &Device, bo: &Bo) -> Result<()> {
     refused("a submission", device.submit(0, &ib, &[], &[]), &gone)
 }
 
-/// A job that waits for ever, on ring 1, of a client of its own. Its fence outlives the device.
+/// A job that waits for ever, and has begun to, on ring 1, of a client of its own. Its fence outlives the device.
 fn waiting_job(ctx: &Ctx) -> Result<(Device, Bo, Fence)> {
     let device = ctx.device()?;
     let bo = Bo::new(&device, 4096, Domain::Vram)?;
     let mut ib = Ib::new();
     let poll = Poll { func: poll_func::EQUAL, reference: 1, mask: 1, retry: POLL_FOREVER };
-    ib.poll_memory(Place::Bo(bo.handle(), 0), poll);
+    ib.fence(Place::Bo(bo.handle(), 8), 1).poll_memory(Place::Bo(bo.handle(), 0), poll);
     let end = Syncobj::new(&device)?;
     device.submit(1, &ib, &[], &[&end])?;
+    let map = bo.map()?;
+    ensure!(eventually(PATIENCE, || Ok(map.load(8) == 1))?, "the job does not begin");
     let fence = end.export()?;
     Ok((device, bo, fence))
 }
