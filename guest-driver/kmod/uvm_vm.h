@@ -10,6 +10,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -28,7 +29,9 @@ struct drm_exec;
 struct drm_gem_object;
 struct uvm_bo;
 struct uvm_device;
+struct uvm_fence;
 struct uvm_job;
+struct uvm_ring_state;
 
 /**
  * struct uvm_vms - the device's address spaces
@@ -39,6 +42,10 @@ struct uvm_job;
  *	the policy's lock
  * @poke_context: of those fences
  * @poke_seqno: of the last of them
+ * @grants: VMIDs given to jobs. Under the policy's lock
+ * @waits: how many of those jobs had to wait. Under the policy's lock
+ * @longest_wait: the most grants that one of them saw pass. Under the
+ *	policy's lock
  * @steps: steps of an update
  * @runs: pages of an update
  */
@@ -49,6 +56,9 @@ struct uvm_vms {
 	struct dma_fence *poke;
 	u64 poke_context;
 	u64 poke_seqno;
+	u64 grants;
+	u64 waits;
+	u64 longest_wait;
 	struct uvm_policy_step steps[UVM_VM_STEPS];
 	struct uvm_policy_pages runs[UVM_VM_RUNS];
 };
@@ -68,6 +78,20 @@ struct uvm_vm_fault {
 };
 
 /**
+ * struct uvm_vm_hang - the last hang of an address space
+ * @count: hangs since it was asked for
+ * @va: packet that the engine stood on
+ * @ring: which engine
+ * @error: what the submission failed with, negative
+ */
+struct uvm_vm_hang {
+	u64 count;
+	u64 va;
+	u32 ring;
+	int error;
+};
+
+/**
  * struct uvm_vm - the address space of a process
  * @ref: the file's and one of each job's
  * @uvm: the device
@@ -80,8 +104,11 @@ struct uvm_vm_fault {
  * @mappings: struct uvm_mapping by address; under uvm_vms.lock
  * @nr_mappings: how many
  * @nr_absent: how many of them are not in the page tables
- * @fault_lock: @fault
+ * @fault_lock: @fault and @hang
  * @fault: the last fault
+ * @hang: the last hang
+ * @comm: name of the process that made it
+ * @pid: its id
  * @free: ends it
  */
 struct uvm_vm {
@@ -98,6 +125,9 @@ struct uvm_vm {
 	u32 nr_absent;
 	spinlock_t fault_lock;
 	struct uvm_vm_fault fault;
+	struct uvm_vm_hang hang;
+	char comm[TASK_COMM_LEN];
+	pid_t pid;
 	struct work_struct free;
 };
 
@@ -133,6 +163,8 @@ int uvm_vm_unmap(struct uvm_vm *vm, u64 va, u64 size);
 int uvm_vm_prt(struct uvm_vm *vm, u64 va, u64 size);
 void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
 		   u32 status);
+void uvm_vm_hung(struct uvm_device *uvm, const struct uvm_fence *fence,
+		 u32 ring, const struct uvm_ring_state *state, int error);
 
 /* uvm_bind.c */
 void uvm_bind_take_all(struct uvm_vm *vm, struct list_head *gone);
