@@ -194,6 +194,9 @@ fn a_page_with_an_error_stops_who_reads_it_and_is_reported() {
     // The other instance is not concerned, until it reads there itself.
     go(&mut rig, 1, &p::copy(FB + 13 * MIB, FB + 10 * MIB, 4096));
     assert_eq!(rig.exception(1), 0);
+    // An atomic reads before it writes.
+    go(&mut rig, 1, &p::atomic(7, bad, 1, 0));
+    assert_eq!(rig.exception(1), 4);
     rig.gpu.clear_injected();
     rig.start_ring(0, 0);
     rig.execute(0, &p::copy(FB + 12 * MIB, FB + 10 * MIB, 8 * 4096));
