@@ -108,6 +108,9 @@ static void uvm_vm_free(struct work_struct *work)
 	int ret;
 
 	xa_erase(&uvm->vms.by_pasid, vm->pasid);
+	uvm_mode_set_retry(vm, false);
+	/* Those of jobs that were killed. */
+	uvm_fault_drop(uvm, vm->pasid);
 	/* No job of it is left; and for moves it ends at one blow. */
 	mutex_lock(&uvm->vms.lock);
 	flags = uvm_policy_begin(uvm);
@@ -121,6 +124,8 @@ static void uvm_vm_free(struct work_struct *work)
 	uvm_bind_free_list(&gone);
 	if (vm->root)
 		free_pages_exact(vm->root, vm->root_size);
+	mutex_destroy(&vm->mode_lock);
+	mutex_destroy(&vm->config_lock);
 	kfree(vm);
 }
 
@@ -175,6 +180,8 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&vm->ref);
+	mutex_init(&vm->config_lock);
+	mutex_init(&vm->mode_lock);
 	spin_lock_init(&vm->fault_lock);
 	INIT_WORK(&vm->free, uvm_vm_free);
 	vm->uvm = uvm;
@@ -424,8 +431,9 @@ static int uvm_vm_update(struct uvm_vm *vm,
 		ret = uvm_vm_tell(uvm, token, mapping);
 	if (!ret)
 		ret = uvm_vm_prepare(uvm, token);
+	/* The engine may be the one that waits for this very page. */
 	if (!ret)
-		ret = uvm_vm_perform(uvm, token, false);
+		ret = uvm_vm_perform(uvm, token, uvm_fault_may_park(uvm));
 	err = uvm_vm_complete(uvm, token, ret);
 	if (err == -EAGAIN) {
 		err = uvm_vm_perform(uvm, token, true);
@@ -437,6 +445,8 @@ static int uvm_vm_update(struct uvm_vm *vm,
 			vm->pasid, err, ret);
 		vm->lost = true;
 	}
+	if (!ret && !err && update->change != UVM_POLICY_CHANGE_UNMAP)
+		uvm_fault_mapped(vm, update->va, update->size);
 	return ret ?: err;
 }
 

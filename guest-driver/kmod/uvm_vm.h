@@ -104,6 +104,13 @@ struct uvm_vm_hang {
  * @mappings: struct uvm_mapping by address; under uvm_vms.lock
  * @nr_mappings: how many
  * @nr_absent: how many of them are not in the page tables
+ * @config_lock: @keeps_vmid and its queues
+ * @keeps_vmid: it has a VMID of its own because it asked for one
+ * @mode_lock: how accesses fail: what follows
+ * @retry: they wait for their pages
+ * @held: those of its queues do for the moment, as pages of it move
+ * @nr_queues: user queues
+ * @queue_vmid: where they run
  * @fault_lock: @fault and @hang
  * @fault: the last fault
  * @hang: the last hang
@@ -123,6 +130,13 @@ struct uvm_vm {
 	struct rb_root_cached mappings;
 	u32 nr_mappings;
 	u32 nr_absent;
+	struct mutex config_lock;
+	bool keeps_vmid;
+	struct mutex mode_lock;
+	bool retry;
+	bool held;
+	u32 nr_queues;
+	u32 queue_vmid;
 	spinlock_t fault_lock;
 	struct uvm_vm_fault fault;
 	struct uvm_vm_hang hang;
@@ -176,6 +190,11 @@ int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr);
 int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec);
 
 /* uvm_vmid.c */
+int uvm_vmid_reserve(struct uvm_vm *vm);
+void uvm_vmid_unreserve(struct uvm_vm *vm);
+int uvm_vmid_take(struct uvm_vm *vm, u32 ring,
+		  struct uvm_policy_vmid_grant *grant);
+void uvm_vmid_give_back(struct uvm_device *uvm, u64 job);
 struct dma_fence *uvm_vmid_prepare(struct uvm_job *job);
 int uvm_vmid_load(struct uvm_job *job);
 void uvm_vmid_init_job(struct uvm_job *job);

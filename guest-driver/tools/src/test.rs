@@ -17,7 +17,9 @@ mod hang;
 mod inject;
 mod kmsg;
 mod ktap;
+mod queues;
 mod reload;
+mod retry;
 mod uma;
 mod vidmm;
 mod vm;
@@ -35,6 +37,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("queues", queues::CASES),
     ("hang", hang::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
@@ -75,6 +78,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == vmid::WORKER {
             return vmid::worker(rest);
+        }
+        if first == queues::WORKER {
+            return queues::worker(rest);
         }
     }
     let options = match parse(args) {
