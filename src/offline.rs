@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The commands on recorded traces.
 
-use crate::cli::{Command, Format, TraceCommand};
+use crate::cli::{Format, TraceCommand};
 use anyhow::{bail, Context};
 use std::fs::File;
 use std::io::{BufRead, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use uvm_spec::lookup;
-use vhost_device_uvm::trace::{self, names, Diff, Reader, Replay, ReplayError, Report, Selection, Stat, TraceError};
+use vhost_device_uvm::trace::{self, Diff, Reader, Replay, ReplayError, Report, Selection, Stat, TraceError};
+use vhost_device_uvm::view::names;
 
 /// What a command that compares gives where things differ.
 const DIFFERENT: u8 = 1;
 
 /// Runs `command`: its exit status, or why its input cannot be used.
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub fn trace(command: TraceCommand) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Replay { file, stop_at, step } => return replay(&file, stop_at, step),
-        Command::Trace(TraceCommand::Decode { file }) => {
+        TraceCommand::Decode { file } => {
             export(&file, None, false, trace::Format::Text, &Selection::default())?;
         }
-        Command::Trace(TraceCommand::Export { format, register, all, base, force, file, out }) => {
+        TraceCommand::Export { format, register, all, base, force, file, out } => {
             let format = match format {
                 Format::Text => trace::Format::Text,
                 Format::Json => trace::Format::Json,
@@ -30,18 +30,18 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
             let selection = Selection { seam: all, base, ..Selection::default() }.with_registers(&register)?;
             export(&file, out.as_deref(), force, format, &selection)?;
         }
-        Command::Trace(TraceCommand::Diff { a, b, most }) => {
+        TraceCommand::Diff { a, b, most } => {
             let diff = Diff::new(Reader::open(&a)?, Reader::open(&b)?)?;
             print(&diff.describe(most))?;
             return Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
         }
-        Command::Trace(TraceCommand::Stat { file }) => {
+        TraceCommand::Stat { file } => {
             let mut stat = Stat::default();
             let result = stat.take(Reader::open(&file)?);
             print(&stat.to_string())?;
             result?;
         }
-        Command::Trace(TraceCommand::Report { force, file, out }) => {
+        TraceCommand::Report { force, file, out } => {
             let report = Report::of(|| Reader::open(&file))?;
             let mut page = create(&out, force)?;
             page.write_all(report.html(&file.display().to_string()).as_bytes())?;
@@ -91,7 +91,8 @@ fn export(
     Ok(())
 }
 
-fn replay(file: &Path, stop_at: Option<u64>, step: bool) -> anyhow::Result<ExitCode> {
+/// Replays the trace `file`: its exit status, or why it cannot be used.
+pub fn replay(file: &Path, stop_at: Option<u64>, step: bool) -> anyhow::Result<ExitCode> {
     let mut replay = Replay::open(file)?;
     let result = match step {
         true => replay.run(stop_at.or(Some(0))).map_err(Into::into).and_then(|_| ask(&mut replay)),
@@ -150,8 +151,8 @@ fn ask(replay: &mut Replay) -> anyhow::Result<()> {
                 Err(_) => print("not a number\n")?,
             },
             (Some("r"), None) => print(&state(replay))?,
-            (Some("r"), Some(name)) => match names::indices(name) {
-                Ok(indices) => indices.into_iter().try_for_each(|index| print(&register(replay, index)))?,
+            (Some("r"), Some(name)) => match names::find(name) {
+                Ok(found) => found.into_iter().try_for_each(|(index, _)| print(&register(replay, index)))?,
                 Err(unknown) => print(&format!("{unknown}\n"))?,
             },
             (Some("p"), _) => print(&rings(replay))?,
@@ -166,16 +167,16 @@ fn ask(replay: &mut Replay) -> anyhow::Result<()> {
 fn state(replay: &Replay) -> String {
     let changed = (0..uvm_spec::MMIO_DWORDS).filter(|&index| {
         let reset = lookup(index).map(|located| located.reg.reset);
-        reset.is_some() && replay.gpu().inspect(index) != reset
+        reset.is_some() && replay.gpu().peek_register(index) != reset
     });
     changed.map(|index| register(replay, index)).chain([rings(replay)]).collect()
 }
 
 fn register(replay: &Replay, index: u32) -> String {
-    format!("{}\n", trace::describe_register(index, replay.gpu().inspect(index).unwrap_or(0)))
+    format!("{}\n", trace::describe_register(index, replay.gpu().peek_register(index).unwrap_or(0)))
 }
 
 fn rings(replay: &Replay) -> String {
-    let rings = replay.gpu().rings().filter(|(_, rptr, wptr)| (*rptr, *wptr) != (0, 0));
+    let rings = replay.gpu().ring_pointers().filter(|(_, rptr, wptr)| (*rptr, *wptr) != (0, 0));
     rings.map(|(ring, rptr, wptr)| format!("{ring} rptr {rptr:#x} wptr {wptr:#x}\n")).collect()
 }

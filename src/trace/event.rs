@@ -55,7 +55,7 @@ impl RingId {
 }
 
 /// A call of the device by its transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the fields are the call's")]
 pub enum Call {
@@ -65,6 +65,8 @@ pub enum Call {
     Run,
     Reset,
     TakeInterrupt,
+    Inject { spec: String },
+    Heal,
 }
 
 /// How a walk ended.

@@ -8,7 +8,6 @@ mod diff;
 pub mod event;
 pub mod export;
 mod faults;
-pub mod names;
 mod reader;
 mod recorder;
 mod replay;

@@ -110,6 +110,11 @@ impl Replay {
             Call::Run => drop(self.gpu.run()),
             Call::Reset => self.gpu.reset(),
             Call::TakeInterrupt => drop(self.gpu.take_interrupt()),
+            Call::Inject { spec } => match spec.parse() {
+                Ok(spec) => self.gpu.inject(spec),
+                Err(error) => drop(self.trace.tape(|tape| tape.give_up(error.to_string()))),
+            },
+            Call::Heal => self.gpu.clear_injected(),
         }
     }
     /// Replays until event `stop` has happened, or to the end of the trace: the number of the next event, and whether the

@@ -40,6 +40,8 @@ pub fn describe(event: &Event) -> String {
             Call::Run => "call: run".into(),
             Call::Reset => "call: reset".into(),
             Call::TakeInterrupt => "call: take an interrupt".into(),
+            Call::Inject { spec } => format!("call: inject {spec}"),
+            Call::Heal => "call: end what is injected".into(),
         },
         Event::Clock => "clock".into(),
         Event::Map { regions } => {

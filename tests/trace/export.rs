@@ -179,7 +179,7 @@ fn a_selection_of_registers_gives_their_accesses_and_nothing_else() {
         assert!(lines.lines().all(|line| line.to_lowercase().contains(&name.to_lowercase())), "{lines}");
     }
     let unknown = Selection::default().with_registers(&["SDMA0_GFX_RB_CTNL".into()]).unwrap_err();
-    assert_eq!(unknown.nearest, "SDMA0_GFX_RB_CNTL");
+    assert!(unknown.to_string().contains("SDMA0_GFX_RB_CNTL"), "{unknown}");
 }
 
 // Perfetto: protos/perfetto/trace/{trace,trace_packet}.proto and track_event/*.proto. Messages are read by the wire format

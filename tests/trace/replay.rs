@@ -145,6 +145,45 @@ fn describe(event: &Event) -> String {
 }
 
 #[test]
+fn what_was_injected_replays_with_the_rest() {
+    for (spec, live) in [
+        ("hang:ring=sdma0.gfx,after=2", false),
+        ("lose-irq:after=0,every=2", false),
+        ("delay-irq:after=0,by=20us", true),
+        ("corrupt-pte:vmid=0,after=1,xor=0x1000", true),
+        ("ecc:page=0x800000", false),
+        ("slow-dma:factor=7", true),
+        ("stuck-invalidate:after=0,by=10us", false),
+        ("ih-storm:count=20,rate=1000,client=0x1b", true),
+        ("remove", true),
+    ] {
+        let spec: vhost_device_uvm::inject::Spec = spec.parse().unwrap_or_else(|e| panic!("{e}"));
+        let (mut rig, memory) = recorded(Config::default());
+        if !live {
+            rig.gpu.inject(spec.clone());
+        }
+        rig.bring_up();
+        if live {
+            rig.gpu.inject(spec.clone());
+        }
+        rig.gpu.mmio_write(reg::MM + 0x6e3, 1 | 0x1f << 18);
+        rig.submit(0, &[p::copy(FB + 9 * MIB, FB + 8 * MIB, 4096), p::trap(1), p::fence(DATA, 1), p::trap(2)].concat());
+        for _ in 0..50 {
+            rig.clock.advance(10_000);
+            rig.gpu.run();
+            while rig.gpu.take_interrupt().is_some() {}
+            rig.gpu.mmio_read(reg::MM + 0x6f5);
+        }
+        assert!(rig.gpu.injections()[0].contains("(struck"), "{:?}", rig.gpu.injections());
+        rig.gpu.clear_injected();
+        rig.settle();
+        let events = memory.events();
+        assert!(events.iter().any(|(_, e)| describe(e) == format!("call: inject {spec}")), "{spec}");
+        assert_eq!(whole(&events).map_err(|e| panic!("{spec}: {e}")), Ok::<_, ()>(events.len() as u64));
+    }
+}
+
+#[test]
 fn every_kind_of_device_replays() {
     for config in [
         Config { mmu: Mmu::Vidmm, ..Config::default() },
@@ -370,10 +409,10 @@ fn it_stops_where_it_is_told_and_shows_the_device_there() {
     let mut replay = replay(&events);
     let (event, more) = replay.run(Some(at - 2)).unwrap();
     assert!(more && event <= at);
-    assert_eq!(replay.gpu().inspect(scratch), Some(0));
+    assert_eq!(replay.gpu().peek_register(scratch), Some(0));
     let (event, more) = replay.run(Some(at)).unwrap();
     assert!(more && event > at);
-    assert_eq!(replay.gpu().inspect(scratch), Some(0x1e0 << 2));
+    assert_eq!(replay.gpu().peek_register(scratch), Some(0x1e0 << 2));
     let before = event;
     let stopped = replay.step().unwrap().unwrap();
     assert!(stopped.event > before);
@@ -386,7 +425,7 @@ fn it_stops_where_it_is_told_and_shows_the_device_there() {
 fn looking_at_the_semaphore_does_not_take_it() {
     let (mut rig, _) = recorded(Config::default());
     let sem = reg::MM + 0x6d1;
-    assert_eq!(rig.gpu.inspect(sem), rig.gpu.inspect(sem));
+    assert_eq!(rig.gpu.peek_register(sem), rig.gpu.peek_register(sem));
     let value = rig.gpu.mmio_read(sem);
     assert_ne!(rig.gpu.mmio_read(sem), value, "reading takes it");
 }

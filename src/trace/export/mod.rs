@@ -6,9 +6,9 @@ mod mmiotrace;
 mod perfetto;
 
 use super::event::Event;
-use super::names;
 use super::text::{describe, seconds};
 use super::TraceError;
+use crate::view::{names, ViewError};
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -38,9 +38,9 @@ pub struct Selection {
 
 impl Selection {
     /// Only accesses of the registers called `names` too.
-    pub fn with_registers(mut self, names: &[String]) -> Result<Self, names::Unknown> {
+    pub fn with_registers(mut self, names: &[String]) -> Result<Self, ViewError> {
         for name in names {
-            self.registers.extend(names::indices(name)?);
+            self.registers.extend(names::find(name)?.into_iter().map(|(index, _)| index));
         }
         Ok(self)
     }
