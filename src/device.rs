@@ -10,15 +10,17 @@ use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
-use crate::trace::{Event, Sink, Tracer};
+use crate::trace::event::{Answer, Call};
+use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
 use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
 use vm_memory::GuestAddressSpace;
 
 /// What a user chooses about the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Bytes of VRAM, a multiple of 16 MiB.
     pub vram_size: u64,
@@ -33,7 +35,8 @@ pub struct Config {
 }
 
 /// What VRAM is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Uma {
     /// Memory of its own, behind a BAR.
     #[default]
@@ -145,6 +148,8 @@ pub struct Gpu {
     /// Faults whose access waits and which the IH has not taken yet.
     retries: Vec<Fault>,
     trace: Tracer,
+    /// Nothing has happened to it yet.
+    pristine: bool,
     counters: Counters,
 }
 
@@ -177,12 +182,32 @@ impl Gpu {
             vectors: Vec::new(),
             retries: Vec::new(),
             trace: Tracer::default(),
+            pristine: true,
             counters: Counters::default(),
         })
     }
-    /// Sends every event to `sink` from now on.
-    pub fn set_trace(&mut self, sink: Option<Box<dyn Sink>>) {
-        self.trace = Tracer::new(sink);
+    /// The same with this key of TMZ pages instead of a random one.
+    pub fn with_key(
+        config: Config,
+        memory: SystemMemory,
+        clock: Box<dyn Clock>,
+        key: &[u8; 32],
+    ) -> Result<Self, GpuError> {
+        let gpu = Self::new(config, memory, clock)?;
+        Ok(Self { vram: gpu.vram.with_key(key), ..gpu })
+    }
+    /// Sends every event to `trace` from now on.
+    pub fn set_trace(&mut self, trace: Tracer) {
+        self.mm_hub.set_trace(trace.clone());
+        self.gc_hub.set_trace(trace.clone());
+        self.trace = trace;
+        self.trace.record(|| Event::Device {
+            version: env!("CARGO_PKG_VERSION").into(),
+            depth: self.trace.depth(),
+            config: self.config,
+            pristine: self.pristine,
+            key: if self.trace.is_full() { self.vram.cipher().key().to_vec() } else { Vec::new() },
+        });
     }
     /// How it was made.
     pub fn config(&self) -> &Config {
@@ -206,7 +231,20 @@ impl Gpu {
     }
     /// The next edge of the interrupt line, if there is one.
     pub fn take_interrupt(&mut self) -> Option<window::Event> {
-        self.ih.take_interrupt()
+        let event = self.ih.take_interrupt()?;
+        self.begin(Call::TakeInterrupt);
+        self.trace.record(|| Event::Line { ring: event.ring, wptr: event.wptr });
+        Some(event)
+    }
+    /// A call from outside begins.
+    #[inline]
+    fn begin(&mut self, call: Call) {
+        self.pristine = false;
+        self.trace.call(&*self.clock, || call);
+    }
+    #[inline]
+    fn now(&self) -> u64 {
+        self.trace.clock(&*self.clock)
     }
     /// What was counted since the last reset.
     pub fn counters(&self) -> Counters {
@@ -226,6 +264,7 @@ impl Gpu {
     }
     /// Brings every register to its reset value and stops the engines. VRAM keeps its content.
     pub fn reset(&mut self) {
+        self.begin(Call::Reset);
         self.nbio.reset();
         self.gc_hub.reset();
         self.mm_hub.reset();
@@ -236,26 +275,29 @@ impl Gpu {
         self.vectors.clear();
         self.retries.clear();
         self.counters = Counters::default();
-        self.trace.record(self.clock.now(), || Event::Reset);
+        self.trace.reset();
     }
 
     /// Reads the register at dword `index`; an undefined one reads as zero.
     pub fn mmio_read(&mut self, index: u32) -> u32 {
+        self.begin(Call::Read { index });
         self.counters.reads += 1;
         let value = self.read(index).unwrap_or(0);
-        self.trace.record(self.clock.now(), || Event::Register { write: false, index, value });
+        self.trace.record(|| Event::Register { who: Who::Driver, write: false, index, value });
         value
     }
     /// Writes the register at dword `index`; an undefined one swallows it.
     pub fn mmio_write(&mut self, index: u32, value: u32) {
+        self.begin(Call::Write { index, value });
         self.counters.writes += 1;
-        self.trace.record(self.clock.now(), || Event::Register { write: true, index, value });
+        self.trace.record(|| Event::Register { who: Who::Driver, write: true, index, value });
         if self.write(index, value).is_none() {
             log::debug!("write of {value:#x} to undefined register {index:#x}");
         }
     }
     /// Rings doorbell `slot` (64 bits each).
     pub fn doorbell(&mut self, slot: u32, value: u64) {
+        self.begin(Call::Doorbell { slot, value });
         self.counters.doorbells += 1;
         let dw = slot.saturating_mul(2);
         let taken = match self.nbio.route(dw) {
@@ -281,19 +323,39 @@ impl Gpu {
         if !taken {
             log::debug!("doorbell {slot:#x} rang for nobody");
         }
-        self.trace.record(self.clock.now(), || Event::Doorbell { slot, value, taken });
+        self.trace.record(|| Event::Doorbell { slot, value, taken });
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
     pub fn run(&mut self) -> Progress {
+        self.begin(Call::Run);
+        self.note_state();
+        let progress = self.quantum();
+        self.note_state();
+        progress
+    }
+    /// Where the rings are and what the caches did, for a full trace.
+    #[inline]
+    fn note_state(&self) {
+        if !self.trace.is_full() {
+            return;
+        }
+        for (ring, rptr, wptr) in self.rings() {
+            self.trace.ring(ring, rptr, wptr);
+        }
+        let Counters { tlb_hits, walks, .. } = self.counters();
+        self.trace.tlb(tlb_hits, walks);
+    }
+    fn quantum(&mut self) -> Progress {
         let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
         for _ in 0..QUANTUM_STEPS {
             let (step, instance) = self.step();
             self.deliver();
+            self.trace.settle();
             match step {
                 Step::Idle => return Progress::Idle,
                 Step::Until(due) => {
-                    let ticks = due.saturating_sub(self.clock.now());
+                    let ticks = due.saturating_sub(self.now());
                     return Progress::Waiting(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / CLOCK_HZ)));
                 }
                 Step::Register(op) => self.engine_register(instance, op),
@@ -307,8 +369,8 @@ impl Gpu {
     }
     /// One step of the next instance in turn.
     fn step(&mut self) -> (Step, usize) {
-        let memory = Memory::new(&self.vram, &self.memory);
-        let now = self.clock.now();
+        let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
+        let now = self.now();
         let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
         for i in 1..=SDMA_INSTANCES {
@@ -321,7 +383,7 @@ impl Gpu {
                 retries: &mut self.retries,
                 now,
                 retry_due,
-                trace: &mut self.trace,
+                trace: &self.trace,
             };
             match sdma.step(&mut io) {
                 Step::Idle => {}
@@ -338,26 +400,27 @@ impl Gpu {
     fn engine_register(&mut self, instance: usize, op: RegOp) {
         #[allow(clippy::cast_possible_truncation)] // 0 or 1
         let number = instance as u8;
-        let event = |write, index, value| move || Event::EngineRegister { instance: number, write, index, value };
+        let event = |write, index, value| move || Event::Register { who: Who::Sdma(number), write, index, value };
         match op {
             RegOp::Write { index, value, byte_enable } => {
                 let mask = (0..4).filter(|b| byte_enable & 1 << b != 0).fold(0, |m, b| m | 0xff << (8 * b));
                 let value = if mask == u32::MAX { value } else { self.read(index).unwrap_or(0) & !mask | value & mask };
-                self.trace.record(self.clock.now(), event(true, index, value));
+                self.trace.record(event(true, index, value));
                 self.write(index, value);
             }
             RegOp::Read { index, ring } => {
                 let value = self.read(index).unwrap_or(0);
-                self.trace.record(self.clock.now(), event(false, index, value));
-                let memory = Memory::new(&self.vram, &self.memory);
+                self.trace.record(event(false, index, value));
+                let now = self.now();
+                let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
                 let mut io = Io {
                     hub: &mut self.mm_hub,
                     memory: &memory,
                     vectors: &mut self.vectors,
                     retries: &mut self.retries,
                     retry_due: None,
-                    now: self.clock.now(),
-                    trace: &mut self.trace,
+                    now,
+                    trace: &self.trace,
                 };
                 if let Some(sdma) = self.sdma.get_mut(instance) {
                     sdma.polled(ring, value, &mut io);
@@ -371,18 +434,25 @@ impl Gpu {
         if self.vectors.is_empty() && self.retries.is_empty() {
             return;
         }
-        let memory = Memory::new(&self.vram, &self.memory);
-        let now = self.clock.now();
+        let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
+        let now = self.now();
         for vector in self.vectors.drain(..) {
             let written = self.ih.raise(vector, now, &memory, &self.mm_hub);
             let delivered = written.is_some();
-            self.trace.record(now, || Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
+            self.trace.record(|| Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
+            if let Some(fault) = Fault::of_vector(&vector) {
+                let stage = written.map_or(Stage::Dropped, |v| Stage::Delivered { stamp: v.timestamp, cam: 0 });
+                self.trace.fault_told(&fault, stage);
+            }
         }
         for fault in self.retries.drain(..) {
             let vector = self.mm_hub.vector(&fault);
-            if let Some(written) = self.ih.raise_retry(&fault, vector, now, &memory, &self.mm_hub) {
-                self.trace.record(now, || Event::Interrupt { vector: written.pack(), delivered: true });
+            let written = self.ih.raise_retry(&fault, vector, now, &memory, &self.mm_hub);
+            if let Some(written) = written {
+                self.trace.record(|| Event::Interrupt { vector: written.pack(), delivered: true });
             }
+            let told = |v: ihspec::Vector| Stage::Delivered { stamp: v.timestamp, cam: v.data[2] };
+            self.trace.fault_told(&fault, written.map_or(Stage::Held, told));
         }
     }
 
@@ -396,9 +466,17 @@ impl Gpu {
         }
         for sdma in &mut self.sdma {
             sdma.wake(|f| {
-                answered == Some((f.vmid, f.va >> PAGE_SHIFT))
-                    || invalidated & 1 << f.vmid != 0
-                    || room && !self.ih.knows(f)
+                let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
+                    Answer::Cam
+                } else if invalidated & 1 << f.vmid != 0 {
+                    Answer::Invalidation
+                } else if room && !self.ih.knows(f) {
+                    Answer::Room
+                } else {
+                    return false;
+                };
+                self.trace.fault_answered(f, by);
+                true
             });
         }
     }
@@ -411,7 +489,7 @@ impl Gpu {
                 Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,
                 Indirect::Register(target) => self.read(target),
                 Indirect::Vram(addr) => {
-                    let memory = Memory::new(&self.vram, &self.memory);
+                    let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
                     memory.load::<u32>(Phys { space: Space::Vram, addr: addr & !3 }).map(u32::from_le)
                 }
             };
@@ -433,6 +511,28 @@ impl Gpu {
         }
         self.nbio.regs().read(index).map(|r| r.0)
     }
+    /// What the register at dword `index` holds, without what a read does to it; None where none is defined.
+    pub fn inspect(&self, index: u32) -> Option<u32> {
+        for hub in [&self.mm_hub, &self.gc_hub] {
+            if let Some(offset) = hub.regs().offset_of(index) {
+                return hub.regs().read(offset).map(|r| r.0);
+            }
+            if let Some((vidmm, offset)) = hub.vidmm().and_then(|v| Some((v, v.regs().offset_of(index)?))) {
+                return vidmm.regs().read(offset).map(|r| r.0);
+            }
+        }
+        if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
+            return sdma.read(offset);
+        }
+        if let Some(offset) = self.ih.regs().offset_of(index) {
+            return self.ih.read(offset);
+        }
+        self.nbio.regs().read(index).map(|r| r.0)
+    }
+    /// Read and write pointer of each SDMA ring, bytes.
+    pub fn rings(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
+        self.sdma.iter().flat_map(Sdma::pointers)
+    }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {
         if let Some(indirect) = self.nbio.indirect(index) {
@@ -440,7 +540,7 @@ impl Gpu {
                 Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,
                 Indirect::Register(target) => self.write(target, value),
                 Indirect::Vram(addr) => {
-                    let memory = Memory::new(&self.vram, &self.memory);
+                    let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
                     memory.store(Phys { space: Space::Vram, addr: addr & !3 }, value.to_le())
                 }
             };

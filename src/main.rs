@@ -2,13 +2,14 @@
 //! The backend program: command line, the process's own event loop, exit status.
 
 mod cli;
+mod offline;
 
 use anyhow::{bail, Context};
-use clap::Parser;
-use cli::{Cli, Command, Serve, TraceCommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Serve};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
-use vhost_device_uvm::trace::{self, FileSink, Sink, TraceError};
+use vhost_device_uvm::trace::{Recorder, Tracer};
 use vhost_device_uvm::vhost_user::{Server, Socket};
 use vhost_device_uvm::{Config, Gpu};
 use vm_memory::GuestMemoryMmap;
@@ -38,22 +39,20 @@ fn main() -> ExitCode {
         logger.filter_level(level);
     }
     logger.init();
-    let result = match cli.command {
-        None => serve(&cli.serve),
-        Some(Command::Trace(TraceCommand::Decode { file })) => decode(&file),
+    let (result, failure) = match cli.command {
+        None => (serve(&cli.serve).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        Some(command) => (offline::run(command), ExitCode::from(2)),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("vhost-device-uvm: {e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|e| {
+        eprintln!("vhost-device-uvm: {e:#}");
+        failure
+    })
 }
 
 fn serve(args: &Serve) -> anyhow::Result<()> {
     // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
     let signals = block_signals().context("cannot watch for signals")?;
+    let recording = args.recording().unwrap_or_else(|why| Cli::command().error(ErrorKind::InvalidValue, why).exit());
     check_memory(args.vram)?;
     let (vram_size, uma) = match args.uma {
         None => (args.vram, Uma::Off),
@@ -68,9 +67,9 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
         uma,
     };
     config.validate()?;
-    let trace = match &args.trace {
-        Some(path) => Some(Box::new(FileSink::create(path).context("cannot trace")?) as Box<dyn Sink>),
-        None => None,
+    let trace = match recording {
+        Some((depth, path)) => Tracer::new(depth, Box::new(Recorder::create(&path, depth).context("cannot trace")?)),
+        None => Tracer::default(),
     };
     let memory = SystemMemory::new(GuestMemoryMmap::new());
     let mut gpu = Gpu::new(config, memory.clone(), Box::new(RealClock::default()))?;
@@ -111,18 +110,6 @@ fn check_memory(vram: u64) -> anyhow::Result<()> {
     let total = total.context("cannot tell how much memory the machine has")?.saturating_mul(1024);
     if vram > total {
         bail!("{} MiB of VRAM are more than the machine's memory of {} MiB", vram >> 20, total >> 20);
-    }
-    Ok(())
-}
-
-fn decode(file: &std::path::Path) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let result = trace::decode_file(file, &mut out).and_then(|events| Ok(out.flush().map(|()| events)?));
-    match result {
-        Ok(events) => log::info!("{events} events"),
-        // Whoever reads has seen enough.
-        Err(TraceError::Io(e)) if e.kind() == ErrorKind::BrokenPipe => (),
-        Err(e) => return Err(e.into()),
     }
     Ok(())
 }

@@ -102,6 +102,10 @@ impl Vram {
     pub fn size(&self) -> u64 {
         self.size
     }
+    /// The same with another key of TMZ pages.
+    pub fn with_key(self, key: &[u8; 32]) -> Self {
+        Self { cipher: Cipher::new(key), ..self }
+    }
     /// What encrypts TMZ pages.
     pub fn cipher(&self) -> &Cipher {
         &self.cipher

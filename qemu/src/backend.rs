@@ -21,7 +21,7 @@ pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<
     let mut command = Command::new(program);
     command.arg("--socket-path").arg(socket).arg("--vram").arg(options.vram.to_string());
     if let Some(trace) = &options.trace {
-        command.arg("--trace").arg(trace);
+        command.arg("--trace").args(trace);
     }
     command.args(&options.backend_args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Process::start(&format!("the backend {}", program.display()), command, true)

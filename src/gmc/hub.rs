@@ -3,11 +3,15 @@
 
 use super::{walk, Access, Cause, Context, Fault, Memory, Page, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
 use crate::regs::{RegFile, Written};
+use crate::trace::event::{cache, Event, Found};
+use crate::trace::Tracer;
+use serde::{Deserialize, Serialize};
 use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HubId {
     /// Graphics.
     Gc,
@@ -48,6 +52,7 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    trace: Tracer,
 }
 
 /// Who translates through a hub: each has an L1 of its own.
@@ -59,11 +64,21 @@ pub struct Client {
     pub cid: u32,
 }
 
+impl Client {
+    /// Which L1, as events name it.
+    fn number(self) -> u8 {
+        u8::try_from(self.l1).unwrap_or(u8::MAX)
+    }
+}
+
+/// log2 of the bytes of a stream's line.
+const LINE_BITS: u32 = PAGE_SHIFT + walk::LINE.ilog2();
+
 /// Clients of a hub: the SDMA instances.
 pub const CLIENTS: usize = 2;
 
 /// Sizes of a hub's caches, entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlbSizes {
     /// Each client's L1.
     pub l1: usize,
@@ -116,6 +131,7 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            trace: Tracer::default(),
         };
         hub.decode_contexts();
         hub
@@ -144,6 +160,14 @@ impl Hub {
         self.streams = Default::default();
         self.l2.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+    }
+    /// Sends events to `trace` from now on.
+    pub fn set_trace(&mut self, trace: Tracer) {
+        self.trace = trace;
+    }
+    /// Where it sends events.
+    pub fn trace(&self) -> &Tracer {
+        &self.trace
     }
     /// The VMIDs, a bit each, that were invalidated since the last call.
     pub fn take_invalidated(&mut self) -> u32 {
@@ -216,6 +240,7 @@ impl Hub {
         }
         if let Some(hit) = self.l2.look_up(vmid, va, access) {
             l1.fill(vmid, va, &hit);
+            self.note_fill(client, vmid, va, hit.bits, cache::L1);
             return Ok(hit.within(alike));
         }
         self.walks += 1;
@@ -226,14 +251,35 @@ impl Hub {
             if let Some(page) = stream.go_on(memory, &context, vmid, va, access) {
                 let offset = va % PAGE_SIZE;
                 let at = Some(page.phys(offset));
-                return Ok(Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT });
+                let found = Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT };
+                self.note_walk(client, vmid, va, access, &Ok(found));
+                self.note_fill(client, vmid, va, LINE_BITS, cache::STREAM);
+                return Ok(found);
             }
             stream.walked(vmid, va);
         }
-        let found = walk(memory, &context, va, access)?;
+        let found = walk(memory, &context, va, access);
+        self.note_walk(client, vmid, va, access, &found);
+        let found = found?;
+        let Some(l1) = self.l1.get_mut(client.l1) else { return Ok(found.within(alike)) };
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
+        self.note_fill(client, vmid, va, found.bits, cache::L1 | cache::L2);
         Ok(found.within(alike))
+    }
+    #[inline]
+    fn note_walk(&self, client: Client, vmid: u8, va: u64, access: Access, end: &Result<Translation, Fault>) {
+        self.trace.detail(|| {
+            let found = match end {
+                Ok(t) => Found::Page { at: t.at, entry: t.entry },
+                Err(fault) => Found::Fault { cause: fault.cause, retry: fault.retry },
+            };
+            Event::Walk { client: client.number(), vmid, va, access, found }
+        });
+    }
+    #[inline]
+    fn note_fill(&self, client: Client, vmid: u8, va: u64, bits: u32, caches: u8) {
+        self.trace.detail(|| Event::Fill { client: client.number(), vmid, va, bits, caches });
     }
     /// The page of `va`, where a stream of the client has it: a translation that is asked for first. No page reaches
     /// over a border of an aperture.
@@ -371,6 +417,15 @@ impl Hub {
             self.l2.invalidate(vmids, pages);
         }
         self.invalidated |= vmids;
+        self.trace.detail(|| {
+            let range = match pages {
+                Pages::All => None,
+                Pages::Range { first, last } => Some((first, last)),
+            };
+            let l1 = if Q::INVALIDATE_L1_PTES.is_set(request) { cache::L1 | cache::STREAM } else { 0 };
+            let l2 = if Q::INVALIDATE_L2_PTES.is_set(request) { cache::L2 } else { 0 };
+            Event::Invalidate { hub: self.id, engine, vmids, range, caches: l1 | l2 }
+        });
         if Q::CLEAR_PROTECTION_FAULT_STATUS_ADDR.is_set(request) {
             self.clear_fault();
         }

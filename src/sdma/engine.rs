@@ -7,7 +7,7 @@ use crate::gmc::access::Reported;
 use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
 use crate::regs::{RegFile, Written};
 use crate::throttle::Throttle;
-use crate::trace::{Event, Tracer};
+use crate::trace::{Event, RingId, Tracer};
 use uvm_spec::sdma::*;
 use uvm_spec::{hub::cid, ih, Block};
 
@@ -49,7 +49,7 @@ pub struct Io<'a, 'm> {
     /// When an access that nobody answers is made again; None waits for an answer.
     pub retry_due: Option<u64>,
     /// Where events go.
-    pub trace: &'a mut Tracer,
+    pub trace: &'a Tracer,
 }
 
 /// An indirect buffer in execution; sizes and positions in dwords.
@@ -209,6 +209,13 @@ impl Sdma {
         let parked = self.rings.get(n as usize).and_then(|r| r.parked);
         self.busy(n) && (self.preempting(n) || parked.is_none_or(|p| p.due.is_some_and(|due| due <= now)))
     }
+    /// Read and write pointer of each ring, bytes.
+    pub fn pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
+        (0..RINGS)
+            .zip(&self.rings)
+            .enumerate()
+            .map(|(ring, (n, state))| (RingId::new(self.number, ring), self.rptr(n), state.wptr))
+    }
     fn preempting(&self, n: u32) -> bool {
         self.regs.field(&PREEMPT, n, PREEMPT::IB_PREEMPT) != 0
     }
@@ -247,6 +254,7 @@ impl Sdma {
             if let Some(state) = self.rings.get_mut(ring).filter(|_| !preempting) {
                 state.parked = None;
             }
+            io.trace.fault_retried(RingId::new(self.number, ring));
             match self.step_ring(ring, n, io) {
                 Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
                 Step::Idle => {}
@@ -277,6 +285,7 @@ impl Sdma {
         let (page_low, page_high) = ((fault.va >> 12) as u32, (fault.va >> 44) as u32 & 0xf);
         self.regs.set(low, 0, page_low);
         self.regs.set(high, 0, page_high | u32::from(fault.vmid) << 4 | 1 << 26);
+        io.trace.fault_raised(fault, Some(RingId::new(self.number, ring)));
         io.retries.push(*fault);
     }
     /// The register that ring `ring`'s poll wanted holds `value`.
@@ -448,20 +457,13 @@ impl Sdma {
         if len > left {
             return Err(ILLEGAL);
         }
-        if io.trace.full() {
-            let indirect = state.ib.is_some();
-            let at = stream.base.wrapping_add(stream.offset & stream.ring.map_or(u64::MAX, |size| size - 1));
-            #[allow(clippy::cast_possible_truncation)] // an instance and a ring number
-            let (instance, ring) = (self.number as u8, n as u8);
-            io.trace.record(io.now, || Event::Packet {
-                instance,
-                ring,
-                vmid,
-                indirect,
-                at,
-                dwords: dw.get(..fixed).unwrap_or(&dw).to_vec(),
-            });
-        }
+        io.trace.detail(|| Event::Packet {
+            ring: RingId::new(self.number, ring),
+            vmid,
+            indirect: state.ib.is_some(),
+            at: stream.base.wrapping_add(stream.offset & stream.ring.map_or(u64::MAX, |size| size - 1)),
+            dwords: dw.get(..fixed).unwrap_or(&dw).to_vec(),
+        });
         if vmid != 0 && packet.names_register() {
             // Registers hold every address space's limits: they are for those who run in the driver's own.
             return Err(ILLEGAL);

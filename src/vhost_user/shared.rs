@@ -18,6 +18,7 @@ use super::shmem::Mapper;
 use super::window::{Access, Identity, Live, Window};
 use crate::bus::SystemMemory;
 use crate::device::{Gpu, Progress};
+use crate::trace::Tracer;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, Ordering};
 use uvm_spec::window::{Doorbell, SIZE};
@@ -225,6 +226,6 @@ impl SharedGpu {
         let mut machine = self.machine.lock();
         machine.life = Life::Off;
         machine.queues = 0;
-        machine.gpu.set_trace(None);
+        machine.gpu.set_trace(Tracer::default());
     }
 }
