@@ -18,7 +18,7 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    pub fn tick(&mut self, report: &mut Report) {
+    pub fn tick(&mut self, report: &mut Report, waits: impl Fn(u16) -> bool) {
         let now = report.now;
         let late = |since: u64| now.saturating_sub(since) >= PATIENCE;
         for (ring, since) in (0u64..).zip(&mut self.unread) {
@@ -31,6 +31,8 @@ impl Interrupts {
                 });
             }
         }
+        // An entry whose vector was overwritten is free again without an answer.
+        self.told.retain(|&index, _| waits(index));
         for (index, (since, vmid, page)) in &self.told {
             if late(*since) {
                 report.add(Rule::RetryUnanswered, page << 4 | u64::from(*vmid), || {

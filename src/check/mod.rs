@@ -13,12 +13,16 @@ mod rings;
 mod rules;
 mod spaces;
 
-pub use rings::{Pointers, RingId};
+pub use rings::Pointers;
 pub use rules::Rule;
 pub use spaces::{Seen, Used};
 
+use crate::gmc::Access;
+use crate::trace::RingId;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// Findings that are kept; more are only counted.
 const KEEP: usize = 1024;
@@ -71,6 +75,27 @@ impl Report {
     }
 }
 
+/// A handle of a device's checker, or of none; clones tell the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Checks(Option<Arc<Mutex<Checker>>>);
+
+impl Checks {
+    /// A new checker.
+    pub fn on() -> Self {
+        Self(Some(Arc::default()))
+    }
+    /// Whether anybody judges.
+    #[inline(always)]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+    /// Tells the checker something, if there is one.
+    #[inline(always)]
+    pub fn tell<R>(&self, what: impl FnOnce(&mut Checker) -> R) -> Option<R> {
+        self.0.as_ref().map(|checker| what(&mut checker.lock()))
+    }
+}
+
 /// The checker of a device.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -90,10 +115,10 @@ impl Checker {
     pub fn counts(&self) -> &BTreeMap<Rule, u64> {
         &self.report.counts
     }
-    /// The time, reference clock: what has waited too long is told.
-    pub fn tick(&mut self, now: u64) {
+    /// The time, reference clock: what has waited too long is told. `waits` says whether a retry CAM entry still does.
+    pub fn tick(&mut self, now: u64, waits: impl Fn(u16) -> bool) {
         self.report.now = now;
-        self.interrupts.tick(&mut self.report);
+        self.interrupts.tick(&mut self.report, waits);
         self.spaces.tick(&mut self.report);
     }
     /// The device was reset: nothing before counts any more, but what was found stays.
@@ -108,8 +133,8 @@ impl Checker {
         self.registers.read(&mut self.report, index);
         self.spaces.read(&mut self.report, index, value);
     }
-    /// A register is written from outside; it held `before`.
-    pub fn write(&mut self, index: u32, value: u32, before: u32) {
+    /// A register is written from outside; it held `before`, and rings work in the VMIDs `active`, a bit each.
+    pub fn write(&mut self, index: u32, value: u32, before: u32, active: u32) {
         self.registers.write(&mut self.report, index, value);
         if let Some(said) = self.registers.annotation(index, value) {
             match said {
@@ -118,7 +143,6 @@ impl Checker {
                 registers::Annotation::Allocated(range) => self.spaces.allocated(range),
             }
         }
-        let active = self.rings.active_vmids();
         self.spaces.write(&mut self.report, index, value, before, active);
         self.interrupts.write(index);
     }
@@ -133,27 +157,27 @@ impl Checker {
         }
     }
     /// Whether pages are to be looked at again, as work was submitted since the last time. See [`Checker::looked`].
-    pub fn pages(&mut self) -> Vec<(u8, u64)> {
+    pub fn pages(&mut self) -> Vec<(u8, u64, Access)> {
         self.spaces.pages()
     }
     /// What the tables say now of a page of [`Checker::pages`].
     pub fn looked(&mut self, vmid: u8, page: u64, entry: Option<u64>) {
         self.spaces.looked(vmid, page, entry);
     }
+    /// Ring `ring`, whose read pointer is `rptr`, has the next turn.
+    pub fn turn(&mut self, ring: RingId, rptr: u64) {
+        self.spaces.turn(ring, rptr);
+    }
     /// A ring starts on a packet.
-    pub fn packet(&mut self, ring: RingId, vmid: u8, rptr: u64, indirect: bool, dwords: &[u32]) {
+    pub fn packet(&mut self, ring: RingId, vmid: u8, indirect: bool, dwords: &[u32]) {
         if !indirect {
             self.rings.packet(&mut self.report, ring, vmid, dwords);
         }
-        self.spaces.packet(ring, rptr);
+        self.spaces.packet(ring);
     }
     /// A ring stopped.
     pub fn stopped(&mut self, ring: RingId, rptr: u64, why: &str) {
         self.rings.stopped(&mut self.report, ring, rptr, why);
-    }
-    /// The VMIDs, a bit each, that ring `ring` works in now.
-    pub fn active(&mut self, ring: RingId, vmids: u32) {
-        self.rings.active(ring, vmids);
     }
     /// An engine used a translation.
     pub fn translated(&mut self, seen: &Seen) {

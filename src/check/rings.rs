@@ -2,34 +2,19 @@
 //! Rules about SDMA rings: pointers, doorbells, packets, fences.
 
 use super::{Report, Rule};
+use crate::trace::RingId;
 use std::collections::BTreeMap;
-use uvm_spec::sdma::RING_NAMES;
 use uvm_spec::{packet, sdma, SDMA_INSTANCES};
 
 /// Fences whose last value is remembered.
 const FENCES: usize = 4096;
 
-/// A ring of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RingId {
-    /// SDMA instance.
-    pub instance: u8,
-    /// Ring of the instance.
-    pub ring: u8,
-}
+/// Rings of the device.
+pub const RINGS: usize = SDMA_INSTANCES * sdma::RINGS as usize;
 
-impl RingId {
-    /// Rings of the device.
-    pub const COUNT: usize = SDMA_INSTANCES * sdma::RINGS as usize;
-    /// Its number among them.
-    pub fn number(self) -> usize {
-        usize::from(self.instance) * sdma::RINGS as usize + usize::from(self.ring)
-    }
-    /// As people call it.
-    pub fn name(self) -> String {
-        let ring = RING_NAMES.get(usize::from(self.ring)).copied().unwrap_or("?");
-        format!("SDMA{} {ring}", self.instance)
-    }
+/// Its number among the device's rings.
+pub fn number(ring: RingId) -> usize {
+    usize::from(ring.instance) * sdma::RINGS as usize + usize::from(ring.ring)
 }
 
 /// A ring's pointers, bytes.
@@ -47,25 +32,15 @@ pub struct Pointers {
 
 #[derive(Debug, Default)]
 pub struct Rings {
-    /// VMIDs that each ring works in, a bit each.
-    active: [u32; RingId::COUNT],
     /// Last value of each fence: by VMID and address.
     fences: BTreeMap<(u8, u64), u32>,
 }
 
 impl Rings {
-    pub fn active(&mut self, ring: RingId, vmids: u32) {
-        if let Some(slot) = self.active.get_mut(ring.number()) {
-            *slot = vmids;
-        }
-    }
-    pub fn active_vmids(&self) -> u32 {
-        self.active.iter().fold(0, |all, v| all | v)
-    }
     pub fn doorbell(&mut self, report: &mut Report, slot: u32, taken: bool, target: Option<(RingId, bool)>) {
         match target {
             Some((ring, false)) => report.add(Rule::DoorbellDisabled, slot.into(), || {
-                format!("doorbell {slot:#x} of {} rang while RB_ENABLE is clear", ring.name())
+                format!("doorbell {slot:#x} of {} rang while RB_ENABLE is clear", ring)
             }),
             None if !taken => report.add(Rule::DoorbellNobody, slot.into(), || {
                 format!("doorbell {slot:#x}: no doorbell range and no enabled doorbell covers it")
@@ -78,24 +53,24 @@ impl Rings {
         if !new.enabled || old.wptr == new.wptr {
             return false;
         }
-        let place = ring.number() as u64;
+        let place = number(ring) as u64;
         let ahead = new.wptr.wrapping_sub(new.rptr);
         // Signed: a pointer that is less than half the space behind went backwards.
         if old.enabled && new.wptr.wrapping_sub(old.wptr) > u64::MAX / 2 {
             report.add(Rule::Backwards, place, || {
-                format!("{}: WPTR went from {:#x} to {:#x}", ring.name(), old.wptr, new.wptr)
+                format!("{}: WPTR went from {:#x} to {:#x}", ring, old.wptr, new.wptr)
             });
         } else if ahead > new.size {
             report.add(Rule::Overrun, place, || {
                 let Pointers { wptr, rptr, size, .. } = new;
                 format!(
                     "{}: WPTR {wptr:#x} is {ahead:#x} ahead of RPTR {rptr:#x}, the ring has {size:#x} bytes",
-                    ring.name()
+                    ring
                 )
             });
         }
         if halted {
-            report.add(Rule::Halted, place, || format!("{}: work while F32_CNTL.HALT is set", ring.name()));
+            report.add(Rule::Halted, place, || format!("{}: work while F32_CNTL.HALT is set", ring));
         }
         true
     }
@@ -113,11 +88,11 @@ impl Rings {
         // Sequence numbers wrap: what is more than half the space ahead is behind.
         if let Some(last) = last.filter(|&last| value.wrapping_sub(last) > u32::MAX / 2) {
             report.add(Rule::FenceBackwards, addr, || {
-                format!("{}: fence at {addr:#x} of VMID {vmid} went from {last:#x} to {value:#x}", ring.name())
+                format!("{}: fence at {addr:#x} of VMID {vmid} went from {last:#x} to {value:#x}", ring)
             });
         }
     }
     pub fn stopped(&mut self, report: &mut Report, ring: RingId, rptr: u64, why: &str) {
-        report.add(Rule::IllegalPacket, ring.number() as u64, || format!("{} at RPTR {rptr:#x}: {why}", ring.name()));
+        report.add(Rule::IllegalPacket, number(ring) as u64, || format!("{} at RPTR {rptr:#x}: {why}", ring));
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Rules about address spaces: tables, caches, invalidations, and what may not be reached.
 
-use super::{Report, RingId, Rule};
+use super::rings::{number, RINGS};
+use super::{Report, Rule};
 use crate::bus::CLOCK_HZ;
 use crate::gmc::{Access, Phys, Space};
+use crate::trace::RingId;
 use std::collections::BTreeMap;
 use uvm_spec::hub::{self, mm};
 use uvm_spec::{pte, PAGE_SHIFT, VMIDS};
@@ -27,8 +29,6 @@ pub struct Used {
 /// A translation in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Who uses it.
-    pub ring: RingId,
     /// Address space.
     pub vmid: u8,
     /// Address.
@@ -45,21 +45,25 @@ pub struct Seen {
 #[derive(Debug)]
 struct Page {
     entry: u64,
+    /// How it was used last.
+    access: Access,
     /// The packet that used it last while the tables agreed.
     packet: (RingId, u64),
     /// The tables say otherwise since this submission: the write pointers of before it.
-    changed: Option<[u64; RingId::COUNT]>,
+    changed: Option<[u64; RINGS]>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Spaces {
+    /// Who has the turn.
+    ring: RingId,
     pages: BTreeMap<(u8, u64), Page>,
     /// A submission came since [`Spaces::pages`] was asked for.
     submitted: bool,
     /// Write pointers at the last submission of each ring, from before it.
-    wptr: [u64; RingId::COUNT],
+    wptr: [u64; RINGS],
     /// Read pointer of the packet in execution, and the packet's number.
-    rptr: [(u64, u64); RingId::COUNT],
+    rptr: [(u64, u64); RINGS],
     packets: u64,
     /// VMIDs with another table than when they were last invalidated, of those that have translated.
     unflushed: u32,
@@ -74,6 +78,26 @@ pub struct Spaces {
     freed: BTreeMap<u64, u64>,
     /// The dummy page's number, as its registers hold it.
     dummy: [u32; 2],
+}
+
+impl Default for Spaces {
+    fn default() -> Self {
+        Self {
+            ring: RingId { instance: 0, ring: 0 },
+            pages: BTreeMap::new(),
+            submitted: false,
+            wptr: [0; RINGS],
+            rptr: [(0, 0); RINGS],
+            packets: 0,
+            unflushed: 0,
+            translated: 0,
+            unread: Default::default(),
+            held: Default::default(),
+            snooped: BTreeMap::new(),
+            freed: BTreeMap::new(),
+            dummy: [0; 2],
+        }
+    }
 }
 
 impl Spaces {
@@ -143,15 +167,16 @@ impl Spaces {
 
     pub fn submitted(&mut self, ring: RingId, wptr: u64) {
         self.submitted = true;
-        if let Some(slot) = self.wptr.get_mut(ring.number()) {
+        if let Some(slot) = self.wptr.get_mut(number(ring)) {
             *slot = wptr;
         }
     }
-    pub fn pages(&mut self) -> Vec<(u8, u64)> {
+    pub fn pages(&mut self) -> Vec<(u8, u64, Access)> {
         if !std::mem::take(&mut self.submitted) {
             return Vec::new();
         }
-        self.pages.iter().filter(|(_, p)| p.changed.is_none()).map(|(k, _)| *k).collect()
+        let unchanged = self.pages.iter().filter(|(_, p)| p.changed.is_none());
+        unchanged.map(|(&(vmid, page), p)| (vmid, page, p.access)).collect()
     }
     pub fn looked(&mut self, vmid: u8, page: u64, entry: Option<u64>) {
         let wptr = self.wptr;
@@ -159,15 +184,22 @@ impl Spaces {
             page.changed = Some(wptr);
         }
     }
-    pub fn packet(&mut self, ring: RingId, rptr: u64) {
+    pub fn turn(&mut self, ring: RingId, rptr: u64) {
+        self.ring = ring;
+        if let Some(slot) = self.rptr.get_mut(number(ring)) {
+            slot.0 = rptr;
+        }
+    }
+    pub fn packet(&mut self, ring: RingId) {
         self.packets += 1;
-        if let Some(slot) = self.rptr.get_mut(ring.number()) {
-            *slot = (rptr, self.packets);
+        if let Some(slot) = self.rptr.get_mut(number(ring)) {
+            slot.1 = self.packets;
         }
     }
 
     pub fn translated(&mut self, report: &mut Report, seen: &Seen) {
-        let &Seen { ring, vmid, va, used, current, .. } = seen;
+        let &Seen { vmid, va, access, used, current } = seen;
+        let ring = self.ring;
         let page = va >> PAGE_SHIFT;
         if self.unflushed & 1 << vmid != 0 {
             report.add(Rule::VmidReused, vmid.into(), || {
@@ -175,16 +207,16 @@ impl Spaces {
             });
         }
         self.translated |= 1 << vmid & ((1 << VMIDS) - 1);
-        let (rptr, packet) = self.rptr.get(ring.number()).copied().unwrap_or_default();
+        let (rptr, packet) = self.rptr.get(number(ring)).copied().unwrap_or_default();
         let agree = current.is_some_and(|c| c == used);
         if agree {
             if self.pages.len() < PAGES || self.pages.contains_key(&(vmid, page)) {
-                self.pages.insert((vmid, page), Page { entry: used.entry, packet: (ring, packet), changed: None });
+                self.pages.insert((vmid, page), Page { entry: used.entry, access, packet: (ring, packet), changed: None });
             }
         } else if let Some(known) = self.pages.get(&(vmid, page)) {
             let now = current.map_or("denies it".to_owned(), |c| format!("is {:#x}", c.entry));
-            let what = || format!("{}: VMID {vmid} {va:#x} by entry {:#x}; the table {now}", ring.name(), used.entry);
-            if known.changed.is_some_and(|w| w.get(ring.number()).is_some_and(|&w| rptr >= w)) {
+            let what = || format!("{}: VMID {vmid} {va:#x} by entry {:#x}; the table {now}", ring, used.entry);
+            if known.changed.is_some_and(|w| w.get(number(ring)).is_some_and(|&w| rptr >= w)) {
                 report.add(Rule::StaleTranslation, page << 4 | u64::from(vmid), what);
             } else if known.packet == (ring, packet) {
                 report.add(Rule::InFlight, page << 4 | u64::from(vmid), what);
@@ -196,13 +228,13 @@ impl Spaces {
     }
     /// Memory that an access reached.
     fn reached(&mut self, report: &mut Report, seen: &Seen, at: Phys) {
-        let &Seen { ring, vmid, va, access, used, .. } = seen;
+        let &Seen { vmid, va, access, used, .. } = seen;
+        let ring = self.ring;
         if at.space == Space::Vram {
             let hit = self.freed.range(..=at.addr).next_back().filter(|(&first, &len)| at.addr - first < len);
             if let Some((&first, &len)) = hit {
                 report.add(Rule::UseAfterFree, at.addr >> PAGE_SHIFT, || {
-                    let name = ring.name();
-                    format!("{name}: VMID {vmid} {va:#x} reaches VRAM {:#x}, freed as {first:#x}+{len:#x}", at.addr)
+                    format!("{ring}: VMID {vmid} {va:#x} reaches VRAM {:#x}, freed as {first:#x}+{len:#x}", at.addr)
                 });
             }
             return;
@@ -210,7 +242,7 @@ impl Spaces {
         let dummy = (u64::from(self.dummy[0]) | u64::from(self.dummy[1]) << 32) & 0xf_ffff_ffff;
         if at.addr >> PAGE_SHIFT == dummy && used.entry != 0 {
             report.add(Rule::DummyPage, va >> PAGE_SHIFT << 4 | u64::from(vmid), || {
-                format!("{}: VMID {vmid} {va:#x} is mapped on the dummy page", ring.name())
+                format!("{}: VMID {vmid} {va:#x} is mapped on the dummy page", ring)
             });
         }
         if used.entry == 0 {
@@ -226,7 +258,7 @@ impl Spaces {
             report.add(Rule::Alias, at.addr >> PAGE_SHIFT, || {
                 format!(
                     "{}: VMID {vmid} {va:#x} writes bus address {:#x}, mapped snooped and not snooped",
-                    ring.name(),
+                    ring,
                     at.addr
                 )
             });
