@@ -14,11 +14,11 @@ pub struct Interrupts {
     /// Since when vectors lie unread, per ring.
     unread: [Option<u64>; IH_RINGS],
     /// CAM entries: when told, VMID, page.
-    told: BTreeMap<u16, (u64, u8, u64)>,
+    told: BTreeMap<u32, (u64, u8, u64)>,
 }
 
 impl Interrupts {
-    pub fn tick(&mut self, report: &mut Report, waits: impl Fn(u16) -> bool) {
+    pub fn tick(&mut self, report: &mut Report, waits: impl Fn(u32) -> bool) {
         let now = report.now;
         let late = |since: u64| now.saturating_sub(since) >= PATIENCE;
         for (ring, since) in (0u64..).zip(&mut self.unread) {
@@ -64,18 +64,14 @@ impl Interrupts {
             *since = None;
         }
     }
-    pub fn retry(&mut self, report: &mut Report, index: u16, told: Option<(u8, u64)>) {
-        match told {
-            Some((vmid, page)) => {
-                self.told.insert(index, (report.now, vmid, page));
-            }
-            None => {
-                if self.told.remove(&index).is_none() {
-                    report.add(Rule::RetryAnsweredTwice, index.into(), || {
-                        format!("retry CAM entry {index} was answered and waits for no answer")
-                    });
-                }
-            }
+    pub fn told(&mut self, report: &Report, index: u32, vmid: u8, page: u64) {
+        self.told.insert(index, (report.now, vmid, page));
+    }
+    pub fn answered(&mut self, report: &mut Report, index: u32) {
+        if self.told.remove(&index).is_none() {
+            report.add(Rule::RetryAnsweredTwice, index.into(), || {
+                format!("retry CAM entry {index} was answered and waits for no answer")
+            });
         }
     }
 }

@@ -116,7 +116,7 @@ impl Checker {
         &self.report.counts
     }
     /// The time, reference clock: what has waited too long is told. `waits` says whether a retry CAM entry still does.
-    pub fn tick(&mut self, now: u64, waits: impl Fn(u16) -> bool) {
+    pub fn tick(&mut self, now: u64, waits: impl Fn(u32) -> bool) {
         self.report.now = now;
         self.interrupts.tick(&mut self.report, waits);
         self.spaces.tick(&mut self.report);
@@ -150,9 +150,9 @@ impl Checker {
     pub fn doorbell(&mut self, slot: u32, taken: bool, target: Option<(RingId, bool)>) {
         self.rings.doorbell(&mut self.report, slot, taken, target);
     }
-    /// A ring's pointers before and after something from outside; `halted` is its instance.
-    pub fn pointers(&mut self, ring: RingId, before: Pointers, after: Pointers, halted: bool) {
-        if self.rings.pointers(&mut self.report, ring, before, after, halted) {
+    /// A ring before and after something from outside.
+    pub fn pointers(&mut self, ring: RingId, before: Pointers, after: Pointers) {
+        if self.rings.pointers(&mut self.report, ring, before, after) {
             self.spaces.submitted(ring, before.wptr);
         }
     }
@@ -207,8 +207,12 @@ impl Checker {
     pub fn acknowledged(&mut self, ring: usize) {
         self.interrupts.acknowledged(ring);
     }
-    /// CAM entry `index` tells of a page; or it was answered.
-    pub fn retry(&mut self, index: u16, told: Option<(u8, u64)>) {
-        self.interrupts.retry(&mut self.report, index, told);
+    /// The driver was told of a page by retry CAM entry `index`.
+    pub fn told(&mut self, index: u32, vmid: u8, page: u64) {
+        self.interrupts.told(&self.report, index, vmid, page);
+    }
+    /// The driver answered retry CAM entry `index`.
+    pub fn answered(&mut self, index: u32) {
+        self.interrupts.answered(&mut self.report, index);
     }
 }

@@ -28,6 +28,8 @@ pub struct Pointers {
     pub rptr: u64,
     /// Bytes of the ring.
     pub size: u64,
+    /// Its instance is halted.
+    pub halted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +51,7 @@ impl Rings {
         }
     }
     /// True if work was submitted.
-    pub fn pointers(&mut self, report: &mut Report, ring: RingId, old: Pointers, new: Pointers, halted: bool) -> bool {
+    pub fn pointers(&mut self, report: &mut Report, ring: RingId, old: Pointers, new: Pointers) -> bool {
         if !new.enabled || old.wptr == new.wptr {
             return false;
         }
@@ -57,19 +59,15 @@ impl Rings {
         let ahead = new.wptr.wrapping_sub(new.rptr);
         // Signed: a pointer that is less than half the space behind went backwards.
         if old.enabled && new.wptr.wrapping_sub(old.wptr) > u64::MAX / 2 {
-            report.add(Rule::Backwards, place, || {
-                format!("{}: WPTR went from {:#x} to {:#x}", ring, old.wptr, new.wptr)
-            });
+            report
+                .add(Rule::Backwards, place, || format!("{}: WPTR went from {:#x} to {:#x}", ring, old.wptr, new.wptr));
         } else if ahead > new.size {
             report.add(Rule::Overrun, place, || {
                 let Pointers { wptr, rptr, size, .. } = new;
-                format!(
-                    "{}: WPTR {wptr:#x} is {ahead:#x} ahead of RPTR {rptr:#x}, the ring has {size:#x} bytes",
-                    ring
-                )
+                format!("{}: WPTR {wptr:#x} is {ahead:#x} ahead of RPTR {rptr:#x}, the ring has {size:#x} bytes", ring)
             });
         }
-        if halted {
+        if new.halted {
             report.add(Rule::Halted, place, || format!("{}: work while F32_CNTL.HALT is set", ring));
         }
         true

@@ -39,6 +39,8 @@ pub struct Seen {
     pub used: Used,
     /// What the tables say at the same moment; None if they deny the access.
     pub current: Option<Used>,
+    /// It leads to the dummy page.
+    pub dummy: bool,
 }
 
 /// A page in use.
@@ -76,8 +78,6 @@ pub struct Spaces {
     snooped: BTreeMap<u64, (bool, bool)>,
     /// Freed VRAM: first byte, bytes.
     freed: BTreeMap<u64, u64>,
-    /// The dummy page's number, as its registers hold it.
-    dummy: [u32; 2],
 }
 
 impl Default for Spaces {
@@ -95,7 +95,6 @@ impl Default for Spaces {
             held: Default::default(),
             snooped: BTreeMap::new(),
             freed: BTreeMap::new(),
-            dummy: [0; 2],
         }
     }
 }
@@ -143,10 +142,6 @@ impl Spaces {
                 });
             }
             self.unflushed |= self.translated & 1 << vmid;
-        } else if let Some(n) = element(&mm::VM_L2_PROTECTION_FAULT_DEFAULT_ADDR, offset) {
-            if let Some(slot) = self.dummy.get_mut(n) {
-                *slot = value;
-            }
         }
     }
     /// An invalidation of `vmids`; `all` of their pages, or only the bytes `range`.
@@ -198,7 +193,7 @@ impl Spaces {
     }
 
     pub fn translated(&mut self, report: &mut Report, seen: &Seen) {
-        let &Seen { vmid, va, access, used, current } = seen;
+        let &Seen { vmid, va, access, used, current, .. } = seen;
         let ring = self.ring;
         let page = va >> PAGE_SHIFT;
         if self.unflushed & 1 << vmid != 0 {
@@ -211,7 +206,8 @@ impl Spaces {
         let agree = current.is_some_and(|c| c == used);
         if agree {
             if self.pages.len() < PAGES || self.pages.contains_key(&(vmid, page)) {
-                self.pages.insert((vmid, page), Page { entry: used.entry, access, packet: (ring, packet), changed: None });
+                self.pages
+                    .insert((vmid, page), Page { entry: used.entry, access, packet: (ring, packet), changed: None });
             }
         } else if let Some(known) = self.pages.get(&(vmid, page)) {
             let now = current.map_or("denies it".to_owned(), |c| format!("is {:#x}", c.entry));
@@ -239,8 +235,7 @@ impl Spaces {
             }
             return;
         }
-        let dummy = (u64::from(self.dummy[0]) | u64::from(self.dummy[1]) << 32) & 0xf_ffff_ffff;
-        if at.addr >> PAGE_SHIFT == dummy && used.entry != 0 {
+        if seen.dummy && used.entry != 0 {
             report.add(Rule::DummyPage, va >> PAGE_SHIFT << 4 | u64::from(vmid), || {
                 format!("{}: VMID {vmid} {va:#x} is mapped on the dummy page", ring)
             });
@@ -258,8 +253,7 @@ impl Spaces {
             report.add(Rule::Alias, at.addr >> PAGE_SHIFT, || {
                 format!(
                     "{}: VMID {vmid} {va:#x} writes bus address {:#x}, mapped snooped and not snooped",
-                    ring,
-                    at.addr
+                    ring, at.addr
                 )
             });
         }

@@ -2,6 +2,7 @@
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
 use super::{walk, Access, Cause, Context, Fault, Memory, Page, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
+use crate::check::{Checks, Seen, Used};
 use crate::regs::{RegFile, Written};
 use crate::trace::event::{cache, Event, Found};
 use crate::trace::Tracer;
@@ -53,6 +54,7 @@ pub struct Hub {
     /// Page-table walks since reset.
     pub walks: u64,
     trace: Tracer,
+    checks: Checks,
 }
 
 /// Who translates through a hub: each has an L1 of its own.
@@ -132,6 +134,7 @@ impl Hub {
             faults: 0,
             walks: 0,
             trace: Tracer::default(),
+            checks: Checks::default(),
         };
         hub.decode_contexts();
         hub
@@ -161,7 +164,25 @@ impl Hub {
         self.l2.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
     }
-    /// Sends events to `trace` from now on.
+    /// Tells `checks` from now on.
+    pub fn set_checks(&mut self, checks: Checks) {
+        self.checks = checks;
+    }
+    /// Who judges the driver.
+    #[inline(always)]
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+    /// Tells the checker of a translation in use, beside what the tables say at the same moment.
+    #[cold]
+    pub fn note_use(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access, used: Used) {
+        let now = self.peek(memory, vmid, va, access);
+        let current = now.ok().map(|t| Used { entry: t.entry, at: t.at });
+        let page = self.regs.pair(self.role.fault_default_addr, 0) & 0xf_ffff_ffff;
+        let dummy = used.at.is_some_and(|at| at.space == Space::System && at.addr >> PAGE_SHIFT == page);
+        self.checks.tell(|c| c.translated(&Seen { vmid, va, access, used, current, dummy }));
+    }
+    /// Sends what it does to `trace` from now on.
     pub fn set_trace(&mut self, trace: Tracer) {
         self.trace = trace;
     }
@@ -415,6 +436,13 @@ impl Hub {
         }
         if Q::INVALIDATE_L2_PTES.is_set(request) {
             self.l2.invalidate(vmids, pages);
+        }
+        if Q::INVALIDATE_L1_PTES.is_set(request) && Q::INVALIDATE_L2_PTES.is_set(request) {
+            let range = match pages {
+                Pages::All => None,
+                Pages::Range { first, last } => Some((first, last)),
+            };
+            self.checks.tell(|c| c.invalidated(vmids, range));
         }
         self.invalidated |= vmids;
         self.trace.detail(|| {

@@ -66,6 +66,10 @@ impl Cam {
             entry.take_if(|e| e.ring == ring && e.slot == slot);
         }
     }
+    /// Whether entry `index` is in use.
+    pub fn waits(&self, index: u16) -> bool {
+        self.entries.get(usize::from(index)).is_some_and(Option::is_some)
+    }
     /// Entries in use.
     pub fn outstanding(&self) -> usize {
         self.entries.iter().flatten().count()
