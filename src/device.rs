@@ -16,6 +16,7 @@ use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use uvm_spec::{ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
@@ -43,7 +44,7 @@ pub enum Uma {
     /// Memory of its own, behind a BAR.
     #[default]
     Off,
-    /// The highest part of system memory below 4 GiB.
+    /// System memory below 4 GiB, as high as it fits with 16 MiB above it for firmware.
     Top,
     /// System memory from this bus address on, a multiple of 16 MiB.
     At(u64),
@@ -94,6 +95,14 @@ impl Config {
         }
         Ok(())
     }
+    fn vram(&self) -> Result<Vram, GpuError> {
+        self.validate()?;
+        Ok(match self.uma {
+            Uma::Off => Vram::new(self.vram_size)?,
+            Uma::Top => Vram::carveout(self.vram_size, None)?,
+            Uma::At(base) => Vram::carveout(self.vram_size, Some(base))?,
+        })
+    }
 }
 
 /// What [`Gpu::run`] left.
@@ -137,7 +146,7 @@ pub struct Gpu {
     config: Config,
     memory: SystemMemory,
     clock: Box<dyn Clock>,
-    vram: Vram,
+    vram: Arc<Vram>,
     nbio: Nbio,
     gc_hub: Hub,
     mm_hub: Hub,
@@ -172,19 +181,17 @@ const QUANTUM_STEPS: usize = 128;
 impl Gpu {
     /// A device after power-on, working on `memory`.
     pub fn new(config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Result<Self, GpuError> {
-        config.validate()?;
-        let vram = match config.uma {
-            Uma::Off => Vram::new(config.vram_size)?,
-            Uma::Top => Vram::carveout(config.vram_size, None)?,
-            Uma::At(base) => Vram::carveout(config.vram_size, Some(base))?,
-        };
+        let vram = config.vram()?;
+        Ok(Self::around(vram, config, memory, clock))
+    }
+    fn around(vram: Vram, config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Self {
         let mm_hub = Hub::new(HubId::Mm, config.levels, config.tlb);
-        Ok(Self {
+        Self {
             config,
             memory,
             clock,
             nbio: Nbio::new(vram.size()),
-            vram,
+            vram: Arc::new(vram),
             gc_hub: Hub::new(HubId::Gc, config.levels, config.tlb),
             mm_hub: if config.mmu == Mmu::Vidmm { mm_hub.with_vidmm() } else { mm_hub },
             ih: Ih::default(),
@@ -196,7 +203,7 @@ impl Gpu {
             checks: Checks::default(),
             pristine: true,
             counters: Counters::default(),
-        })
+        }
     }
     /// The same with this key of TMZ pages instead of a random one.
     pub fn with_key(
@@ -205,8 +212,8 @@ impl Gpu {
         clock: Box<dyn Clock>,
         key: &[u8; 32],
     ) -> Result<Self, GpuError> {
-        let gpu = Self::new(config, memory, clock)?;
-        Ok(Self { vram: gpu.vram.with_key(key), ..gpu })
+        let vram = config.vram()?.with_key(key);
+        Ok(Self::around(vram, config, memory, clock))
     }
     /// Sends every event to `trace` from now on.
     pub fn set_trace(&mut self, trace: Tracer) {
@@ -356,7 +363,8 @@ impl Gpu {
                     let source = ihspec::source::SDMA_DOORBELL_INVALID;
                     let data = [slot, 0, 0, 0];
                     self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
-                    self.deliver();
+                    let vram = Arc::clone(&self.vram);
+                    self.deliver(&Memory::traced(&vram, &self.memory, &self.trace));
                 }
                 taken
             }
@@ -378,6 +386,8 @@ impl Gpu {
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
+    ///
+    /// The quantum sees one memory map from its start to its end: one that is replaced meanwhile stays mapped until then.
     pub fn run(&mut self) -> Progress {
         self.begin(Call::Run);
         if self.checks.is_on() {
@@ -401,10 +411,12 @@ impl Gpu {
         self.trace.tlb(tlb_hits, walks);
     }
     fn quantum(&mut self) -> Progress {
+        let vram = Arc::clone(&self.vram);
+        let memory = Memory::traced(&vram, &self.memory, &self.trace);
         let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
         for _ in 0..QUANTUM_STEPS {
-            let (step, instance) = self.step();
-            self.deliver();
+            let (step, instance) = self.step(&memory);
+            self.deliver(&memory);
             self.trace.settle();
             match step {
                 Step::Idle => return Progress::Idle,
@@ -412,7 +424,7 @@ impl Gpu {
                     let ticks = due.saturating_sub(self.now());
                     return Progress::Waiting(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / CLOCK_HZ)));
                 }
-                Step::Register(op) => self.engine_register(instance, op),
+                Step::Register(op) => self.engine_register(instance, op, &memory),
                 Step::More => {}
             }
             if self.sdma.iter().map(|s| s.bytes).sum::<u64>() - before >= QUANTUM {
@@ -422,8 +434,7 @@ impl Gpu {
         Progress::More
     }
     /// One step of the next instance in turn.
-    fn step(&mut self) -> (Step, usize) {
-        let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
+    fn step(&mut self, memory: &Memory<'_>) -> (Step, usize) {
         let now = self.now();
         let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
@@ -432,7 +443,7 @@ impl Gpu {
             let Some(sdma) = self.sdma.get_mut(n) else { continue };
             let mut io = Io {
                 hub: &mut self.mm_hub,
-                memory: &memory,
+                memory,
                 vectors: &mut self.vectors,
                 retries: &mut self.retries,
                 now,
@@ -452,7 +463,7 @@ impl Gpu {
         (wait.map_or(Step::Idle, Step::Until), 0)
     }
     /// A packet's register access.
-    fn engine_register(&mut self, instance: usize, op: RegOp) {
+    fn engine_register(&mut self, instance: usize, op: RegOp, memory: &Memory<'_>) {
         #[allow(clippy::cast_possible_truncation)] // 0 or 1
         let number = instance as u8;
         let event = |write, index, value| move || Event::Register { who: Who::Sdma(number), write, index, value };
@@ -467,10 +478,9 @@ impl Gpu {
                 let value = self.read(index).unwrap_or(0);
                 self.trace.record(event(false, index, value));
                 let now = self.now();
-                let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
                 let mut io = Io {
                     hub: &mut self.mm_hub,
-                    memory: &memory,
+                    memory,
                     vectors: &mut self.vectors,
                     retries: &mut self.retries,
                     retry_due: None,
@@ -483,18 +493,17 @@ impl Gpu {
                 }
             }
         }
-        self.deliver();
+        self.deliver(memory);
     }
     /// Hands raised vectors to the IH.
-    fn deliver(&mut self) {
+    fn deliver(&mut self, memory: &Memory<'_>) {
         if self.vectors.is_empty() && self.retries.is_empty() {
             return;
         }
-        let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
         let now = self.now();
         for vector in self.vectors.drain(..) {
             let overwritten = self.ih.overwritten;
-            let written = self.ih.raise(vector, now, &memory, &self.mm_hub);
+            let written = self.ih.raise(vector, now, memory, &self.mm_hub);
             let delivered = written.is_some();
             if delivered {
                 self.checks.tell(|c| c.vector(self.ih.route(&vector), self.ih.overwritten > overwritten));
@@ -508,7 +517,7 @@ impl Gpu {
         for fault in self.retries.drain(..) {
             let vector = self.mm_hub.vector(&fault);
             let overwritten = self.ih.overwritten;
-            let written = self.ih.raise_retry(&fault, vector, now, &memory, &self.mm_hub);
+            let written = self.ih.raise_retry(&fault, vector, now, memory, &self.mm_hub);
             if let Some(written) = written {
                 self.checks.tell(|c| {
                     c.vector(self.ih.route(&vector), self.ih.overwritten > overwritten);
@@ -575,12 +584,12 @@ impl Gpu {
             return;
         }
         for sdma in &mut self.sdma {
-            sdma.wake(|f| {
+            sdma.wake(|f, timed| {
                 let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
                     Answer::Cam
                 } else if invalidated & 1 << f.vmid != 0 {
                     Answer::Invalidation
-                } else if room && !self.ih.knows(f) {
+                } else if room && !timed && !self.ih.knows(f) {
                     Answer::Room
                 } else {
                     return false;

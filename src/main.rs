@@ -53,7 +53,9 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
     let signals = block_signals().context("cannot watch for signals")?;
     let recording = args.recording().unwrap_or_else(|why| Cli::command().error(ErrorKind::InvalidValue, why).exit());
-    check_memory(args.vram)?;
+    if args.uma.is_none() {
+        check_memory(args.vram)?;
+    }
     let (vram_size, uma) = match args.uma {
         None => (args.vram, Uma::Off),
         Some((size, None)) => (size, Uma::Top),

@@ -105,6 +105,19 @@ fn a_stale_translation_with_the_wrong_page_invalidated_is_caught() {
     only(&rig, "stale_translation", "SDMA0 GFX");
 }
 #[test]
+fn a_stale_translation_with_a_cache_left_out_is_caught() {
+    let mut rig = rig();
+    rig.map(DATA_PAGE, ram(0) | bit::RAM);
+    flush(&mut rig);
+    rig.execute(0, &p::fence(DATA, 1));
+    rig.map(DATA_PAGE, ram(1) | bit::RAM);
+    // Every cache but the L1.
+    rig.write(reg::MM + 0x6e3 + 17, 1 | 0xf << 18);
+    assert_eq!(rig.read(reg::MM + 0x6f5 + 17) & 1, 1);
+    rig.execute(0, &p::fence(DATA, 2));
+    only(&rig, "stale_translation", "SDMA0 GFX");
+}
+#[test]
 fn a_vmid_reused_without_a_flush_is_caught() {
     let mut rig = rig();
     space(&mut rig, ON);

@@ -41,6 +41,8 @@ pub struct Vm<'a, 'm> {
     hub: &'a mut Hub,
     memory: &'m Memory<'m>,
     client: Client,
+    /// The access at hand is an atomic.
+    atomic: bool,
     /// Where interrupts go.
     vectors: &'a mut Vec<ih::Vector>,
     /// A packet reports one fault a direction: a stray copy of many pages is one mistake, not a storm.
@@ -56,6 +58,8 @@ pub struct Reported {
 
 /// Pieces that a copy translates before it moves them.
 const AHEAD: usize = 64;
+/// The same of a copy of about a page, which need not pay for more.
+const FEW: usize = 4;
 /// Most bytes that pass the cipher at once.
 const BOUNCE: usize = 4096;
 /// Zeroes to read from.
@@ -70,7 +74,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         vectors: &'a mut Vec<ih::Vector>,
         reported: &'a mut Reported,
     ) -> Self {
-        Self { hub, memory, client, vectors, reported }
+        Self { hub, memory, client, atomic: false, vectors, reported }
     }
     /// The physical memory behind it.
     pub fn memory(&self) -> &'m Memory<'m> {
@@ -115,8 +119,16 @@ impl<'a, 'm> Vm<'a, 'm> {
     /// Pieces are translated [`AHEAD`] at a time, so that the misses on page table entries overlap instead of each
     /// waiting for a page's copy. A stop still leaves everything before it copied.
     pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
+        if len.saturating_sub(*done) <= PAGE_SIZE {
+            self.copy_by::<FEW>(vmid, dst, src, len, done)
+        } else {
+            self.copy_by::<AHEAD>(vmid, dst, src, len, done)
+        }
+    }
+    /// The same, `N` pieces at a time.
+    fn copy_by<const N: usize>(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
         while *done < len {
-            let mut batch = [const { None }; AHEAD];
+            let mut batch = [const { None }; N];
             let mut stop = Ok(());
             let mut ahead = *done;
             for slot in &mut batch {
@@ -227,7 +239,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Runs `op` on the dword at `va` (low two bits ignored), or on a zero that is then forgotten.
     pub fn atomic32(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU32) -> u32) -> Result<u32, Stop> {
-        match self.piece(vmid, va & !3, 4, Access::Write)? {
+        match self.atomic_piece(vmid, va & !3, 4)? {
             Piece::Memory(s) => self.memory.atomic32(&s, op).ok_or(Stop::Error),
             Piece::Secret(addr, _) => {
                 // Nobody else sees the clear text, so there is nobody to be atomic against.
@@ -243,7 +255,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Runs `op` on the quadword at `va` (low three bits ignored), or on a zero that is then forgotten.
     pub fn atomic64(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU64) -> u64) -> Result<u64, Stop> {
-        match self.piece(vmid, va & !7, 8, Access::Write)? {
+        match self.atomic_piece(vmid, va & !7, 8)? {
             Piece::Memory(s) => self.memory.atomic64(&s, op).ok_or(Stop::Error),
             Piece::Secret(addr, _) => {
                 let mut bytes = [0; 8];
@@ -326,13 +338,19 @@ impl<'a, 'm> Vm<'a, 'm> {
         };
         self.fault(&fault, len)
     }
+    fn atomic_piece(&mut self, vmid: u8, va: u64, len: usize) -> Result<Piece<'m>, Stop> {
+        self.atomic = true;
+        let piece = self.piece(vmid, va, len, Access::Write);
+        self.atomic = false;
+        piece
+    }
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
         if fault.retry {
             self.hub.faults += 1;
             return Err(Stop::Retry(*fault));
         }
-        let handled = self.hub.handle(fault, self.client.cid);
+        let handled = self.hub.handle(fault, self.client.cid, self.atomic);
         self.hub.checks().tell(|c| {
             if fault.cause == Cause::Nack {
                 c.nowhere(fault.vmid, fault.va);

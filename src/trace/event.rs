@@ -147,6 +147,8 @@ pub mod cache {
     pub const L2: u8 = 2;
     /// The client's stream buffer: the whole line of the page table.
     pub const STREAM: u8 = 4;
+    /// The shared cache of directory entries.
+    pub const PDE: u8 = 8;
 }
 
 /// Something that happened in the device.

@@ -103,7 +103,7 @@ impl Stat {
             Event::Copy { vmid, from, to, bytes } => {
                 let space = self.vmids.entry(*vmid).or_default();
                 space.copies += 1;
-                space.copied_bytes += bytes;
+                space.copied_bytes = space.copied_bytes.saturating_add(*bytes);
                 let way = match (from.map(|at| at.space), to.space) {
                     (Some(Space::System), Space::Vram) => "RAM to VRAM",
                     (Some(Space::Vram), Space::System) => "VRAM to RAM",
@@ -112,7 +112,8 @@ impl Stat {
                     (None, Space::Vram) => "zeroes to VRAM",
                     (None, Space::System) => "zeroes to RAM",
                 };
-                *self.copied.entry(way).or_default() += bytes;
+                let sum = self.copied.entry(way).or_default();
+                *sum = sum.saturating_add(*bytes);
             }
             Event::Invalidate { vmids, .. } => {
                 for vmid in (0u8..32).filter(|v| vmids & 1 << v != 0) {
@@ -120,13 +121,13 @@ impl Stat {
                 }
             }
             Event::Interrupt { delivered, .. } => self.dropped += u64::from(!delivered),
-            Event::Lost { events } => self.lost += events,
+            Event::Lost { events } => self.lost = self.lost.saturating_add(*events),
             Event::Fault { id, stage } => self.fault(time, *id, stage),
             Event::Tlb { hits, walks } => self.tlb = (*hits, *walks),
             Event::Reset => {
                 // The device counts from its reset on.
                 let (hits, walks) = std::mem::take(&mut self.tlb);
-                self.tlb_before = (self.tlb_before.0 + hits, self.tlb_before.1 + walks);
+                self.tlb_before = (self.tlb_before.0.saturating_add(hits), self.tlb_before.1.saturating_add(walks));
             }
             _ => {}
         }
@@ -150,8 +151,15 @@ impl Stat {
     }
     /// Translations that a cache held, and walks, over all resets.
     pub fn tlb(&self) -> (u64, u64) {
-        (self.tlb_before.0 + self.tlb.0, self.tlb_before.1 + self.tlb.1)
+        (self.tlb_before.0.saturating_add(self.tlb.0), self.tlb_before.1.saturating_add(self.tlb.1))
     }
+}
+
+/// `part` of `part` and `rest`; None where both are nothing.
+pub(super) fn share(part: u64, rest: u64) -> Option<f64> {
+    #[allow(clippy::cast_precision_loss)] // for reading
+    let (part, rest) = (part as f64, rest as f64);
+    (part + rest > 0.0).then(|| part / (part + rest))
 }
 
 /// The event's kind, as the exports name it.
@@ -218,9 +226,8 @@ impl fmt::Display for Stat {
             writeln!(f, "  {way:<24} {bytes:>14}")?;
         }
         let (hits, walks) = self.tlb();
-        if hits + walks > 0 {
-            #[allow(clippy::cast_precision_loss)] // for reading
-            let rate = 100.0 * hits as f64 / (hits + walks) as f64;
+        if let Some(rate) = share(hits, walks) {
+            let rate = 100.0 * rate;
             writeln!(f, "TLB: {hits} hits, {walks} walks, {rate:.2} % hits")?;
         }
         if !self.vmids.is_empty() {

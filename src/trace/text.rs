@@ -125,7 +125,7 @@ pub(super) fn way(access: Access) -> &'static str {
 }
 
 pub(super) fn caches_of(caches: u8) -> String {
-    let names = [(cache::L1, "L1"), (cache::L2, "L2"), (cache::STREAM, "stream")];
+    let names = [(cache::L1, "L1"), (cache::L2, "L2"), (cache::STREAM, "stream"), (cache::PDE, "PDE")];
     let held: Vec<&str> = names.iter().filter(|(bit, _)| caches & bit != 0).map(|(_, name)| *name).collect();
     held.join("+")
 }

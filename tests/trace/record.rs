@@ -8,8 +8,10 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use vhost_device_uvm::trace::{
-    describe, export, Depth, Event, Format, Reader, Recorder, RingId, Selection, Sink, TraceError, Tracer, Who,
+    describe, export, Depth, Diff, Event, Format, Reader, Recorder, Replay, Report, RingId, Selection, Sink, Stat,
+    TraceError, Tracer, Who,
 };
+use vhost_device_uvm::Config;
 
 #[test]
 fn a_file_gives_back_every_event_that_happened() {
@@ -337,5 +339,43 @@ proptest! {
         let ring = RingId { instance: 9, ring: 9 };
         let event = Event::Packet { ring, vmid: 99, indirect: true, at: u64::MAX, dwords };
         prop_assert!(describe(&event).starts_with("packet SDMA9 ? IB vmid 99"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_events_make_a_tool_panic_or_hang(
+        records in prop::collection::vec((0..22u8, prop::collection::vec(prop_oneof![0..4u8, any::<u8>(), Just(0xffu8)], 80)), 0..20),
+    ) {
+        // Whatever these bytes mean behind the number of an event.
+        let events: Vec<(u64, Event)> = records
+            .iter()
+            .filter_map(|(kind, bytes)| {
+                let time = u64::from(bytes[0]) << (bytes[1] % 56);
+                Some((time, postcard::take_from_bytes(&[&[*kind], &bytes[2..]].concat()).ok()?.0))
+            })
+            .collect();
+        let items = || events.clone().into_iter().map(Ok);
+        let all = Selection { seam: true, ..Selection::default() };
+        for format in [Format::Text, Format::Json, Format::Mmiotrace, Format::Perfetto] {
+            prop_assert!(export(items(), format, &all, &mut std::io::sink()).is_ok());
+        }
+        let mut stat = Stat::default();
+        stat.take(items()).unwrap();
+        prop_assert!(!stat.to_string().is_empty());
+        prop_assert!(!Diff::new(items(), items().rev()).unwrap().describe(5).is_empty());
+        prop_assert!(Report::of(|| Ok(items())).unwrap().html("noise").ends_with("</html>\n"));
+        // A device with such a life.
+        let header = Event::Device {
+            version: String::new(),
+            depth: Depth::Full,
+            config: Config { vram_size: VRAM, ..Config::default() },
+            pristine: true,
+            key: vec![7; 32],
+        };
+        let mut replay = Replay::new([Ok((0, header))].into_iter().chain(items())).unwrap();
+        while let Ok(Some(_)) = replay.step() {}
     }
 }

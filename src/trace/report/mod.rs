@@ -18,6 +18,8 @@ pub const ROWS: usize = 64;
 /// Most faults that are drawn, and most pages that are counted.
 const MOST_FAULTS: usize = 400;
 const MOST_PAGES: usize = 1 << 20;
+/// Longest access that counts in full, bytes.
+const LONGEST_ACCESS: u64 = 1 << 20;
 
 /// What happened to a part of VRAM in a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +41,8 @@ pub struct Column {
     pub tlb: (u64, u64),
     /// Faults raised.
     pub faults: u64,
-    /// Most bytes that waited in each ring.
-    pub waiting: BTreeMap<RingId, u64>,
+    /// Bytes that waited in each ring whose pointers moved: most, and last.
+    pub waiting: BTreeMap<RingId, (u64, u64)>,
 }
 
 /// A fault's life, reference clocks.
@@ -68,7 +70,7 @@ pub struct Heat {
 #[derive(Debug)]
 pub struct Report {
     stat: Stat,
-    /// Time of the first event, and reference clocks to the last.
+    /// Time of the first event behind the header, and reference clocks to the last.
     first: u64,
     span: u64,
     vram_size: u64,
@@ -95,8 +97,11 @@ impl Report {
         for item in open()? {
             let (time, event) = item?;
             stat.event(time, &event);
-            first.get_or_insert(time);
             last = time;
+            // A guest may boot for long before its driver comes.
+            if !matches!(event, Event::Device { .. }) {
+                first.get_or_insert(time);
+            }
         }
         let first = first.unwrap_or(0);
         let mut report = Self {
@@ -176,16 +181,17 @@ impl Report {
             Event::Store { at, len, .. } => self.access(column, *at, *len, true),
             Event::Ring { ring, rptr, wptr } => {
                 if let Some(column) = self.columns.get_mut(column) {
-                    let most = column.waiting.entry(*ring).or_default();
-                    *most = (*most).max(wptr.wrapping_sub(*rptr));
+                    let now = wptr.wrapping_sub(*rptr);
+                    let (most, last) = column.waiting.entry(*ring).or_default();
+                    (*most, *last) = ((*most).max(now), now);
                 }
             }
             Event::Reset => self.tlb = (0, 0),
             Event::Tlb { hits, walks } => {
                 let (h, w) = std::mem::replace(&mut self.tlb, (*hits, *walks));
                 if let Some(column) = self.columns.get_mut(column) {
-                    column.tlb.0 += hits.saturating_sub(h);
-                    column.tlb.1 += walks.saturating_sub(w);
+                    column.tlb.0 = column.tlb.0.saturating_add(hits.saturating_sub(h));
+                    column.tlb.1 = column.tlb.1.saturating_add(walks.saturating_sub(w));
                 }
             }
             Event::Fault { id, stage } => self.fault(column, time, *id, stage),
@@ -197,9 +203,9 @@ impl Report {
     /// Memory was read or written.
     fn access(&mut self, column: usize, at: Phys, len: u64, write: bool) {
         let page = Phys { space: at.space, addr: at.addr >> PAGE_SHIFT << PAGE_SHIFT };
-        let mut rest = len;
+        // A traced access is short: it touches few pages, whatever a file says.
+        let mut rest = len.min(LONGEST_ACCESS);
         let mut here = page;
-        // A traced access is short: it touches few pages.
         while rest > 0 {
             let n = rest.min(PAGE_SIZE);
             if self.pages.len() < MOST_PAGES || self.pages.contains_key(&here) {

@@ -5,6 +5,7 @@
 use super::svg::{escape, Drawing};
 use super::{Cell, Column, Life, Report, COLUMNS, ROWS};
 use crate::trace::event::RingId;
+use crate::trace::stat::share;
 use crate::trace::text::seconds;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -101,7 +102,7 @@ fn vram(report: &Report) -> String {
                 _ if *held => "held",
                 _ => continue,
             };
-            *held |= cell.copied_in + cell.written > 0;
+            *held |= cell.copied_in > 0 || cell.written > 0;
             let Cell { copied_in, written, read } = cell;
             let title = match class {
                 "held" => String::new(),
@@ -120,7 +121,7 @@ fn vram(report: &Report) -> String {
 fn copies(report: &Report) -> String {
     const HEIGHT: f64 = 120.0;
     let mut drawing = Drawing::new(HEIGHT);
-    let all = |column: &Column| column.copied.iter().sum::<u64>();
+    let all = |column: &Column| column.copied.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
     let most = report.columns.iter().map(all).max().unwrap_or(0).max(1);
     drawing.label(10.0, &format!("{} KiB", most.div_ceil(1024)));
     for (x, column) in report.columns.iter().enumerate() {
@@ -172,11 +173,17 @@ fn faults(report: &Report) -> String {
 }
 
 fn occupancy(report: &Report, rings: &BTreeSet<RingId>) -> String {
-    let most = report.columns.iter().flat_map(|c| c.waiting.values().copied()).max().unwrap_or(0).max(1);
+    let most = report.columns.iter().flat_map(|c| c.waiting.values().map(|(most, _)| *most)).max().unwrap_or(0).max(1);
     let mut drawing = Drawing::new(100.0);
     drawing.label(10.0, &format!("{most} bytes"));
     for (n, ring) in rings.iter().enumerate() {
-        let points = report.columns.iter().map(|c| c.waiting.get(ring).map(|&bytes| bytes as f64 / most as f64));
+        // Where nothing moves, what waited last waits on.
+        let mut waiting = 0;
+        let points = report.columns.iter().map(|column| {
+            let (highest, last) = column.waiting.get(ring).copied().unwrap_or((waiting, waiting));
+            waiting = last;
+            Some(highest as f64 / most as f64)
+        });
         drawing.line(COLUMNS as f64, points, &format!("l{}", n % 6));
     }
     drawing.finish(seconds(report.span))
@@ -185,8 +192,7 @@ fn occupancy(report: &Report, rings: &BTreeSet<RingId>) -> String {
 fn hit_rate(report: &Report) -> String {
     let mut drawing = Drawing::new(100.0);
     drawing.label(10.0, "100 %");
-    let rate = |&(hits, walks): &(u64, u64)| (hits + walks > 0).then(|| hits as f64 / (hits + walks) as f64);
-    drawing.line(COLUMNS as f64, report.columns.iter().map(|c| rate(&c.tlb)), "l0");
+    drawing.line(COLUMNS as f64, report.columns.iter().map(|c| share(c.tlb.0, c.tlb.1)), "l0");
     drawing.finish(seconds(report.span))
 }
 

@@ -37,7 +37,7 @@ impl Drawing {
         for point in points {
             match point {
                 Some(part) => {
-                    let y = self.height * (1.0 - part.clamp(0.0, 1.0));
+                    let y = 1.0 + (self.height - 1.0) * (1.0 - part.clamp(0.0, 1.0));
                     // A point by itself is a short stroke.
                     let _ = write!(path, "{pen}{:.2} {y:.2}L{:.2} {y:.2}", x - unit / 2.0, x + unit / 2.0);
                     pen = 'L';

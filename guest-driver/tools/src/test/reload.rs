@@ -200,7 +200,7 @@ fn unloaded_module_leaves_no_trace(ctx: &Ctx) -> Result<()> {
 }
 
 /// The virtio device that the driver is bound to.
-fn bound_device() -> Result<String> {
+pub fn bound_device() -> Result<String> {
     let folder = "/sys/bus/virtio/drivers/uvm";
     let names = std::fs::read_dir(folder)
         .context(folder)?
