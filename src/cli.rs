@@ -10,7 +10,8 @@ use vhost_device_uvm::trace::Depth;
 /// A GPU's memory system as a vhost-user device: VRAM, registers, page tables, SDMA rings and interrupts beside stock QEMU.
 ///
 /// Serves one front end and ends with it. SIGTERM and SIGINT end it at once. Exit status: 0 after a session or a signal,
-/// 1 where it could not start or the front end broke the protocol, 2 for a wrong command line. The commands on traces: 0
+/// 1 where it could not start or the front end broke the protocol, 2 for a wrong command line, 3 where --check found
+/// something. The commands on traces: 0
 /// where all is well, 1 where two traces differ or a replay diverges, 2 where a file cannot be used.
 #[derive(Debug, Parser)]
 #[command(name = "vhost-device-uvm", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -65,6 +66,11 @@ pub struct Serve {
     /// (everything, with all that a replay needs) or off
     #[arg(long, num_args = 2, value_names = ["DEPTH", "FILE"])]
     pub trace: Option<Vec<OsString>>,
+
+    /// Judge what the driver does by the rules of the programming guide: each finding is a line in the log, and the exit
+    /// status is 3 if there was any
+    #[arg(long)]
+    pub check: bool,
 
     /// Least severe messages to print: error, warn, info, debug, trace or off. RUST_LOG is used without it
     #[arg(long, value_name = "LEVEL")]

@@ -233,6 +233,10 @@ impl Gpu {
         self.checks = if on { Checks::on() } else { Checks::default() };
         self.mm_hub.set_checks(self.checks.clone());
     }
+    /// Who judges the driver.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
     /// What the driver did wrong, oldest first: one finding a place.
     pub fn findings(&self) -> Vec<Finding> {
         self.checks.tell(|c| c.findings().cloned().collect()).unwrap_or_default()
