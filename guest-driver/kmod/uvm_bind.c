@@ -163,6 +163,7 @@ int uvm_bo_hide(struct uvm_bo *bo)
 	list_for_each_entry(mapping, &bo->mappings, bo_node) {
 		if (mapping->absent)
 			continue;
+		uvm_mode_hold(mapping->vm);
 		ret = uvm_vm_unmap(mapping->vm, mapping->node.start,
 				   mapping->node.last - mapping->node.start + 1);
 		if (ret)
@@ -187,9 +188,11 @@ void uvm_bo_show(struct uvm_bo *bo)
 
 	dma_resv_assert_held(bo->base.resv);
 	mutex_lock(&uvm->vms.lock);
-	list_for_each_entry(mapping, &bo->mappings, bo_node)
+	list_for_each_entry(mapping, &bo->mappings, bo_node) {
 		if (mapping->absent && !uvm_vm_map(mapping))
 			uvm_bind_set_absent(mapping, false);
+		uvm_mode_unhold(mapping->vm);
+	}
 	mutex_unlock(&uvm->vms.lock);
 }
 
@@ -253,6 +256,7 @@ int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec)
 		if (!ret)
 			uvm_bind_set_absent(mapping, false);
 	}
+	uvm_mode_unhold(vm);
 	mutex_unlock(&uvm->vms.lock);
 	return ret;
 }
@@ -317,6 +321,7 @@ static int uvm_bind_locked(struct uvm_vm *vm,
 	if (*mapping)
 		uvm_bind_insert(*mapping);
 	*mapping = NULL;
+	uvm_mode_unhold(vm);
 	return 0;
 }
 

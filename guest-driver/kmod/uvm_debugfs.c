@@ -109,6 +109,12 @@ static int uvm_debugfs_show_ih(struct seq_file *m, void *unused)
 	seq_printf(m, "vectors %lld, faults %lld, overflows %lld, unknown %lld\n",
 		   atomic64_read(&ih->vectors), atomic64_read(&ih->faults),
 		   atomic64_read(&ih->overflows), atomic64_read(&ih->unknown));
+	seq_printf(m, "faults that wait: %lld, answers %lld, overflows %lld; user queues: traps %lld, stops %lld\n",
+		   atomic64_read(&uvm->retry.faults),
+		   atomic64_read(&uvm->retry.answers),
+		   atomic64_read(&uvm->retry.overflows),
+		   atomic64_read(&uvm->queues.traps),
+		   atomic64_read(&uvm->queues.stops));
 	seq_printf(m, "RPTR %#x, WPTR %#x in memory, %#x in the register\n",
 		   ih->rptr, le32_to_cpu(READ_ONCE(*ih->wptr_cpu)),
 		   uvm_rreg(uvm, mmIH_RB_WPTR));
@@ -147,11 +153,28 @@ static int uvm_debugfs_show_memory(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_vmids(struct seq_file *m, void *unused)
+{
+	struct uvm_device *uvm = uvm_debugfs_device(m);
+	u64 grants, waits, longest;
+	unsigned int flags;
+
+	flags = uvm_policy_begin(uvm);
+	grants = uvm->vms.grants;
+	waits = uvm->vms.waits;
+	longest = uvm->vms.longest_wait;
+	uvm_policy_end(uvm, flags);
+	seq_printf(m, "grants %llu, of them waited %llu, longest wait %llu grants\n",
+		   grants, waits, longest);
+	return 0;
+}
+
 static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_regs", uvm_debugfs_show_regs, 0 },
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
 	{ "uvm_ih", uvm_debugfs_show_ih, 0 },
 	{ "uvm_memory", uvm_debugfs_show_memory, 0 },
+	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
 
 /**

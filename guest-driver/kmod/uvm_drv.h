@@ -7,13 +7,17 @@
  *
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
+ *   uvm_vm.config_lock     how an address space is run, and its queues
  *   uvm_vms.lock           mappings and page tables of processes
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
+ *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
- *   uvm_fence_list.lock, uvm_mmio.doorbell_lock   spinlocks, leaves
+ *   uvm_queues.lock        who has which user queue; a leaf
+ *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.by_pasid with
+ *   uvm_vm.fault_lock or uvm_retry.lock   spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -28,6 +32,7 @@
 #include <linux/io.h>
 #include <linux/mutex.h>
 #include <linux/ratelimit.h>
+#include <linux/seq_buf.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
 #include <linux/workqueue.h>
@@ -42,6 +47,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_queue.h"
 #include "uvm_vm.h"
 
 #define UVM_MAX_RINGS		2
@@ -129,7 +135,7 @@ struct uvm_vram {
 
 /**
  * struct uvm_gart - VMID 0: apertures and tables
- * @lock: the invalidation engines, @stale and @vm_range
+ * @lock: the invalidation engines, @stale, @vm_range and @cntl
  * @size: bytes of the window at UVM_GART_START
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
@@ -139,6 +145,7 @@ struct uvm_vram {
  * @dummy: page that every unbound entry points at
  * @stale: entries were changed that the device may have cached
  * @vm_range: what the range register of the processes' engine holds
+ * @cntl: what the control registers of VMIDs 1 to 15 hold
  * @invalidations: how many the device was asked for
  */
 struct uvm_gart {
@@ -152,6 +159,7 @@ struct uvm_gart {
 	struct page *dummy;
 	bool stale;
 	u64 vm_range;
+	u32 cntl[UVM_NR_VMIDS];
 	u64 invalidations;
 };
 
@@ -163,6 +171,8 @@ struct uvm_gart {
  * @wptr_cpu: where the device writes its write pointer back
  * @rptr: bytes, masked
  * @enabled: the ring is set up
+ * @again: ring 1 has more than was read; the worker's alone
+ * @look: somebody knows that ring 1 moved
  * @vectors: vectors seen
  * @faults: page faults seen
  * @overflows: times that vectors were lost
@@ -175,6 +185,8 @@ struct uvm_ih {
 	__le32 *wptr_cpu;
 	u32 rptr;
 	bool enabled;
+	bool again;
+	bool look;
 	atomic64_t vectors;
 	atomic64_t faults;
 	atomic64_t overflows;
@@ -202,6 +214,9 @@ struct uvm_kbuf {
  * @ring: the ring; valid until the fence has signalled
  * @node: place in the ring's list, oldest first
  * @vmid: where the packets run
+ * @pasid: of the process whose packets they are; 0: the driver's VMID
+ * @ib: address of the packets
+ * @ib_dwords: how many
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
  */
@@ -211,8 +226,49 @@ struct uvm_fence {
 	struct uvm_ring *ring;
 	struct list_head node;
 	u32 vmid;
+	u32 pasid;
+	u64 ib;
+	u32 ib_dwords;
 	u32 seq;
 	u64 end;
+};
+
+/**
+ * struct uvm_ring_state - where a ring stands
+ * @rb_cntl: RB_CNTL
+ * @status: STATUS_REG of its instance
+ * @context: CONTEXT_STATUS
+ * @rptr: read pointer, bytes
+ * @wptr: write pointer, bytes
+ * @ib: the indirect buffer in execution
+ * @ib_rptr: where in it, bytes
+ * @ib_left: dwords from there; 0: none is in execution
+ */
+struct uvm_ring_state {
+	u32 rb_cntl;
+	u32 status;
+	u32 context;
+	u64 rptr;
+	u64 wptr;
+	u64 ib;
+	u32 ib_rptr;
+	u32 ib_left;
+};
+
+/**
+ * struct uvm_dump - how a ring hung, on its way to user space
+ * @buf: memory of @text
+ * @text: what is known
+ * @full: @work has not taken it yet; nobody else touches the rest
+ * @dropped: hangs that found it full
+ * @work: hands it over
+ */
+struct uvm_dump {
+	char *buf;
+	struct seq_buf text;
+	bool full;
+	u64 dropped;
+	struct work_struct work;
 };
 
 /**
@@ -228,8 +284,9 @@ struct uvm_fence {
  * @wb: page the device writes to: read pointer, fence, and a place for tests
  * @started: its memory is there, and vectors may name it
  * @dead: the device is gone; nothing may be emitted
- * @hung: the device reported that it stopped on a packet
+ * @stopped: recovers it, once the device reports that it stopped on a packet
  * @dumps: how often its state may be shown
+ * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
  * @fence_context: of the hardware fences
@@ -254,8 +311,9 @@ struct uvm_ring {
 	struct uvm_kbuf wb;
 	bool started;
 	bool dead;
-	bool hung;
+	struct work_struct stopped;
 	struct ratelimit_state dumps;
+	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
 	u64 fence_context;
@@ -282,6 +340,8 @@ struct uvm_ring {
  * @gart: VMID 0
  * @vms: address spaces of processes
  * @ih: interrupts
+ * @retry: page faults
+ * @queues: user queues
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
@@ -301,6 +361,8 @@ struct uvm_device {
 	struct uvm_gart gart;
 	struct uvm_vms vms;
 	struct uvm_ih ih;
+	struct uvm_retry retry;
+	struct uvm_queues queues;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
@@ -354,6 +416,7 @@ struct uvm_bo {
  * @vm: the address space it runs in, with a reference; NULL: VMID 0
  * @grant: its VMID; without one its @grant.job is 0. Under the policy's lock
  * @waiting: it stands in the queue for one. Under the policy's lock
+ * @waiting_since: VMIDs given out before that. Under the policy's lock
  * @done_added: @done is on the job's finished fence
  * @done: queues @release
  * @release: gives the VMID back
@@ -371,6 +434,7 @@ struct uvm_job {
 	struct uvm_vm *vm;
 	struct uvm_policy_vmid_grant grant;
 	bool waiting;
+	u64 waiting_since;
 	bool done_added;
 	struct dma_fence_cb done;
 	struct work_struct release;
@@ -417,7 +481,7 @@ void uvm_wreg(struct uvm_device *uvm, u32 index, u32 value);
 bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value);
 int uvm_mmio_init(struct uvm_device *uvm);
 int uvm_mmio_start_events(struct uvm_device *uvm);
-void uvm_mmio_repost_events(struct uvm_device *uvm);
+u32 uvm_mmio_repost_events(struct uvm_device *uvm);
 void uvm_mmio_fini(struct uvm_device *uvm);
 
 /* uvm_vram.c */
@@ -446,7 +510,9 @@ int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
-void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root, u32 pasid);
+void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
+		  const struct uvm_vm *vm);
+void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm);
 
 /* uvm_ih.c */
 int uvm_ih_init(struct uvm_device *uvm);
@@ -454,12 +520,15 @@ void uvm_ih_work(struct work_struct *work);
 void uvm_ih_stop(struct uvm_device *uvm);
 void uvm_ih_fini(struct uvm_device *uvm);
 void uvm_ih_kick(struct uvm_device *uvm);
+void uvm_ih_flush(struct uvm_device *uvm);
+void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw);
 
 /* uvm_fence.c */
 struct uvm_fence *uvm_fence_alloc(void);
 void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence);
 void uvm_fence_process(struct uvm_ring *ring);
 struct uvm_fence *uvm_fence_oldest(struct uvm_ring *ring);
+void uvm_fence_catch_up(struct uvm_ring *ring, u64 rptr);
 void uvm_fence_fail(struct uvm_ring *ring, struct uvm_fence *fence, int error);
 void uvm_fence_fail_all(struct uvm_ring *ring, int error);
 
@@ -470,7 +539,8 @@ void uvm_ring_stop(struct uvm_ring *ring);
 void uvm_ring_fini(struct uvm_ring *ring);
 int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
-void uvm_ring_recover(struct uvm_ring *ring, bool late);
+void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late);
+void uvm_ring_get_state(struct uvm_ring *ring, struct uvm_ring_state *state);
 void uvm_ring_dump(struct uvm_ring *ring);
 void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n);
 u32 uvm_ring_reg(struct uvm_ring *ring, u32 index);
@@ -480,6 +550,13 @@ __le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
 #define UVM_WB_RPTR		0x00
 #define UVM_WB_FENCE		0x40
 #define UVM_WB_TEST		0x80
+
+/* uvm_coredump.c */
+int uvm_dump_init(struct uvm_dump *dump);
+void uvm_dump_take(struct uvm_ring *ring, const struct uvm_ring_state *state,
+		   const struct uvm_fence *fence, const char *why);
+void uvm_dump_flush(struct uvm_dump *dump);
+void uvm_dump_fini(struct uvm_dump *dump);
 
 /* uvm_selftest.c */
 int uvm_ring_test(struct uvm_ring *ring);
@@ -534,6 +611,8 @@ int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 		      struct drm_file *file);
 int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
 			  struct drm_file *file);
+int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
+			 struct drm_file *file);
 
 /* uvm_submit.c */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,

@@ -709,7 +709,11 @@ int uvm_policy_vmid_give_up(struct uvm_policy *policy, u64 vm);
  * @vm: the address space
  * @vmid: 1 to 15
  *
- * Return: 0, -ENOSPC for the last one of the pool, -EBUSY when none is free now, -ENOENT, -EINVAL.
+ * With -EBUSY the address space is in the queue: ask again after the next call about VMIDs, or call
+ * uvm_policy_vmid_give_up().
+ *
+ * Return: 0, -ENOSPC for the last two of the pool, -EBUSY when none is free now, -ENOMEM, -ENOENT,
+ * -EINVAL.
  */
 int uvm_policy_vmid_reserve(struct uvm_policy *policy, u64 vm, u32 *vmid);
 

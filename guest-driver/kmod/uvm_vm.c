@@ -108,6 +108,9 @@ static void uvm_vm_free(struct work_struct *work)
 	int ret;
 
 	xa_erase(&uvm->vms.by_pasid, vm->pasid);
+	uvm_mode_set_retry(vm, false);
+	/* Those of jobs that were killed. */
+	uvm_fault_drop(uvm, vm->pasid);
 	/* No job of it is left; and for moves it ends at one blow. */
 	mutex_lock(&uvm->vms.lock);
 	flags = uvm_policy_begin(uvm);
@@ -121,6 +124,8 @@ static void uvm_vm_free(struct work_struct *work)
 	uvm_bind_free_list(&gone);
 	if (vm->root)
 		free_pages_exact(vm->root, vm->root_size);
+	mutex_destroy(&vm->mode_lock);
+	mutex_destroy(&vm->config_lock);
 	kfree(vm);
 }
 
@@ -175,9 +180,13 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&vm->ref);
+	mutex_init(&vm->config_lock);
+	mutex_init(&vm->mode_lock);
 	spin_lock_init(&vm->fault_lock);
 	INIT_WORK(&vm->free, uvm_vm_free);
 	vm->uvm = uvm;
+	get_task_comm(vm->comm, current);
+	vm->pid = task_tgid_nr(current);
 	vm->mappings = RB_ROOT_CACHED;
 	vm->size = uvm_vm_size(uvm);
 	if (uvm_vm_system_tables) {
@@ -422,8 +431,9 @@ static int uvm_vm_update(struct uvm_vm *vm,
 		ret = uvm_vm_tell(uvm, token, mapping);
 	if (!ret)
 		ret = uvm_vm_prepare(uvm, token);
+	/* The engine may be the one that waits for this very page. */
 	if (!ret)
-		ret = uvm_vm_perform(uvm, token, false);
+		ret = uvm_vm_perform(uvm, token, uvm_fault_may_park(uvm));
 	err = uvm_vm_complete(uvm, token, ret);
 	if (err == -EAGAIN) {
 		err = uvm_vm_perform(uvm, token, true);
@@ -435,6 +445,8 @@ static int uvm_vm_update(struct uvm_vm *vm,
 			vm->pasid, err, ret);
 		vm->lost = true;
 	}
+	if (!ret && !err && update->change != UVM_POLICY_CHANGE_UNMAP)
+		uvm_fault_mapped(vm, update->va, update->size);
 	return ret ?: err;
 }
 
@@ -529,6 +541,37 @@ void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
 		vm->fault.write = write;
 		vm->fault.status = status;
 		vm->fault.count++;
+		spin_unlock(&vm->fault_lock);
+	}
+	xa_unlock(&uvm->vms.by_pasid);
+}
+
+/**
+ * uvm_vm_hung() - keep a hang for the process to ask for
+ * @uvm: the device
+ * @fence: of the job that hung; of any address space
+ * @ring: where
+ * @state: where the ring stood
+ * @error: what the job fails with
+ *
+ * Context: on the way to signalling a fence.
+ */
+void uvm_vm_hung(struct uvm_device *uvm, const struct uvm_fence *fence,
+		 u32 ring, const struct uvm_ring_state *state, int error)
+{
+	struct uvm_vm *vm;
+
+	if (!fence->pasid)
+		return;
+	xa_lock(&uvm->vms.by_pasid);
+	vm = xa_load(&uvm->vms.by_pasid, fence->pasid);
+	if (vm) {
+		spin_lock(&vm->fault_lock);
+		vm->hang.va = state->ib_left ? state->ib + state->ib_rptr :
+					       fence->ib;
+		vm->hang.ring = ring;
+		vm->hang.error = error;
+		vm->hang.count++;
 		spin_unlock(&vm->fault_lock);
 	}
 	xa_unlock(&uvm->vms.by_pasid);

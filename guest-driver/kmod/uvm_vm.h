@@ -10,6 +10,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -28,7 +29,9 @@ struct drm_exec;
 struct drm_gem_object;
 struct uvm_bo;
 struct uvm_device;
+struct uvm_fence;
 struct uvm_job;
+struct uvm_ring_state;
 
 /**
  * struct uvm_vms - the device's address spaces
@@ -39,6 +42,10 @@ struct uvm_job;
  *	the policy's lock
  * @poke_context: of those fences
  * @poke_seqno: of the last of them
+ * @grants: VMIDs given to jobs. Under the policy's lock
+ * @waits: how many of those jobs had to wait. Under the policy's lock
+ * @longest_wait: the most grants that one of them saw pass. Under the
+ *	policy's lock
  * @steps: steps of an update
  * @runs: pages of an update
  */
@@ -49,6 +56,9 @@ struct uvm_vms {
 	struct dma_fence *poke;
 	u64 poke_context;
 	u64 poke_seqno;
+	u64 grants;
+	u64 waits;
+	u64 longest_wait;
 	struct uvm_policy_step steps[UVM_VM_STEPS];
 	struct uvm_policy_pages runs[UVM_VM_RUNS];
 };
@@ -68,6 +78,20 @@ struct uvm_vm_fault {
 };
 
 /**
+ * struct uvm_vm_hang - the last hang of an address space
+ * @count: hangs since it was asked for
+ * @va: packet that the engine stood on
+ * @ring: which engine
+ * @error: what the submission failed with, negative
+ */
+struct uvm_vm_hang {
+	u64 count;
+	u64 va;
+	u32 ring;
+	int error;
+};
+
+/**
  * struct uvm_vm - the address space of a process
  * @ref: the file's and one of each job's
  * @uvm: the device
@@ -80,8 +104,18 @@ struct uvm_vm_fault {
  * @mappings: struct uvm_mapping by address; under uvm_vms.lock
  * @nr_mappings: how many
  * @nr_absent: how many of them are not in the page tables
- * @fault_lock: @fault
+ * @config_lock: @keeps_vmid and its queues
+ * @keeps_vmid: it has a VMID of its own because it asked for one
+ * @mode_lock: how accesses fail: what follows
+ * @retry: they wait for their pages
+ * @held: those of its queues do for the moment, as pages of it move
+ * @nr_queues: user queues
+ * @queue_vmid: where they run
+ * @fault_lock: @fault and @hang
  * @fault: the last fault
+ * @hang: the last hang
+ * @comm: name of the process that made it
+ * @pid: its id
  * @free: ends it
  */
 struct uvm_vm {
@@ -96,8 +130,18 @@ struct uvm_vm {
 	struct rb_root_cached mappings;
 	u32 nr_mappings;
 	u32 nr_absent;
+	struct mutex config_lock;
+	bool keeps_vmid;
+	struct mutex mode_lock;
+	bool retry;
+	bool held;
+	u32 nr_queues;
+	u32 queue_vmid;
 	spinlock_t fault_lock;
 	struct uvm_vm_fault fault;
+	struct uvm_vm_hang hang;
+	char comm[TASK_COMM_LEN];
+	pid_t pid;
 	struct work_struct free;
 };
 
@@ -133,6 +177,8 @@ int uvm_vm_unmap(struct uvm_vm *vm, u64 va, u64 size);
 int uvm_vm_prt(struct uvm_vm *vm, u64 va, u64 size);
 void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
 		   u32 status);
+void uvm_vm_hung(struct uvm_device *uvm, const struct uvm_fence *fence,
+		 u32 ring, const struct uvm_ring_state *state, int error);
 
 /* uvm_bind.c */
 void uvm_bind_take_all(struct uvm_vm *vm, struct list_head *gone);
@@ -144,6 +190,11 @@ int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr);
 int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec);
 
 /* uvm_vmid.c */
+int uvm_vmid_reserve(struct uvm_vm *vm);
+void uvm_vmid_unreserve(struct uvm_vm *vm);
+int uvm_vmid_take(struct uvm_vm *vm, u32 ring,
+		  struct uvm_policy_vmid_grant *grant);
+void uvm_vmid_give_back(struct uvm_device *uvm, u64 job);
 struct dma_fence *uvm_vmid_prepare(struct uvm_job *job);
 int uvm_vmid_load(struct uvm_job *job);
 void uvm_vmid_init_job(struct uvm_job *job);

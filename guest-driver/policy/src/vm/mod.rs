@@ -208,7 +208,8 @@ impl Policy {
     }
 
     /// Sets a VMID aside for one address space: the one it has, or one that nobody waits for.
-    /// [`Error::NoSpace`] for the last of the pool, [`Error::Busy`] when none can be had at the moment.
+    /// [`Error::NoSpace`] for the last two of the pool; [`Error::Busy`] when none can be had at the moment: ask again
+    /// after the next call about VMIDs, or [`Policy::vmid_give_up`] the place in the queue.
     pub fn vmid_reserve(&mut self, vm: VmId) -> Result<u8, Error> {
         let key = vm.unpack().ok_or(Error::Unknown)?;
         self.vms.get(key)?;
