@@ -24,10 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// Findings that are kept; more are only counted.
-const KEEP: usize = 1024;
-/// Places that are remembered, so that each is told once.
-const PLACES: usize = 1 << 16;
+/// Places of a rule that are told, each once; more are only counted.
+const PLACES: usize = 100;
 
 /// A thing that a driver did wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,26 +50,25 @@ pub struct Report {
     now: u64,
     findings: Vec<Finding>,
     counts: BTreeMap<Rule, u64>,
-    told: BTreeSet<(Rule, u64)>,
-    /// Wrong things are done on purpose.
-    expected: bool,
+    told: BTreeMap<Rule, BTreeSet<u64>>,
+    /// Stretches in which wrong things are done on purpose.
+    expected: u32,
 }
 
 impl Report {
     /// Adds a finding, unless this `place` (whatever number tells places of the rule apart) has been told.
     fn add(&mut self, rule: Rule, place: u64, what: impl FnOnce() -> String) {
-        if self.expected {
+        if self.expected > 0 {
             return;
         }
         *self.counts.entry(rule).or_default() += 1;
-        if self.told.len() >= PLACES || !self.told.insert((rule, place)) {
+        let told = self.told.entry(rule).or_default();
+        if told.len() >= PLACES || !told.insert(place) {
             return;
         }
         let finding = Finding { time: self.now, rule, what: what() };
         log::warn!("check: {finding}");
-        if self.findings.len() < KEEP {
-            self.findings.push(finding);
-        }
+        self.findings.push(finding);
     }
 }
 
@@ -107,7 +104,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Every finding, oldest first: one a place, the first 1024.
+    /// Every finding, oldest first: one a place, at most 100 a rule.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.report.findings.iter()
     }
@@ -124,7 +121,7 @@ impl Checker {
     /// The device was reset: nothing before counts any more, but what was found stays.
     pub fn reset(&mut self) {
         let mut report = std::mem::take(&mut self.report);
-        report.expected = false;
+        report.expected = 0;
         *self = Self { report, ..Self::default() };
     }
 
@@ -138,7 +135,8 @@ impl Checker {
         self.registers.write(&mut self.report, index, value);
         if let Some(said) = self.registers.annotation(index, value) {
             match said {
-                registers::Annotation::Expect(on) => self.report.expected = on,
+                registers::Annotation::Expect => self.report.expected = self.report.expected.saturating_add(1),
+                registers::Annotation::ExpectEnd => self.report.expected = self.report.expected.saturating_sub(1),
                 registers::Annotation::Freed(range) => self.spaces.freed(range),
                 registers::Annotation::Allocated(range) => self.spaces.allocated(range),
             }
@@ -175,7 +173,7 @@ impl Checker {
         }
         self.spaces.packet(ring);
     }
-    /// A ring stopped.
+    /// A ring stopped on a packet of its own, not of an indirect buffer, whose author's business that is.
     pub fn stopped(&mut self, ring: RingId, rptr: u64, why: &str) {
         self.rings.stopped(&mut self.report, ring, rptr, why);
     }

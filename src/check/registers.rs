@@ -16,8 +16,10 @@ pub struct Registers {
 /// What a driver says through the ANNOTATE registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Annotation {
-    /// What follows is wrong on purpose, or no longer.
-    Expect(bool),
+    /// What follows is wrong on purpose.
+    Expect,
+    /// The end of one such stretch.
+    ExpectEnd,
     /// First byte and bytes of VRAM that nobody may use any more.
     Freed((u64, u64)),
     /// First byte and bytes of VRAM that are in use again.
@@ -67,8 +69,8 @@ impl Registers {
         match value {
             annotate::op::FREED => Some(Annotation::Freed(range)),
             annotate::op::ALLOCATED => Some(Annotation::Allocated(range)),
-            annotate::op::EXPECT => Some(Annotation::Expect(true)),
-            annotate::op::EXPECT_END => Some(Annotation::Expect(false)),
+            annotate::op::EXPECT => Some(Annotation::Expect),
+            annotate::op::EXPECT_END => Some(Annotation::ExpectEnd),
             _ => None,
         }
     }

@@ -588,7 +588,9 @@ impl Sdma {
         };
         let name = RING_NAMES.get(ring).copied().unwrap_or("?");
         self.stops.warn(format_args!("SDMA{} {name} stopped at RPTR {rptr:#x}: {why}", self.number));
-        io.checks.tell(|c| c.stopped(RingId::new(self.number, ring), rptr, why));
+        if code == exception::ILLEGAL && self.rings.get(ring).is_some_and(|r| r.ib.is_none()) {
+            io.checks.tell(|c| c.stopped(RingId::new(self.number, ring), rptr, why));
+        }
         if let Some(state) = self.rings.get_mut(ring) {
             state.exception = code;
             state.work = None;

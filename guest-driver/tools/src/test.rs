@@ -16,6 +16,7 @@ mod chaos;
 mod hang;
 mod kmsg;
 mod ktap;
+mod purpose;
 mod queues;
 mod reload;
 mod retry;
