@@ -79,6 +79,8 @@ impl Client {
 
 /// log2 of the bytes of a stream's line.
 const LINE_BITS: u32 = PAGE_SHIFT + LINE.ilog2();
+/// Levels of directories at most.
+const PDE_LEVELS: u8 = 4;
 
 /// Clients of a hub: the SDMA instances.
 pub const CLIENTS: usize = 2;
@@ -284,7 +286,9 @@ impl Hub {
         }
         if let Some(hit) = self.l2.look_up(vmid, va, access) {
             l1.fill(vmid, va, &hit);
-            self.note_fill(client, vmid, va, hit.bits, cache::L1);
+            if self.trace.is_full() {
+                self.note_fill(client, vmid, va, hit.bits, cache::L1);
+            }
             return Ok(hit);
         }
         self.walks += 1;
@@ -299,27 +303,36 @@ impl Hub {
                 let offset = va % PAGE_SIZE;
                 let at = Some(page.phys(offset));
                 let found = Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT };
-                self.note_walk(client, vmid, va, access, &Ok(found));
-                self.note_fill(client, vmid, va, LINE_BITS, cache::STREAM);
+                if self.trace.is_full() {
+                    self.note_walk(client, vmid, va, access, &Ok(found));
+                    self.note_fill(client, vmid, va, LINE_BITS, cache::STREAM);
+                }
                 return Ok(found);
             }
             stream.walked(vmid, va);
         }
-        let trace = &self.trace;
+        let mut filled = 0u32;
         let found = walk_from(memory, &context, from, va, access, |level, entry| {
             self.pdes.fill(&context, index, level, entry);
-            let bits = PAGE_SHIFT + shift(&context, level);
-            trace.detail(|| Event::Fill { client: client.number(), vmid, va, bits, caches: cache::PDE });
+            filled |= 1 << level;
         });
-        self.note_walk(client, vmid, va, access, &found);
+        if self.trace.is_full() {
+            for level in (0..PDE_LEVELS).rev().filter(|level| filled & 1 << level != 0) {
+                self.note_fill(client, vmid, va, PAGE_SHIFT + shift(&context, level), cache::PDE);
+            }
+            self.note_walk(client, vmid, va, access, &found);
+        }
         let found = found?;
         let Some(l1) = self.l1.get_mut(client.l1) else { return Ok(found) };
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
-        self.note_fill(client, vmid, va, found.bits, cache::L1 | cache::L2);
+        if self.trace.is_full() {
+            self.note_fill(client, vmid, va, found.bits, cache::L1 | cache::L2);
+        }
         Ok(found)
     }
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn note_walk(&self, client: Client, vmid: u8, va: u64, access: Access, end: &Result<Translation, Fault>) {
         self.trace.detail(|| {
             let found = match end {
@@ -329,7 +342,8 @@ impl Hub {
             Event::Walk { client: client.number(), vmid, va, access, found }
         });
     }
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn note_fill(&self, client: Client, vmid: u8, va: u64, bits: u32, caches: u8) {
         self.trace.detail(|| Event::Fill { client: client.number(), vmid, va, bits, caches });
     }

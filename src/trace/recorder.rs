@@ -10,8 +10,9 @@
 use super::event::{Depth, Event, Sink};
 use super::reader::TraceError;
 use parking_lot::{Condvar, Mutex};
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -58,10 +59,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A new trace at `path`; an existing file is refused.
+    /// A new trace at `path` that nobody else may read, for it holds guest memory; an existing file is refused.
     pub fn create(path: &Path, depth: Depth) -> Result<Self, TraceError> {
-        let file =
-            File::create_new(path).map_err(|source| TraceError::Open { path: path.display().to_string(), source })?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|source| TraceError::Open { path: path.display().to_string(), source })?;
         Self::new(file, depth, MOST_WAITING)
     }
     /// A trace into `out`, with at most `most` bytes waiting.

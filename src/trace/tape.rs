@@ -118,19 +118,21 @@ impl Tape {
         }
     }
     /// The device reads memory: `data` becomes what it was. True if that changed it.
-    pub(super) fn load(&mut self, at: Phys, data: &mut [u8]) -> bool {
+    pub(super) fn load(&mut self, time: u64, at: Phys, data: &mut [u8]) -> bool {
         if self.is_over() {
             return false;
         }
         match &self.next {
-            Some((_, Event::Load { at: place, data: bytes })) if *place == at && bytes.len() == data.len() => {
+            Some((then, Event::Load { at: place, data: bytes }))
+                if (*then, *place, bytes.len()) == (time, at, data.len()) =>
+            {
                 let changed = data != bytes.as_slice();
                 data.copy_from_slice(bytes);
                 self.advance();
                 changed
             }
             _ => {
-                self.give_up(format!("a read of {} bytes at {at}", data.len()));
+                self.give_up(format!("[{time}] a read of {} bytes at {at}", data.len()));
                 false
             }
         }

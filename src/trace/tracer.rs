@@ -179,7 +179,7 @@ impl Tracer {
         let mut changed = false;
         self.with(|state| match &mut state.end {
             End::Sink(sink) => sink.record(state.now, &Event::Load { at, data: data.to_vec() }),
-            End::Tape(tape) => changed = tape.load(at, data),
+            End::Tape(tape) => changed = tape.load(state.now, at, data),
         });
         changed
     }

@@ -11,3 +11,4 @@ mod record;
 mod replay;
 mod scripted;
 mod tools;
+mod walks;

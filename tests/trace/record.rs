@@ -127,6 +127,15 @@ fn decode(path: &Path) -> Result<u64, TraceError> {
 }
 
 #[test]
+fn a_trace_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.trace");
+    drop(Recorder::create(&path, Depth::Full).unwrap());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+}
+
+#[test]
 fn a_foreign_file_and_another_version_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");

@@ -294,6 +294,23 @@ fn an_input_that_was_tampered_with_shows_in_what_follows() {
 }
 
 #[test]
+fn an_event_at_another_time_is_named() {
+    let good = session();
+    let kinds: [fn(&Event) -> bool; 4] = [
+        |e| matches!(e, Event::Register { .. }),
+        |e| matches!(e, Event::Load { .. }),
+        |e| matches!(e, Event::Store { .. }),
+        |e| matches!(e, Event::Packet { .. }),
+    ];
+    for kind in kinds {
+        let at = good.iter().position(|(_, event)| kind(event)).unwrap();
+        let mut events = good.clone();
+        events[at].0 += 1;
+        assert_eq!(divergence(&events), at as u64, "{:?}", good[at]);
+    }
+}
+
+#[test]
 fn an_event_that_is_missing_or_too_many_is_named() {
     let good = session();
     for at in [5, good.len() / 2, good.len() - 2] {
