@@ -4,6 +4,9 @@
 //! [`Gpu`] is a plain state machine: no thread, no callback. Whoever owns it serialises calls, calls [`Gpu::run`] while
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
+mod inject;
+mod view;
+
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
 use crate::check::{Checker, Checks, Finding, Pointers, Rule};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
@@ -117,7 +120,7 @@ pub enum Progress {
 }
 
 /// What the device counted since its reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Register reads from outside.
     pub reads: u64,
@@ -163,6 +166,8 @@ pub struct Gpu {
     /// Nothing has happened to it yet.
     pristine: bool,
     counters: Counters,
+    /// Faults that a user wants.
+    injected: Option<Box<inject::Injected>>,
 }
 
 /// What the checks compare before and after something from outside.
@@ -203,6 +208,7 @@ impl Gpu {
             checks: Checks::default(),
             pristine: true,
             counters: Counters::default(),
+            injected: None,
         }
     }
     /// The same with this key of TMZ pages instead of a random one.
@@ -267,7 +273,10 @@ impl Gpu {
     }
     /// The next edge of the interrupt line, if there is one.
     pub fn take_interrupt(&mut self) -> Option<window::Event> {
-        let event = self.ih.take_interrupt()?;
+        let event = match self.injected.as_deref_mut() {
+            None => self.ih.take_interrupt(),
+            Some(injected) => injected.take_interrupt(),
+        }?;
         self.begin(Call::TakeInterrupt);
         self.trace.record(|| Event::Line { ring: event.ring, wptr: event.wptr });
         Some(event)
@@ -311,6 +320,7 @@ impl Gpu {
         self.vectors.clear();
         self.retries.clear();
         self.counters = Counters::default();
+        self.reset_injected();
         self.trace.reset();
         self.checks.tell(Checker::reset);
     }
@@ -334,7 +344,7 @@ impl Gpu {
         self.trace.record(|| Event::Register { who: Who::Driver, write: true, index, value });
         let before = self.watch();
         if let Some(before) = &before {
-            let held = self.inspect(index).unwrap_or(0);
+            let held = self.peek_register(index).unwrap_or(0);
             self.checks.tell(|c| c.write(index, value, held, before.active));
         }
         if self.write(index, value).is_none() {
@@ -354,6 +364,7 @@ impl Gpu {
         let dw = slot.saturating_mul(2);
         let before = self.watch();
         let taken = match self.nbio.route(dw) {
+            _ if self.is_removed() => false,
             #[allow(clippy::cast_possible_truncation)] // the IH's pointer is 32 bits wide
             Route::Ih => {
                 let rang = self.ih.doorbell(dw, value as u32);
@@ -398,7 +409,10 @@ impl Gpu {
             self.tick();
         }
         self.note_state();
-        let progress = self.quantum();
+        let progress = match self.injected {
+            None => self.quantum(),
+            Some(_) => self.run_injected(),
+        };
         self.note_state();
         progress
     }
@@ -408,7 +422,7 @@ impl Gpu {
         if !self.trace.is_full() {
             return;
         }
-        for (ring, rptr, wptr) in self.rings() {
+        for (ring, rptr, wptr) in self.ring_pointers() {
             self.trace.ring(ring, rptr, wptr);
         }
         let Counters { tlb_hits, walks, .. } = self.counters();
@@ -606,6 +620,9 @@ impl Gpu {
 
     /// A register read, from outside or by a packet. None: undefined.
     fn read(&mut self, index: u32) -> Option<u32> {
+        if let Some(value) = self.intercept_read(index) {
+            return Some(value);
+        }
         if let Some(indirect) = self.nbio.indirect(index) {
             return match indirect {
                 // An indirect register that names an indirect register leads nowhere.
@@ -634,30 +651,18 @@ impl Gpu {
         }
         self.nbio.regs().read(index).map(|r| r.0)
     }
-    /// What the register at dword `index` holds, without what a read does to it; None where none is defined.
-    pub fn inspect(&self, index: u32) -> Option<u32> {
-        for hub in [&self.mm_hub, &self.gc_hub] {
-            if let Some(offset) = hub.regs().offset_of(index) {
-                return hub.regs().read(offset).map(|r| r.0);
-            }
-            if let Some((vidmm, offset)) = hub.vidmm().and_then(|v| Some((v, v.regs().offset_of(index)?))) {
-                return vidmm.regs().read(offset).map(|r| r.0);
-            }
-        }
-        if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
-            return sdma.read(offset);
-        }
-        if let Some(offset) = self.ih.regs().offset_of(index) {
-            return self.ih.read(offset);
-        }
-        self.nbio.regs().read(index).map(|r| r.0)
-    }
     /// Read and write pointer of each SDMA ring, bytes.
-    pub fn rings(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
+    pub fn ring_pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
         self.sdma.iter().flat_map(Sdma::pointers)
     }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {
+        if self.intercept_write(index, value) {
+            return Some(());
+        }
+        self.write_now(index, value)
+    }
+    fn write_now(&mut self, index: u32, value: u32) -> Option<()> {
         if let Some(indirect) = self.nbio.indirect(index) {
             return match indirect {
                 Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,

@@ -7,15 +7,18 @@
 
 pub mod bus;
 pub mod check;
+pub mod control;
 pub mod device;
 pub mod gmc;
 pub mod ih;
+pub mod inject;
 pub mod nbio;
 pub mod regs;
 pub mod sdma;
 mod throttle;
 pub mod trace;
 pub mod vhost_user;
+pub mod view;
 pub mod vram;
 
 pub use device::{Config, Counters, Gpu, GpuError, Progress};

@@ -2,12 +2,13 @@
 //! The backend program: command line, the process's own event loop, exit status.
 
 mod cli;
+mod live;
 mod offline;
 
 use anyhow::{bail, Context};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Serve};
+use cli::{Cli, Command, Serve};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
 use vhost_device_uvm::check::Checks;
+use vhost_device_uvm::control::Control;
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
 use vhost_device_uvm::trace::{Recorder, Tracer};
@@ -42,7 +44,8 @@ fn main() -> ExitCode {
     logger.init();
     let (result, failure) = match cli.command {
         None => (serve(&cli.serve), ExitCode::FAILURE),
-        Some(command) => (offline::run(command), ExitCode::from(2)),
+        Some(Command::Live(command)) => return live::run(&command),
+        Some(Command::Offline(command)) => (offline::run(command), ExitCode::from(2)),
     };
     result.unwrap_or_else(|e| {
         eprintln!("vhost-device-uvm: {e:#}");
@@ -79,7 +82,10 @@ fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
     gpu.set_trace(trace);
     gpu.set_checks(args.check);
     let checks = gpu.checks().clone();
+    args.inject.iter().cloned().for_each(|spec| gpu.inject(spec));
 
+    // Before the other: who waits for that one finds this one too.
+    let control = args.control_socket.as_deref().map(Socket::bind_private).transpose()?;
     // The name is removed when this function ends.
     let (socket, _name) = match (&args.socket_path, args.fd) {
         (Some(path), None) => Socket::bind(path).map(|(socket, name)| (socket, Some(name)))?,
@@ -97,6 +103,15 @@ fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
     events.add_subscriber(Box::new(Signals { file: signals, over: Arc::clone(&over) }));
     let finished = server.finished().try_clone().context("cannot watch for the session's end")?;
     events.add_subscriber(Box::new(Finished { event: finished, over: Arc::clone(&over) }));
+    // As the socket's name above.
+    let _control_name = match control {
+        Some((listener, name)) => {
+            let control = Control::new(listener, server.handle()).context("the control socket")?;
+            events.add_subscriber(Box::new(control));
+            Some(name)
+        }
+        None => None,
+    };
     while !over.load(Ordering::Relaxed) {
         events.run().context("the event loop failed")?;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The commands on recorded traces.
 
-use crate::cli::{Command, Format, TraceCommand};
+use crate::cli::{Format, Offline, TraceCommand};
 use anyhow::{bail, Context};
 use std::fs::File;
 use std::io::{BufRead, BufWriter, ErrorKind, Write};
@@ -14,13 +14,13 @@ use vhost_device_uvm::trace::{self, names, Diff, Reader, Replay, ReplayError, Re
 const DIFFERENT: u8 = 1;
 
 /// Runs `command`: its exit status, or why its input cannot be used.
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
+pub fn run(command: Offline) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Replay { file, stop_at, step } => return replay(&file, stop_at, step),
-        Command::Trace(TraceCommand::Decode { file }) => {
+        Offline::Replay { file, stop_at, step } => return replay(&file, stop_at, step),
+        Offline::Trace(TraceCommand::Decode { file }) => {
             export(&file, None, false, trace::Format::Text, &Selection::default())?;
         }
-        Command::Trace(TraceCommand::Export { format, register, all, base, force, file, out }) => {
+        Offline::Trace(TraceCommand::Export { format, register, all, base, force, file, out }) => {
             let format = match format {
                 Format::Text => trace::Format::Text,
                 Format::Json => trace::Format::Json,
@@ -30,18 +30,18 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
             let selection = Selection { seam: all, base, ..Selection::default() }.with_registers(&register)?;
             export(&file, out.as_deref(), force, format, &selection)?;
         }
-        Command::Trace(TraceCommand::Diff { a, b, most }) => {
+        Offline::Trace(TraceCommand::Diff { a, b, most }) => {
             let diff = Diff::new(Reader::open(&a)?, Reader::open(&b)?)?;
             print(&diff.describe(most))?;
             return Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
         }
-        Command::Trace(TraceCommand::Stat { file }) => {
+        Offline::Trace(TraceCommand::Stat { file }) => {
             let mut stat = Stat::default();
             let result = stat.take(Reader::open(&file)?);
             print(&stat.to_string())?;
             result?;
         }
-        Command::Trace(TraceCommand::Report { force, file, out }) => {
+        Offline::Trace(TraceCommand::Report { force, file, out }) => {
             let report = Report::of(|| Reader::open(&file))?;
             let mut page = create(&out, force)?;
             page.write_all(report.html(&file.display().to_string()).as_bytes())?;
@@ -166,16 +166,16 @@ fn ask(replay: &mut Replay) -> anyhow::Result<()> {
 fn state(replay: &Replay) -> String {
     let changed = (0..uvm_spec::MMIO_DWORDS).filter(|&index| {
         let reset = lookup(index).map(|located| located.reg.reset);
-        reset.is_some() && replay.gpu().inspect(index) != reset
+        reset.is_some() && replay.gpu().peek_register(index) != reset
     });
     changed.map(|index| register(replay, index)).chain([rings(replay)]).collect()
 }
 
 fn register(replay: &Replay, index: u32) -> String {
-    format!("{}\n", trace::describe_register(index, replay.gpu().inspect(index).unwrap_or(0)))
+    format!("{}\n", trace::describe_register(index, replay.gpu().peek_register(index).unwrap_or(0)))
 }
 
 fn rings(replay: &Replay) -> String {
-    let rings = replay.gpu().rings().filter(|(_, rptr, wptr)| (*rptr, *wptr) != (0, 0));
+    let rings = replay.gpu().ring_pointers().filter(|(_, rptr, wptr)| (*rptr, *wptr) != (0, 0));
     rings.map(|(ring, rptr, wptr)| format!("{ring} rptr {rptr:#x} wptr {wptr:#x}\n")).collect()
 }

@@ -1242,6 +1242,17 @@ int uvm_mm_stats(const struct uvm_policy *policy, struct uvm_mm_stats *stats);
 int uvm_mm_uses(const struct uvm_policy *policy, u32 *processes, u32 *tickets);
 
 /**
+ * uvm_policy_retire() - never give out a page again
+ * @policy: the policy
+ * @domain: VRAM or GTT
+ * @offset: any byte of the page
+ *
+ * Return: 0 when it is out of use, 1 when somebody has it: it is out of use once they free it;
+ * -EINVAL when it is not inside the segment, -ENOMEM, -ENOSPC for too many.
+ */
+int uvm_policy_retire(struct uvm_policy *policy, u32 domain, u64 offset);
+
+/**
  * uvm_rust_alloc() - memory for the policy's tables
  * @size: bytes, not 0
  * @align: alignment, at most that of u64

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::walk::{shift, walk, walk_from, LINE};
-use super::{Access, Cause, Context, DummyPage, Fault, Memory, Page, Pages, PdeCache, Phys, Space};
+mod view;
+
+use super::corrupt::Corruptions;
+use super::walk::{shift, walk, walk_from, Step, LINE};
+use super::{Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space};
 use super::{Stream, Tlb, Translation, Vidmm};
 use crate::check::{Checks, Seen, Used};
+use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use crate::trace::event::{cache, Event, Found};
 use crate::trace::Tracer;
 use serde::{Deserialize, Serialize};
 use uvm_spec::hub::{mm, Cid, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
-use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
+use uvm_spec::{ih, pte, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +63,9 @@ pub struct Hub {
     pub walks: u64,
     trace: Tracer,
     checks: Checks,
+    /// The last faults.
+    recent: Recent,
+    corruptions: Corruptions,
 }
 
 /// Who translates through a hub: each has an L1 of its own.
@@ -143,6 +150,8 @@ impl Hub {
             walks: 0,
             trace: Tracer::default(),
             checks: Checks::default(),
+            recent: Recent::default(),
+            corruptions: Corruptions::default(),
         };
         hub.decode_contexts();
         hub
@@ -172,6 +181,7 @@ impl Hub {
         self.l2.reset();
         self.pdes.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+        self.recent.clear();
     }
     /// Tells `checks` from now on.
     pub fn set_checks(&mut self, checks: Checks) {
@@ -294,6 +304,9 @@ impl Hub {
         self.walks += 1;
         let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
         let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        if self.corruptions.any() {
+            self.corruptions.strike(memory, &context, va);
+        }
         let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
         let from = self.pdes.start(&context, index);
         let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
@@ -312,9 +325,14 @@ impl Hub {
             stream.walked(vmid, va);
         }
         let mut filled = 0u32;
-        let found = walk_from(memory, &context, from, va, access, |level, entry| {
-            self.pdes.fill(&context, index, level, entry);
-            filled |= 1 << level;
+        let found = walk_from(memory, &context, from, va, access, |look| {
+            if let Look { step: Step::Directory(level), entry: Some(entry), .. } = look {
+                // One that is not valid is never held.
+                if entry & pte::VALID != 0 {
+                    self.pdes.fill(&context, index, level, entry);
+                    filled |= 1 << level;
+                }
+            }
         });
         if self.trace.is_full() {
             for level in (0..PDE_LEVELS).rev().filter(|level| filled & 1 << level != 0) {
@@ -429,7 +447,7 @@ impl Hub {
     /// it.
     pub fn handle(&mut self, fault: &Fault, cid: Cid, atomic: bool) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
-        self.faults += 1;
+        self.note(fault);
         let held = self.regs.get(self.role.fault_status, 0) != 0;
         let fault_cntl = self.regs.get(self.role.fault_cntl, 0);
         if held && !F::ALLOW_SUBSEQUENT_PROTECTION_FAULT_STATUS_ADDR_UPDATES.is_set(fault_cntl) {

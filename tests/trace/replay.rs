@@ -370,10 +370,10 @@ fn it_stops_where_it_is_told_and_shows_the_device_there() {
     let mut replay = replay(&events);
     let (event, more) = replay.run(Some(at - 2)).unwrap();
     assert!(more && event <= at);
-    assert_eq!(replay.gpu().inspect(scratch), Some(0));
+    assert_eq!(replay.gpu().peek_register(scratch), Some(0));
     let (event, more) = replay.run(Some(at)).unwrap();
     assert!(more && event > at);
-    assert_eq!(replay.gpu().inspect(scratch), Some(0x1e0 << 2));
+    assert_eq!(replay.gpu().peek_register(scratch), Some(0x1e0 << 2));
     let before = event;
     let stopped = replay.step().unwrap().unwrap();
     assert!(stopped.event > before);
@@ -386,7 +386,7 @@ fn it_stops_where_it_is_told_and_shows_the_device_there() {
 fn looking_at_the_semaphore_does_not_take_it() {
     let (mut rig, _) = recorded(Config::default());
     let sem = reg::MM + 0x6d1;
-    assert_eq!(rig.gpu.inspect(sem), rig.gpu.inspect(sem));
+    assert_eq!(rig.gpu.peek_register(sem), rig.gpu.peek_register(sem));
     let value = rig.gpu.mmio_read(sem);
     assert_ne!(rig.gpu.mmio_read(sem), value, "reading takes it");
 }

@@ -146,6 +146,7 @@ mod placement;
 mod policy;
 pub mod record;
 mod residency;
+mod retire;
 mod run;
 mod segment;
 mod slab;

@@ -209,6 +209,15 @@ impl Policy {
         target.heap.free(key).map(drop)
     }
 
+    /// Where a segment's offsets start.
+    pub(crate) fn segment_base(&self, segment: SegmentId) -> Result<u64, Error> {
+        Ok(self.segment(segment)?.base)
+    }
+
+    pub(crate) fn heap_mut(&mut self, segment: SegmentId) -> Result<&mut Heap, Error> {
+        Ok(&mut self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?.heap)
+    }
+
     /// What an id names.
     pub fn allocation(&self, id: BlockId) -> Result<Allocation, Error> {
         let (segment, key) = id.unpack().ok_or(Error::Unknown)?;
