@@ -11,7 +11,8 @@ use vhost_device_uvm::trace::Depth;
 /// A GPU's memory system as a vhost-user device: VRAM, registers, page tables, SDMA rings and interrupts beside stock QEMU.
 ///
 /// Serves one front end and ends with it. SIGTERM and SIGINT end it at once. Exit status: 0 after a session or a signal,
-/// 1 where it could not start or the front end broke the protocol, 2 for a wrong command line. The commands on traces: 0
+/// 1 where it could not start or the front end broke the protocol, 2 for a wrong command line, 3 where --check found
+/// something. The commands on traces: 0
 /// where all is well, 1 where two traces differ or a replay diverges, 2 where a file cannot be used.
 #[derive(Debug, Parser)]
 #[command(name = "vhost-device-uvm", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -67,6 +68,11 @@ pub struct Serve {
     #[arg(long, num_args = 2, value_names = ["DEPTH", "FILE"])]
     pub trace: Option<Vec<OsString>>,
 
+    /// Judge what the driver does by the rules of the programming guide: each finding is a line in the log, and the exit
+    /// status is 3 if there was any
+    #[arg(long)]
+    pub check: bool,
+
     /// Let the verbs regs, walk, rings, tlb, vmids, faults and top look at the device, over a Unix socket at PATH
     #[arg(long, value_name = "PATH")]
     pub control_socket: Option<PathBuf>,
@@ -82,6 +88,15 @@ pub struct Serve {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Offline(Offline),
+    #[command(flatten)]
+    Live(crate::live::Live),
+}
+
+/// Commands on recorded traces.
+#[derive(Debug, Subcommand)]
+pub enum Offline {
     /// Work on recorded traces
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -96,8 +111,6 @@ pub enum Command {
         #[arg(long)]
         step: bool,
     },
-    #[command(flatten)]
-    Live(crate::live::Live),
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod inject;
 mod view;
 
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
+use crate::check::{Checker, Checks, Finding, Pointers, Rule};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
@@ -17,10 +18,11 @@ use crate::trace::event::{Answer, Call};
 use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
+use uvm_spec::{ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
 use vm_memory::GuestAddressSpace;
 
 /// What a user chooses about the device.
@@ -160,11 +162,20 @@ pub struct Gpu {
     /// Faults whose access waits and which the IH has not taken yet.
     retries: Vec<Fault>,
     trace: Tracer,
+    checks: Checks,
     /// Nothing has happened to it yet.
     pristine: bool,
     counters: Counters,
     /// Faults that a user wants.
     injected: Option<Box<inject::Injected>>,
+}
+
+/// What the checks compare before and after something from outside.
+struct Watched {
+    /// VMIDs that rings work in, a bit each.
+    active: u32,
+    rings: Vec<(RingId, Pointers)>,
+    rptrs: [u32; IH_RINGS],
 }
 
 /// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
@@ -194,6 +205,7 @@ impl Gpu {
             vectors: Vec::new(),
             retries: Vec::new(),
             trace: Tracer::default(),
+            checks: Checks::default(),
             pristine: true,
             counters: Counters::default(),
             injected: None,
@@ -221,6 +233,23 @@ impl Gpu {
             pristine: self.pristine,
             key: if self.trace.is_full() { self.vram.cipher().key().to_vec() } else { Vec::new() },
         });
+    }
+    /// Judges from now on what the driver does, or no longer.
+    pub fn set_checks(&mut self, on: bool) {
+        self.checks = if on { Checks::on() } else { Checks::default() };
+        self.mm_hub.set_checks(self.checks.clone());
+    }
+    /// Who judges the driver.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+    /// What the driver did wrong, oldest first: one finding a place.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.checks.tell(|c| c.findings().cloned().collect()).unwrap_or_default()
+    }
+    /// How often each rule was broken.
+    pub fn finding_counts(&self) -> BTreeMap<Rule, u64> {
+        self.checks.tell(|c| c.counts().clone()).unwrap_or_default()
     }
     /// How it was made.
     pub fn config(&self) -> &Config {
@@ -293,6 +322,7 @@ impl Gpu {
         self.counters = Counters::default();
         self.reset_injected();
         self.trace.reset();
+        self.checks.tell(Checker::reset);
     }
 
     /// Reads the register at dword `index`; an undefined one reads as zero.
@@ -301,6 +331,10 @@ impl Gpu {
         self.counters.reads += 1;
         let value = self.read(index).unwrap_or(0);
         self.trace.record(|| Event::Register { who: Who::Driver, write: false, index, value });
+        if self.checks.is_on() {
+            self.tick();
+            self.checks.tell(|c| c.read(index, value));
+        }
         value
     }
     /// Writes the register at dword `index`; an undefined one swallows it.
@@ -308,8 +342,19 @@ impl Gpu {
         self.begin(Call::Write { index, value });
         self.counters.writes += 1;
         self.trace.record(|| Event::Register { who: Who::Driver, write: true, index, value });
+        let before = self.watch();
+        if let Some(before) = &before {
+            let held = self.peek_register(index).unwrap_or(0);
+            self.checks.tell(|c| c.write(index, value, held, before.active));
+        }
         if self.write(index, value).is_none() {
             log::debug!("write of {value:#x} to undefined register {index:#x}");
+        }
+        if let Some(before) = before {
+            if Some(index) == self.ih.cam_register() {
+                self.answered(value);
+            }
+            self.judge(&before);
         }
     }
     /// Rings doorbell `slot` (64 bits each).
@@ -317,6 +362,7 @@ impl Gpu {
         self.begin(Call::Doorbell { slot, value });
         self.counters.doorbells += 1;
         let dw = slot.saturating_mul(2);
+        let before = self.watch();
         let taken = match self.nbio.route(dw) {
             _ if self.is_removed() => false,
             #[allow(clippy::cast_possible_truncation)] // the IH's pointer is 32 bits wide
@@ -343,6 +389,15 @@ impl Gpu {
             log::debug!("doorbell {slot:#x} rang for nobody");
         }
         self.trace.record(|| Event::Doorbell { slot, value, taken });
+        if let Some(before) = before {
+            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw));
+            self.checks.tell(|c| c.doorbell(slot, taken, target));
+            if self.ih.is_cam_doorbell(dw) {
+                #[allow(clippy::cast_possible_truncation)] // as the IH takes it
+                self.answered(value as u32);
+            }
+            self.judge(&before);
+        }
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
@@ -350,6 +405,9 @@ impl Gpu {
     /// The quantum sees one memory map from its start to its end: one that is replaced meanwhile stays mapped until then.
     pub fn run(&mut self) -> Progress {
         self.begin(Call::Run);
+        if self.checks.is_on() {
+            self.tick();
+        }
         self.note_state();
         let progress = match self.injected {
             None => self.quantum(),
@@ -409,6 +467,7 @@ impl Gpu {
                 now,
                 retry_due,
                 trace: &self.trace,
+                checks: &self.checks,
             };
             match sdma.step(&mut io) {
                 Step::Idle => {}
@@ -445,6 +504,7 @@ impl Gpu {
                     retry_due: None,
                     now,
                     trace: &self.trace,
+                    checks: &self.checks,
                 };
                 if let Some(sdma) = self.sdma.get_mut(instance) {
                     sdma.polled(ring, value, &mut io);
@@ -460,8 +520,12 @@ impl Gpu {
         }
         let now = self.now();
         for vector in self.vectors.drain(..) {
+            let overwritten = self.ih.overwritten;
             let written = self.ih.raise(vector, now, memory, &self.mm_hub);
             let delivered = written.is_some();
+            if delivered {
+                self.checks.tell(|c| c.vector(self.ih.route(&vector), self.ih.overwritten > overwritten));
+            }
             self.trace.record(|| Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
             if let Some(fault) = Fault::of_vector(&vector) {
                 let stage = written.map_or(Stage::Dropped, |v| Stage::Delivered { stamp: v.timestamp, cam: 0 });
@@ -470,12 +534,63 @@ impl Gpu {
         }
         for fault in self.retries.drain(..) {
             let vector = self.mm_hub.vector(&fault);
+            let overwritten = self.ih.overwritten;
             let written = self.ih.raise_retry(&fault, vector, now, memory, &self.mm_hub);
             if let Some(written) = written {
+                self.checks.tell(|c| {
+                    c.vector(self.ih.route(&vector), self.ih.overwritten > overwritten);
+                    if self.ih.cam_enabled() {
+                        c.told(written.data[2], fault.vmid, fault.va >> PAGE_SHIFT);
+                    }
+                });
                 self.trace.record(|| Event::Interrupt { vector: written.pack(), delivered: true });
             }
             let told = |v: ihspec::Vector| Stage::Delivered { stamp: v.timestamp, cam: v.data[2] };
             self.trace.fault_told(&fault, written.map_or(Stage::Held, told));
+        }
+    }
+
+    // What the checks look at. Nothing of it is done without them.
+
+    fn tick(&self) {
+        // Judging is no part of the device: it reads no clock that a replay would miss.
+        let now = self.trace.last().unwrap_or_else(|| self.clock.now());
+        self.checks.tell(|c| c.tick(now, |index| self.ih.waits(index)));
+    }
+    /// What may change under a register write or a doorbell.
+    fn watch(&self) -> Option<Watched> {
+        if !self.checks.is_on() {
+            return None;
+        }
+        self.tick();
+        let active = self.sdma.iter().fold(0, |all, s| all | s.active_vmids());
+        Some(Watched { active, rings: self.sdma.iter().flat_map(Sdma::states).collect(), rptrs: self.ih.rptrs() })
+    }
+    /// The driver answered CAM entry `index`.
+    fn answered(&self, index: u32) {
+        self.checks.tell(|c| c.answered(index));
+    }
+    /// Tells the checker what changed since `before`.
+    fn judge(&mut self, before: &Watched) {
+        let after = self.sdma.iter().flat_map(Sdma::states);
+        self.checks.tell(|c| {
+            for ((ring, old), (_, new)) in before.rings.iter().zip(after) {
+                c.pointers(*ring, *old, new);
+            }
+            for (ring, (old, new)) in before.rptrs.into_iter().zip(self.ih.rptrs()).enumerate() {
+                if old != new {
+                    c.acknowledged(ring);
+                }
+            }
+        });
+        let pages = self.checks.tell(Checker::pages).unwrap_or_default();
+        if pages.is_empty() {
+            return;
+        }
+        let memory = Memory::new(&self.vram, &self.memory);
+        for (vmid, page, access) in pages {
+            let now = self.mm_hub.peek(&memory, vmid, page << PAGE_SHIFT, access).ok().map(|t| t.entry);
+            self.checks.tell(|c| c.looked(vmid, page, now));
         }
     }
 

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
+use vhost_device_uvm::check::Checks;
 use vhost_device_uvm::control::Control;
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
@@ -42,10 +43,9 @@ fn main() -> ExitCode {
     }
     logger.init();
     let (result, failure) = match cli.command {
-        None => (serve(&cli.serve).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        None => (serve(&cli.serve), ExitCode::FAILURE),
         Some(Command::Live(command)) => return live::run(&command),
-        Some(Command::Trace(command)) => (offline::trace(command), ExitCode::from(2)),
-        Some(Command::Replay { file, stop_at, step }) => (offline::replay(&file, stop_at, step), ExitCode::from(2)),
+        Some(Command::Offline(command)) => (offline::run(command), ExitCode::from(2)),
     };
     result.unwrap_or_else(|e| {
         eprintln!("vhost-device-uvm: {e:#}");
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(args: &Serve) -> anyhow::Result<()> {
+fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
     // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
     let signals = block_signals().context("cannot watch for signals")?;
     let recording = args.recording().unwrap_or_else(|why| Cli::command().error(ErrorKind::InvalidValue, why).exit());
@@ -80,6 +80,8 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     let memory = SystemMemory::new(GuestMemoryMmap::new());
     let mut gpu = Gpu::new(config, memory.clone(), Box::new(RealClock::default()))?;
     gpu.set_trace(trace);
+    gpu.set_checks(args.check);
+    let checks = gpu.checks().clone();
     args.inject.iter().cloned().for_each(|spec| gpu.inject(spec));
 
     // Before the other: who waits for that one finds this one too.
@@ -117,8 +119,24 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
         log::warn!("QEMU is still there: it aborts when the guest next touches the device, and cannot reconnect");
     }
     server.shut_down();
-    server.outcome().unwrap_or(Ok(())).map_err(Into::into)
+    server.outcome().unwrap_or(Ok(()))?;
+    Ok(judgement(&checks))
 }
+
+/// Sums up what the checks found.
+fn judgement(checks: &Checks) -> ExitCode {
+    let counts = checks.tell(|c| c.counts().clone()).unwrap_or_default();
+    for (rule, count) in &counts {
+        eprintln!("check: {} x {count}: {}", rule.name(), rule.says().trim());
+    }
+    if counts.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(FOUND)
+}
+
+/// Exit status where the checks found something.
+const FOUND: u8 = 3;
 
 /// VRAM is memory of this machine, if only as far as the guest uses it.
 fn check_memory(vram: u64) -> anyhow::Result<()> {

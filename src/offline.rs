@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The commands on recorded traces.
 
-use crate::cli::{Format, TraceCommand};
+use crate::cli::{Format, Offline, TraceCommand};
 use anyhow::{bail, Context};
 use std::fs::File;
 use std::io::{BufRead, BufWriter, ErrorKind, Write};
@@ -15,12 +15,13 @@ use vhost_device_uvm::view::names;
 const DIFFERENT: u8 = 1;
 
 /// Runs `command`: its exit status, or why its input cannot be used.
-pub fn trace(command: TraceCommand) -> anyhow::Result<ExitCode> {
+pub fn run(command: Offline) -> anyhow::Result<ExitCode> {
     match command {
-        TraceCommand::Decode { file } => {
+        Offline::Replay { file, stop_at, step } => return replay(&file, stop_at, step),
+        Offline::Trace(TraceCommand::Decode { file }) => {
             export(&file, None, false, trace::Format::Text, &Selection::default())?;
         }
-        TraceCommand::Export { format, register, all, base, force, file, out } => {
+        Offline::Trace(TraceCommand::Export { format, register, all, base, force, file, out }) => {
             let format = match format {
                 Format::Text => trace::Format::Text,
                 Format::Json => trace::Format::Json,
@@ -30,18 +31,18 @@ pub fn trace(command: TraceCommand) -> anyhow::Result<ExitCode> {
             let selection = Selection { seam: all, base, ..Selection::default() }.with_registers(&register)?;
             export(&file, out.as_deref(), force, format, &selection)?;
         }
-        TraceCommand::Diff { a, b, most } => {
+        Offline::Trace(TraceCommand::Diff { a, b, most }) => {
             let diff = Diff::new(Reader::open(&a)?, Reader::open(&b)?)?;
             print(&diff.describe(most))?;
             return Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) });
         }
-        TraceCommand::Stat { file } => {
+        Offline::Trace(TraceCommand::Stat { file }) => {
             let mut stat = Stat::default();
             let result = stat.take(Reader::open(&file)?);
             print(&stat.to_string())?;
             result?;
         }
-        TraceCommand::Report { force, file, out } => {
+        Offline::Trace(TraceCommand::Report { force, file, out }) => {
             let report = Report::of(|| Reader::open(&file))?;
             let mut page = create(&out, force)?;
             page.write_all(report.html(&file.display().to_string()).as_bytes())?;

@@ -3,6 +3,7 @@
 //! address cannot go stale between them.
 
 use super::{Access, Cause, Client, Fault, Hub, Memory, Phys, Space};
+use crate::check::Used;
 use crate::trace::Event;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use uvm_spec::{ih, pte, PAGE_SIZE};
@@ -150,6 +151,9 @@ impl<'a, 'm> Vm<'a, 'm> {
             }
             for (from, to) in batch.iter().flatten() {
                 let n = from.len().min(to.len());
+                if let (Piece::Secret(..), Piece::Memory(_)) = (from, to) {
+                    self.hub.checks().tell(|c| c.leaked(vmid, src.wrapping_add(*done), dst.wrapping_add(*done)));
+                }
                 match (from, to) {
                     (Piece::Memory(from), Piece::Memory(to)) => self.memory.copy(from, to),
                     (Piece::Nothing(_), Piece::Memory(to)) => self.zero(to, n),
@@ -311,6 +315,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         if page.entry & pte::TMZ != 0 && at.space == Space::Vram {
             return None;
         }
+        if self.hub.checks().is_on() {
+            self.hub.note_use(self.memory, vmid, va, access, Used { entry: page.entry, at: Some(at) });
+        }
         self.memory.slice(at, usize::try_from(PAGE_SIZE - offset).map_or(len, |left| left.min(len)))
     }
     /// The contiguous piece at `va`, at most `len` bytes.
@@ -320,6 +327,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         }
         let fault = match self.hub.translate(self.memory, self.client, vmid, va, access) {
             Ok(t) => {
+                if self.hub.checks().is_on() {
+                    self.hub.note_use(self.memory, vmid, va, access, Used { entry: t.entry, at: t.at });
+                }
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
                 let len = if access == Access::Write && !self.atomic { len } else { self.sound(at, len)? };
@@ -358,6 +368,14 @@ impl<'a, 'm> Vm<'a, 'm> {
             return Err(Stop::Retry(*fault));
         }
         let handled = self.hub.handle(fault, self.client.cid, self.atomic);
+        self.hub.checks().tell(|c| {
+            if fault.cause == Cause::Nack {
+                c.nowhere(fault.vmid, fault.va);
+            }
+            if handled.page.is_some() {
+                c.stood_in(fault.vmid, fault.va);
+            }
+        });
         let reported = match fault.access {
             Access::Write => &mut self.reported.write,
             _ => &mut self.reported.read,

@@ -5,10 +5,9 @@ mod view;
 
 use super::corrupt::Corruptions;
 use super::walk::{shift, walk, walk_from, Step, LINE};
-use super::{
-    Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb,
-    Translation, Vidmm,
-};
+use super::{Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space};
+use super::{Stream, Tlb, Translation, Vidmm};
+use crate::check::{Checks, Seen, Used};
 use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use crate::trace::event::{cache, Event, Found};
@@ -63,6 +62,7 @@ pub struct Hub {
     /// Page-table walks since reset.
     pub walks: u64,
     trace: Tracer,
+    checks: Checks,
     /// The last faults.
     recent: Recent,
     corruptions: Corruptions,
@@ -149,6 +149,7 @@ impl Hub {
             faults: 0,
             walks: 0,
             trace: Tracer::default(),
+            checks: Checks::default(),
             recent: Recent::default(),
             corruptions: Corruptions::default(),
         };
@@ -182,7 +183,25 @@ impl Hub {
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
         self.recent.clear();
     }
-    /// Sends events to `trace` from now on.
+    /// Tells `checks` from now on.
+    pub fn set_checks(&mut self, checks: Checks) {
+        self.checks = checks;
+    }
+    /// Who judges the driver.
+    #[inline(always)]
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+    /// Tells the checker of a translation in use, beside what the tables say at the same moment.
+    #[cold]
+    pub fn note_use(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access, used: Used) {
+        let now = self.peek(&memory.quiet(), vmid, va, access);
+        let current = now.ok().map(|t| Used { entry: t.entry, at: t.at });
+        let page = self.regs.pair(self.role.fault_default_addr, 0) & 0xf_ffff_ffff;
+        let dummy = used.at.is_some_and(|at| at.space == Space::System && at.addr >> PAGE_SHIFT == page);
+        self.checks.tell(|c| c.translated(&Seen { vmid, va, access, used, current, dummy }));
+    }
+    /// Sends what it does to `trace` from now on.
     pub fn set_trace(&mut self, trace: Tracer) {
         self.trace = trace;
     }
@@ -486,12 +505,16 @@ impl Hub {
         let levels = (0u32..).zip(flags).fold(0, |levels, (n, flag)| levels | flag.get(request) << n);
         // The root of five levels has no flag of its own: it goes with the directory below it.
         self.pdes.invalidate(levels | (levels & 4) << 1, vmids, pages);
+        let range = match pages {
+            Pages::All => None,
+            Pages::Range { first, last } => Some((first, last)),
+        };
+        // Who leaves a cache out vouches for what it holds: the checker forgets nothing.
+        if Q::INVALIDATE_L1_PTES.is_set(request) && Q::INVALIDATE_L2_PTES.is_set(request) && levels == 7 {
+            self.checks.tell(|c| c.invalidated(vmids, range));
+        }
         self.invalidated |= vmids;
         self.trace.detail(|| {
-            let range = match pages {
-                Pages::All => None,
-                Pages::Range { first, last } => Some((first, last)),
-            };
             let l1 = if Q::INVALIDATE_L1_PTES.is_set(request) { cache::L1 | cache::STREAM } else { 0 };
             let l2 = if Q::INVALIDATE_L2_PTES.is_set(request) { cache::L2 } else { 0 };
             let pdes = if levels != 0 { cache::PDE } else { 0 };

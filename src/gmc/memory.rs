@@ -70,6 +70,10 @@ impl<'a> Memory<'a> {
         trace.mapped(&memory.system);
         Self { trace: trace.is_full().then(|| trace.clone()), ..memory }
     }
+    /// The same memory for who only looks on: what is read through it is no part of what the device did.
+    pub fn quiet(&self) -> Memory<'a> {
+        Memory { vram: self.vram, system: self.system.clone(), carveout: self.carveout, trace: None }
+    }
     /// The contiguous piece at `at`, at most `len` bytes; None where no memory is.
     #[inline(always)]
     pub fn slice(&self, at: Phys, len: usize) -> Option<VolatileSlice<'_>> {

@@ -146,6 +146,10 @@ impl Tracer {
         });
         now
     }
+    /// What the clock said last, if anything is recorded.
+    pub fn last(&self) -> Option<u64> {
+        self.state.as_ref().map(|state| state.lock().now)
+    }
     /// A replay maps `memory` as it was mapped here.
     pub fn remap(&self, memory: &SystemMemory) {
         if !self.is_full() {

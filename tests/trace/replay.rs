@@ -184,6 +184,17 @@ fn what_was_injected_replays_with_the_rest() {
 }
 
 #[test]
+fn a_checked_run_replays_without_the_checks() {
+    let (mut rig, memory) = recorded(Config::default());
+    rig.gpu.set_checks(true);
+    faulting_run(&mut rig);
+    scripted_run(&mut rig);
+    assert!(!rig.gpu.findings().is_empty(), "nothing was judged");
+    let events = memory.events();
+    assert_eq!(whole(&events).unwrap(), events.len() as u64);
+}
+
+#[test]
 fn every_kind_of_device_replays() {
     for config in [
         Config { mmu: Mmu::Vidmm, ..Config::default() },
