@@ -9,6 +9,7 @@ use crate::drm::Queue;
 use crate::ib::{Ib, Place};
 use crate::test::case::{same, Ctx, GLANCE};
 use crate::test::kmsg::ExpectErrors;
+use crate::test::purpose::OnPurpose;
 
 /// A queue stops; others of the same instance and the kernel's rings go on; a reset brings it back behind what was there.
 fn stops_alone(ctx: &Ctx, engine: u32, cause: u32, wrong: impl FnOnce(&mut Queue) -> Result<()>) -> Result<Queue> {
@@ -63,6 +64,7 @@ pub fn fault_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()> {
 }
 
 pub fn senseless_pointer_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     stops_alone(ctx, engine, uapi::QUEUE_CAUSE_PACKET, |queue| {
         let wptr = queue.wptr() + (1 << 40);
         Ok(queue.device().kick_raw(&mut uapi::QueueKick { id: queue.id(), flags: 0, wptr })?)
