@@ -70,5 +70,5 @@ pub use ids::{BlockId, BoId, JobId, SegmentId, Token, UpdateId, VmId};
 pub use moves::{Action, Actions, Begin, Domain, Location, MoveOptions, Outcome, Started};
 pub use placement::{DomainList, DomainMask, PlacementRequest};
 pub use policy::{AllocRequest, Allocation, Policy, SegmentConfig, SegmentStats};
-pub use vm::{Change, Completed, Mapping, Prepared, UpdateAction, UpdateRequest, VmConfig, VmInfo};
+pub use vm::{Change, Invalidate, Mapping, Prepared, TableWrite, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};
