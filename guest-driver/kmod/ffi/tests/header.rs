@@ -47,7 +47,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 20] = [
     ("UvmPolicy", "uvm_policy"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
@@ -65,7 +65,8 @@ const NAMES: [(&str, &str); 19] = [
     ("UvmPolicyVmidGrant", "uvm_policy_vmid_grant"),
     ("UvmPolicyUpdate", "uvm_policy_update"),
     ("UvmPolicyPages", "uvm_policy_pages"),
-    ("UvmPolicyStep", "uvm_policy_step"),
+    ("UvmPolicyWrite", "uvm_policy_write"),
+    ("UvmPolicyInvalidate", "uvm_policy_invalidate"),
     ("UvmPolicyMapping", "uvm_policy_mapping"),
 ];
 
