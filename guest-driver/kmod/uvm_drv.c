@@ -253,7 +253,6 @@ static void uvm_release(struct drm_device *drm, void *unused)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
 	xa_destroy(&uvm->vms.by_pasid);
-	mutex_destroy(&uvm->vms.lock);
 	mutex_destroy(&uvm->policy_lock);
 	mutex_destroy(&uvm->gart.lock);
 	mutex_destroy(&uvm->mmio.lock);
@@ -268,7 +267,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
 	mutex_init(&uvm->policy_lock);
-	mutex_init(&uvm->vms.lock);
+	spin_lock_init(&uvm->vms.list_lock);
 	xa_init(&uvm->vms.by_pasid);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
@@ -482,6 +481,7 @@ static void uvm_remove(struct virtio_device *vdev)
 	/* No ioctl, fault or job is on its way in when this returns. */
 	drm_dev_unplug(&uvm->drm);
 	uvm_stop(uvm);
+	uvm_vms_kick(uvm);
 }
 
 static const struct virtio_device_id uvm_id_table[] = {

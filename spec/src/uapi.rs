@@ -171,7 +171,7 @@ uapi! {
         /// Must be zero.
         pad: u32,
     }
-    /// Changes what a range of the caller's own GPU address space is mapped onto. It has taken effect when the call returns, for running submissions too. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
+    /// Changes what a range of the caller's own GPU address space is mapped onto. Without syncobjs it has taken effect when the call returns, for running submissions too. With any, the call checks, plans and queues it and returns: it takes effect when the in-syncobjs have signalled and all that was queued before in the same space is done, and tells by its out-syncobjs. What arguments or lack of memory forbid, the call itself refuses; what fails later shows in the out-syncobjs. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
     drm_uvm_vm_bind VmBind {
         /// UVM_VM_OP_*.
         op: u32,
@@ -187,9 +187,9 @@ uapi! {
         va: u64,
         /// Bytes, whole pages, not zero.
         size: u64,
-        /// Pointer to __u32 syncobj handles that the call waits for first.
+        /// Pointer to __u32 syncobj handles that have to signal before the change is made.
         in_syncs: u64,
-        /// Pointer to __u32 syncobj handles that signal when the change is made.
+        /// Pointer to __u32 syncobj handles that signal when the change is made: what waits for them sees it.
         out_syncs: u64,
         /// Entries at in_syncs; at most UVM_MAX_SYNCS.
         in_sync_count: u32,

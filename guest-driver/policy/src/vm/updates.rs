@@ -260,11 +260,15 @@ impl Policy {
     /// cache needs it. [`Policy::vm_flushed`] follows once that is acknowledged. Never allocates.
     pub fn vm_flush(&mut self, id: VmId) -> Result<Option<Invalidate>, Error> {
         let key = id.unpack().ok_or(Error::Unknown)?;
+        let vmids = self.vmids.busy(key);
         let vm = self.vms.get_mut(key)?;
-        let Some((start, end)) = vm.stale.take() else { return Ok(None) };
+        let Some((start, end)) = vm.stale.take() else {
+            // A flush that was never acknowledged is owed to nobody once nothing runs.
+            vm.flushing = vm.flushing.filter(|_| vmids != 0);
+            return Ok(None);
+        };
         // From now on who gets a VMID flushes it; who had one before is among these.
         vm.seq = vm.seq.saturating_add(1);
-        let vmids = self.vmids.busy(key);
         vm.flushing = (vmids != 0).then_some((vmids, vm.seq));
         Ok(vm.flushing.map(|_| Invalidate { vmids, start, pages: end.saturating_sub(start) }))
     }
