@@ -2,7 +2,7 @@
 //! Syncobjs, and submissions that wait for and signal them.
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -79,13 +79,27 @@ impl Syncobj {
         )
     }
 
-    /// How its fence stands.
-    pub fn state(&self) -> Result<FenceState> {
+    /// Its fence as a sync file, which stays when the device goes.
+    pub fn export(&self) -> Result<SyncFile> {
         // DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE
         let mut arg = sys::SyncHandle { handle: self.handle, flags: 1, fd: -1, pad: 0 };
         self.device.core("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", 0xc1, &mut arg)?;
-        let file = sys::own_fd(arg.fd);
-        let status = name("SYNC_IOC_FILE_INFO", sys::sync_file_info(file.as_fd()))?.status;
+        Ok(SyncFile(sys::own_fd(arg.fd)))
+    }
+
+    /// How its fence stands.
+    pub fn state(&self) -> Result<FenceState> {
+        self.export()?.state()
+    }
+}
+
+/// A fence by itself.
+pub struct SyncFile(OwnedFd);
+
+impl SyncFile {
+    /// How it stands.
+    pub fn state(&self) -> Result<FenceState> {
+        let status = name("SYNC_IOC_FILE_INFO", sys::sync_file_info(self.0.as_fd()))?.status;
         Ok(match status {
             0 => FenceState::Active,
             1.. => FenceState::Done,

@@ -31,6 +31,14 @@ const LOOKS: u32 = 5;
 /// Where DRM keeps each device's debugfs files.
 const DEBUGFS: &str = "/sys/kernel/debug/dri";
 
+/// One of the driver's debugfs files.
+pub fn debugfs(file: &str) -> Result<String> {
+    let entries = std::fs::read_dir(DEBUGFS).context(DEBUGFS)?.flatten();
+    let path = entries.map(|entry| entry.path().join(file)).find(|path| path.exists());
+    let path = path.with_context(|| format!("{DEBUGFS} has no {file}"))?;
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { name: "open_file_keeps_the_module", run: Run::Once(open_file_keeps_the_module) },
@@ -199,6 +207,15 @@ fn unloaded_module_leaves_no_trace(ctx: &Ctx) -> Result<()> {
     use_it(3)
 }
 
+/// Does something while the driver is not bound to the device.
+pub fn unbound<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    let name = bound_device()?;
+    std::fs::write("/sys/bus/virtio/drivers/uvm/unbind", &name).context("unbinding")?;
+    let result = run();
+    std::fs::write("/sys/bus/virtio/drivers/uvm/bind", &name).context("binding again")?;
+    result
+}
+
 /// The virtio device that the driver is bound to.
 fn bound_device() -> Result<String> {
     let folder = "/sys/bus/virtio/drivers/uvm";
@@ -211,20 +228,15 @@ fn bound_device() -> Result<String> {
 
 fn unbound_device_answers_with_an_error(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
-    let name = bound_device()?;
     let bo = filled(&device, Domain::Vram, &stamps(6, 4096))?;
-    std::fs::write("/sys/bus/virtio/drivers/uvm/unbind", &name).context("unbinding")?;
-    let calls = || -> Result<()> {
+    unbound(|| {
         let gone = [Errno::NODEV];
         refused("a parameter of a device that is gone", device.param(0), &gone)?;
         refused("a move on a device that is gone", bo.move_to(Domain::Gtt, 0), &gone)?;
         let mut ib = Ib::new();
         ib.nop(0);
         refused("a submission to a device that is gone", device.submit(0, &ib, &[], &[]), &gone)
-    };
-    let result = calls();
-    std::fs::write("/sys/bus/virtio/drivers/uvm/bind", &name).context("binding again")?;
-    result?;
+    })?;
     use_it(4)?;
     drop(bo);
     drop(device);
