@@ -20,6 +20,7 @@
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
+#include "uvm_trace.h"
 
 /* Binds performed at one go: the first one's fence waits for the last one. */
 #define UVM_BIND_BATCH		128u
@@ -184,6 +185,8 @@ static void uvm_bind_end(struct uvm_vm *vm, struct uvm_bind *bind, int error)
 {
 	u64 seqno = bind->base.seqno;
 
+	trace_uvm_vm_bind(vm->pasid, seqno, bind->change, bind->va, bind->size,
+			  bind->nr_writes, error);
 	if (error)
 		dma_fence_set_error(&bind->base, error);
 	dma_fence_signal(&bind->base);

@@ -159,6 +159,9 @@ int uvm_update_plan(struct uvm_vm *vm, struct uvm_bind *bind,
 	uvm_policy_end(uvm, flags);
 	if (ret)
 		return ret;
+	bind->va = update->va;
+	bind->size = update->size;
+	bind->change = update->change;
 	if (mapping)
 		ret = uvm_update_tell(vm, bind->token, mapping);
 	if (!ret)

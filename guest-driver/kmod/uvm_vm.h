@@ -162,6 +162,9 @@ struct uvm_mapping {
  * @nr_done: how many of them have signalled
  * @cb: on the next of them
  * @waits: @cb is there
+ * @va: first address
+ * @size: bytes
+ * @change: UVM_POLICY_CHANGE_*
  * @token: the policy's name of the change
  * @writes: what is to be written
  * @nr_writes: how many
@@ -177,6 +180,9 @@ struct uvm_bind {
 	u32 nr_done;
 	struct dma_fence_cb cb;
 	bool waits;
+	u64 va;
+	u64 size;
+	u32 change;
 	u64 token;
 	struct uvm_policy_write *writes;
 	u32 nr_writes;

@@ -56,6 +56,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == vmid::WORKER {
             return vmid::worker(rest);
         }
+        if first == vm::WORKER {
+            return vm::worker();
+        }
     }
     let options = match parse(args) {
         Ok(options) => options,

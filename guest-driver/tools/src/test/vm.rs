@@ -17,6 +17,8 @@ mod maps;
 mod moves;
 mod queued;
 
+pub use queued::{worker, WORKER};
+
 const fn once(name: &'static str, run: fn(&super::Ctx) -> anyhow::Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
 }
@@ -54,6 +56,7 @@ pub const CASES: &[Case] = &[
     once("thousand_queued_binds_share_invalidations", queued::thousand_queued_binds_share_invalidations),
     once("blocked_space_blocks_no_other", queued::blocked_space_blocks_no_other),
     once("closed_file_ends_its_queued_binds", queued::closed_file_ends_its_queued_binds),
+    once("killed_process_leaves_no_queued_binds", queued::killed_process_leaves_no_queued_binds),
     once("queued_bind_fails_with_its_device", queued::queued_bind_fails_with_its_device),
     once("tables_in_system_memory_serve", tables_in_system_memory_serve),
     once("tables_written_by_sdma_serve", tables_written_by_sdma_serve),

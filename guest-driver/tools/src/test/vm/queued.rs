@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Binds with syncobjs: queued when asked for, made when the fences before them have signalled.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -413,6 +416,49 @@ pub fn closed_file_ends_its_queued_binds(ctx: &Ctx) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// First argument of a worker process.
+pub const WORKER: &str = "--bind-worker";
+
+/// Entry point of a worker: queues binds behind a submission that never ends, says so, and waits for one more.
+pub fn worker() -> Result<ExitCode> {
+    let space = Space::new(&Device::open()?, PACKETS, 1 << 16)?;
+    let device = space.device();
+    let bo = Bo::new(device, 16 * PAGE, Domain::Vram)?;
+    device.bind(BASE, &bo, 0, bo.size(), RW)?;
+    let gate = Gate::new(device, 1)?;
+    for n in 0..50 {
+        device.bind_queued(map(BASE + n % 7 * PAGE, &bo, 0, 8 * PAGE), &[&gate.ended], &[])?;
+    }
+    println!("ready");
+    std::io::stdout().flush()?;
+    device.unbind(BASE, PAGE)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn killed_process_leaves_no_queued_binds(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let used = || Ok(device.param(uapi::PARAM_VRAM_USED)?);
+    let before = settled(used)?;
+    let mut doomed = Command::new("/proc/self/exe")
+        .args(["uvm-test", WORKER])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting a worker")?;
+    // Its submission times out.
+    let _expected = ExpectErrors::begin(ctx);
+    let mut line = String::new();
+    BufReader::new(doomed.stdout.take().context("a worker without output")?).read_line(&mut line)?;
+    same("what the worker says", line.as_str(), "ready\n")?;
+    thread::sleep(GLANCE);
+    doomed.kill()?;
+    let status = doomed.wait()?;
+    ensure!(status.signal() == Some(9), "the worker was not waiting: {status}");
+    let freed = eventually(PATIENCE, || Ok(used()? <= before))?;
+    ensure!(freed, "VRAM in use: {:#x}, {before:#x} before", used()?);
+    let space = super::space(ctx)?;
+    complete(&space, 1, Ib::new().nop(3))
 }
 
 pub fn queued_bind_fails_with_its_device(ctx: &Ctx) -> Result<()> {
