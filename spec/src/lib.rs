@@ -9,6 +9,7 @@
 
 #[macro_use]
 mod reg;
+pub mod fidelity;
 pub mod hub;
 pub mod ih;
 pub mod nbio;

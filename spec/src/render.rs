@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Writers of what is made from the tables: the driver's C headers and the register reference.
 
-use crate::{hub, ih, packet, pte, sdma, uapi, window, Block, Reg, BLOCKS};
+use crate::{fidelity, hub, ih, packet, pte, sdma, uapi, window, Block, Reg, BLOCKS};
 use core::fmt::{self, Write};
 
 const MADE: &str = "made from the tables in spec/; UPDATE_GENERATED=1 cargo test -p uvm-spec writes it anew";
@@ -212,6 +212,26 @@ pub fn c_uapi(out: &mut dyn Write) -> fmt::Result {
         writeln!(out, "#define DRM_IOCTL_UVM_{name}\t\\\n\tDRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_{name}, struct {ty})")?;
     }
     writeln!(out, "\n#endif /* UVM_DRM_H */")
+}
+
+/// The fidelity table, Markdown.
+pub fn fidelity(out: &mut dyn Write) -> fmt::Result {
+    use fidelity::Fidelity;
+    writeln!(out, "# Fidelity\n\n<!-- {MADE} -->\n")?;
+    writeln!(out, "Exact: a driver that follows the public headers sees no difference.")?;
+    for (title, table) in
+        [("Behaviour", fidelity::BEHAVIOURS), ("Packets", fidelity::PACKETS), ("Registers", fidelity::REGISTERS)]
+    {
+        writeln!(out, "\n## {title}\n\n| what | is | differs |\n|---|---|---|")?;
+        for (name, judgement) in table {
+            match judgement {
+                Fidelity::Exact => writeln!(out, "| {name} | exact | |")?,
+                Fidelity::Approximate(how) => writeln!(out, "| {name} | approximate | {how} |")?,
+                Fidelity::Absent(how) => writeln!(out, "| {name} | absent | {how} |")?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The register reference, Markdown.

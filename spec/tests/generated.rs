@@ -36,3 +36,8 @@ fn ioctl_header_matches_the_tables() {
 fn register_reference_matches_the_tables() {
     holds("spec/REGISTERS.md", render::reference);
 }
+
+#[test]
+fn fidelity_chapter_matches_the_tables() {
+    holds("spec/guide/src/fidelity.md", render::fidelity);
+}
