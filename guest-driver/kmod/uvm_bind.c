@@ -260,6 +260,9 @@ static struct uvm_mapping *uvm_bo_find(struct uvm_bo *bo, struct uvm_vm *vm,
 			break;
 		}
 	}
+	/* Behind those that the next search is for. */
+	if (found)
+		list_move_tail(&found->bo_node, &bo->mappings);
 	spin_unlock(&vm->uvm->vms.list_lock);
 	return found;
 }

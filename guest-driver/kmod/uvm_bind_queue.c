@@ -180,16 +180,20 @@ static int uvm_bind_perform(struct uvm_vm *vm, struct list_head *batch)
 	return ret;
 }
 
-/* Signals, then frees what the bind took out of the tables. */
+static void uvm_bind_signal(struct uvm_vm *vm, struct uvm_bind *bind, int error)
+{
+	trace_uvm_vm_bind(vm->pasid, bind->base.seqno, bind->change, bind->va,
+			  bind->size, bind->nr_writes, error);
+	if (error)
+		dma_fence_set_error(&bind->base, error);
+	dma_fence_signal(&bind->base);
+}
+
+/* Frees what the bind took out of the tables, and lets go of it. */
 static void uvm_bind_end(struct uvm_vm *vm, struct uvm_bind *bind, int error)
 {
 	u64 seqno = bind->base.seqno;
 
-	trace_uvm_vm_bind(vm->pasid, seqno, bind->change, bind->va, bind->size,
-			  bind->nr_writes, error);
-	if (error)
-		dma_fence_set_error(&bind->base, error);
-	dma_fence_signal(&bind->base);
 	if (error) {
 		list_add_tail(&bind->node, &vm->stuck);
 	} else {
@@ -214,6 +218,8 @@ static void uvm_bind_run(struct uvm_vm *vm)
 		ret = uvm_bind_perform(vm, &batch);
 		if (ret)
 			WRITE_ONCE(vm->lost, true);
+		list_for_each_entry(bind, &batch, node)
+			uvm_bind_signal(vm, bind, ret);
 		n = 0;
 		list_for_each_entry_safe(bind, next, &batch, node) {
 			list_del(&bind->node);
