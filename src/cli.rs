@@ -42,7 +42,7 @@ pub struct Serve {
     pub levels: u32,
 
     /// Take VRAM out of guest RAM (UMA) instead of giving it a BAR: SIZE bytes at bus address BASE, or without BASE as
-    /// high below 4 GiB as they fit. The guest must be kept off them
+    /// high below 4 GiB as they fit with 16 MiB above them for firmware. The guest must be kept off them
     #[arg(long, value_name = "SIZE[@BASE]", conflicts_with = "vram", value_parser = carveout)]
     pub uma: Option<(u64, Option<u64>)>,
 

@@ -38,7 +38,7 @@ pub enum Uma {
     /// Memory of its own, behind a BAR.
     #[default]
     Off,
-    /// The highest part of system memory below 4 GiB.
+    /// System memory below 4 GiB, as high as it fits with 16 MiB above it for firmware.
     Top,
     /// System memory from this bus address on, a multiple of 16 MiB.
     At(u64),

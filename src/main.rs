@@ -54,7 +54,9 @@ fn main() -> ExitCode {
 fn serve(args: &Serve) -> anyhow::Result<()> {
     // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
     let signals = block_signals().context("cannot watch for signals")?;
-    check_memory(args.vram)?;
+    if args.uma.is_none() {
+        check_memory(args.vram)?;
+    }
     let (vram_size, uma) = match args.uma {
         None => (args.vram, Uma::Off),
         Some((size, None)) => (size, Uma::Top),

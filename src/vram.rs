@@ -6,7 +6,8 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use thiserror::Error;
 use vm_memory::{
-    FileOffset, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory, VolatileSlice,
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MmapRegion, VolatileMemory,
+    VolatileSlice,
 };
 
 /// Granule of VRAM's size, bytes: the unit of the FB aperture registers.
@@ -44,9 +45,12 @@ pub enum VramError {
 enum Backing {
     /// Memory of its own, which a front end can map as the VRAM BAR.
     Own { file: File, map: MmapRegion },
-    /// Part of system memory (UMA): from this bus address, or from as high below 4 GiB as it fits.
+    /// Part of system memory (UMA): from this bus address, or by [`highest`].
     Carveout(Option<u64>),
 }
+
+/// System memory below this is reached by every engine and every guest kernel.
+const LOW_END: u64 = 1 << 32;
 
 /// Video memory. It survives a reset.
 #[derive(Debug)]
@@ -68,7 +72,8 @@ impl Vram {
             MmapRegion::from_file(FileOffset::new(ours, 0), len).map_err(|source| VramError::Map { size, source })?;
         Ok(Self { backing: Backing::Own { file, map }, ..vram })
     }
-    /// VRAM that is `size` bytes of system memory at bus address `base`; without one, the highest granules below 4 GiB.
+    /// VRAM that is `size` bytes of system memory at bus address `base`; without one, as high below 4 GiB as it fits with
+    /// a granule above it, where a PC's firmware leaves its tables.
     pub fn carveout(size: u64, base: Option<u64>) -> Result<Self, VramError> {
         if size == 0 || size % GRANULE != 0 {
             return Err(VramError::Size(size));
@@ -86,17 +91,29 @@ impl Vram {
             Backing::Carveout(_) => None,
         }
     }
-    /// Where in system memory VRAM lies, if it does: bus address.
+    /// Where in system memory VRAM lies: bus address. None where it has memory of its own, or `system` has not all of
+    /// the carve-out.
     pub fn base(&self, system: &GuestMemoryMmap) -> Option<u64> {
         match self.backing {
             Backing::Own { .. } => None,
-            Backing::Carveout(Some(base)) => Some(base),
-            Backing::Carveout(None) => {
-                let low = system.iter().next()?;
-                let end = low.start_addr().0.checked_add(low.len())?;
-                Some(end.checked_sub(self.size)? & !(GRANULE - 1))
-            }
+            Backing::Carveout(Some(base)) => lies_in(system, base, self.size).then_some(base),
+            Backing::Carveout(None) => highest(system, self.size),
         }
+    }
+    /// Why [`Vram::base`] gives nothing, where VRAM is meant to be part of `system`.
+    pub fn why_nowhere(&self, system: &GuestMemoryMmap) -> Option<String> {
+        let Backing::Carveout(base) = self.backing else { return None };
+        if self.base(system).is_some() {
+            return None;
+        }
+        let wanted = match base {
+            Some(base) => format!("{} MiB at {base:#x}", self.size >> 20),
+            None => format!("{} MiB below 4 GiB", self.size >> 20),
+        };
+        let has: Vec<String> =
+            system.iter().map(|r| format!("{:#x}-{:#x}", r.start_addr().0, r.last_addr().0)).collect();
+        let has = if has.is_empty() { "none".into() } else { has.join(", ") };
+        Some(format!("the guest has no VRAM: the carve-out of {wanted} is not in its memory ({has})"))
     }
     /// Bytes.
     pub fn size(&self) -> u64 {
@@ -113,6 +130,22 @@ impl Vram {
         let len = len.min(rest);
         (len > 0).then(|| map.get_slice(usize::try_from(offset).ok()?, len).ok())?
     }
+}
+
+/// Whether one region of `system` has all of the `size` bytes at `base`.
+fn lies_in(system: &GuestMemoryMmap, base: u64, size: u64) -> bool {
+    let Some(last) = size.checked_sub(1).and_then(|n| base.checked_add(n)) else { return false };
+    system.find_region(GuestAddress(base)).is_some_and(|region| last <= region.last_addr().0)
+}
+
+/// The highest place below 4 GiB for `size` bytes and a granule above them.
+fn highest(system: &GuestMemoryMmap, size: u64) -> Option<u64> {
+    let place = |region: &vm_memory::GuestRegionMmap| {
+        let end = region.start_addr().0.checked_add(region.len())?.min(LOW_END);
+        let base = (end & !(GRANULE - 1)).checked_sub(GRANULE)?.checked_sub(size)?;
+        (base >= region.start_addr().0).then_some(base)
+    };
+    system.iter().filter_map(place).max()
 }
 
 #[allow(unsafe_code, reason = "memfd_create has no safe wrapper in std")]

@@ -5,10 +5,12 @@
 mod common;
 
 use common::spaces::{faults, ON};
-use common::{bit, model::SDMA, packets as p, reg, Numbers, Rig, FB, GART, MIB, VRAM};
+use common::{bit, model::SDMA, packets as p, reg, Numbers, Rig, AGP, FB, GART, MIB, VRAM};
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::Mmu;
+use vhost_device_uvm::vram::Vram;
 use vhost_device_uvm::Config;
+use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// More RAM, so that the VRAM of the rig fits into it.
 fn uma_rig(uma: Uma) -> (Rig, u64) {
@@ -22,7 +24,7 @@ fn uma_rig(uma: Uma) -> (Rig, u64) {
 
 #[test]
 fn a_carve_out_plays_vram_where_it_lies() {
-    for (uma, want) in [(Uma::Top, 48 * MIB), (Uma::At(16 * MIB), 16 * MIB)] {
+    for (uma, want) in [(Uma::Top, 32 * MIB), (Uma::At(16 * MIB), 16 * MIB)] {
         let (mut rig, base) = uma_rig(uma);
         assert_eq!(base, want);
         assert!(rig.gpu.vram().file().is_none(), "there is no BAR to map");
@@ -36,6 +38,57 @@ fn a_carve_out_plays_vram_where_it_lies() {
         assert_eq!(rig.peek32(base + 9 * MIB), 0x55);
         assert_eq!(rig.gpu.counters().faults, 1);
     }
+}
+
+#[test]
+fn a_carve_out_goes_where_memory_has_room_for_all_of_it() {
+    let base = |ram: &[(u64, u64)], size: u64, at: Option<u64>| {
+        let ranges: Vec<_> = ram.iter().map(|&(at, len)| (GuestAddress(at), len as usize)).collect();
+        let memory = GuestMemoryMmap::<()>::from_ranges(&ranges).unwrap();
+        let vram = Vram::carveout(size, at).unwrap();
+        assert_eq!(vram.base(&memory).is_none(), vram.why_nowhere(&memory).is_some(), "either a place or a reason");
+        vram.base(&memory)
+    };
+    // Two pieces of low memory: the higher one holds little with the granule above.
+    let pieces = [(0, 64 * MIB), (80 * MIB, 32 * MIB), (1 << 32, 64 * MIB)];
+    assert_eq!(base(&pieces, 16 * MIB, None), Some(80 * MIB));
+    assert_eq!(base(&pieces, 32 * MIB, None), Some(16 * MIB));
+    assert_eq!(base(&[(0, 40 * MIB)], 16 * MIB, None), Some(0), "an end that is no granule is cut off");
+    assert_eq!(base(&pieces, 64 * MIB, None), None);
+    assert_eq!(base(&pieces, 16 * MIB, Some(1 << 32)), Some(1 << 32));
+    for at in [64 * MIB, 112 * MIB, (1 << 32) + 64 * MIB, !(16 * MIB - 1)] {
+        assert_eq!(base(&pieces, 16 * MIB, Some(at)), None, "{at:#x}");
+    }
+    assert_eq!(base(&pieces, 32 * MIB, Some(48 * MIB)), None, "half of it is outside");
+}
+
+#[test]
+fn a_carve_out_that_is_half_there_is_reached_nowhere() {
+    let mut rig = Rig::on(&[(0, 24 * MIB)], Config { uma: Uma::At(16 * MIB), ..Config::default() });
+    assert_eq!(rig.gpu.vram_base(), None);
+    // The half that is there: nothing may change it.
+    let data = Numbers(7).bytes(8 << 20);
+    rig.ram.write(16 * MIB, &data);
+    let unit = |va: u64| (va >> 24) as u32;
+    let apertures = [(0x82c, unit(FB)), (0x82d, unit(FB)), (0x82e, unit(AGP)), (0x82f, unit(AGP)), (0x830, 0)];
+    let all = [(0x831, (AGP >> 18) as u32), (0x832, ((FB + VRAM - 1) >> 18) as u32), (0x833, 1 | 3 << 3)];
+    for (offset, value) in apertures.into_iter().chain(all) {
+        rig.gpu.mmio_write(reg::MM + offset, value);
+    }
+    // A ring in system memory, which needs no table: a store to each half of VRAM between two that count.
+    let ring = MIB;
+    let packets = [p::fence(AGP + 2 * MIB, 1), p::fence(FB + MIB, 2), p::fence(FB + 9 * MIB, 3)].concat();
+    rig.ram.write(ring, &packets.iter().flat_map(|d| d.to_le_bytes()).collect::<Vec<_>>());
+    let base = (AGP + ring) >> 8;
+    let start = [(0x81, base as u32), (0x82, (base >> 32) as u32), (reg::CNTL, 3), (reg::F32_CNTL, 0)];
+    let go = [(reg::RB_CNTL, 1 | 10 << 1), (reg::RB_WPTR, 4 * packets.len() as u32)];
+    for (offset, value) in start.into_iter().chain(go) {
+        rig.gpu.mmio_write(SDMA[0] + offset, value);
+    }
+    rig.run_to_idle();
+    assert_eq!(rig.peek32(2 * MIB), 1, "the ring runs");
+    assert!(rig.gpu.counters().faults >= 1, "a store to VRAM faults");
+    assert!(rig.peek(16 * MIB, 8 << 20) == data);
 }
 
 /// First level of the vidmm profile.

@@ -9,7 +9,7 @@
 #define UVM_DOMAIN_SYSTEM	0
 /* System pages that the GPU reaches through the GART. */
 #define UVM_DOMAIN_GTT	1
-/* VRAM; the CPU reaches it through the BAR. */
+/* VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is. */
 #define UVM_DOMAIN_VRAM	2
 /* The submission writes this buffer object. */
 #define UVM_BO_WRITE	1
@@ -85,6 +85,8 @@
 #define UVM_PARAM_DEVICE_TLB_HITS	19
 /* Bytes of a process's GPU address space. */
 #define UVM_PARAM_VM_SIZE	20
+/* Feature bits of the device's window, UVM_WIN_CAP_*. */
+#define UVM_PARAM_CAPABILITIES	21
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.

@@ -21,7 +21,6 @@
 #define UVM_DRIVER_MAJOR	1
 #define UVM_DRIVER_MINOR	0
 
-#define UVM_VRAM_TIMEOUT_MS	5000
 /* Submissions of the largest size that can be queued at once: 32. */
 #define UVM_IB_POOL_BYTES	SZ_2M
 #define UVM_IB_POOL_ALIGN	32
@@ -82,6 +81,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	switch (args->param) {
 	case UVM_PARAM_DEVICE_VERSION:
 		args->value = uvm->version;
+		break;
+	case UVM_PARAM_CAPABILITIES:
+		args->value = uvm->caps;
 		break;
 	case UVM_PARAM_VRAM_SIZE:
 		args->value = uvm->vram.size;
@@ -306,41 +308,6 @@ static int uvm_identify(struct virtio_device *vdev)
 	return 0;
 }
 
-/* The device maps its memory into the BAR some time after it was started. */
-static int uvm_vram_init(struct uvm_device *uvm)
-{
-	unsigned long end = jiffies + msecs_to_jiffies(UVM_VRAM_TIMEOUT_MS);
-	struct virtio_device *vdev = uvm->vdev;
-	struct virtio_shm_region region;
-
-	if (!virtio_get_shm_region(vdev, &region, 0)) {
-		dev_err(&vdev->dev, "no VRAM: no shared memory region 0\n");
-		return -ENODEV;
-	}
-	uvm->vram.base = region.addr;
-	uvm->vram.size = uvm_win_get64(vdev, UVM_WIN_OFF_VRAM_SIZE);
-	if (!uvm->vram.size || uvm->vram.size > region.len ||
-	    !IS_ALIGNED(uvm->vram.size, SZ_16M)) {
-		dev_err(&vdev->dev, "VRAM of %#llx bytes in a region of %#llx\n",
-			uvm->vram.size, region.len);
-		return -ENODEV;
-	}
-	while (!(uvm_win_get32(vdev, UVM_WIN_OFF_STATUS) &
-		 UVM_WIN_STATUS_VRAM_READY)) {
-		if (time_after(jiffies, end)) {
-			dev_err(&vdev->dev, "VRAM does not appear\n");
-			return -ETIMEDOUT;
-		}
-		usleep_range(100, 500);
-	}
-	if (!devm_request_mem_region(&vdev->dev, region.addr, uvm->vram.size,
-				     "uvm VRAM"))
-		return -EBUSY;
-	uvm->vram.cpu = devm_ioremap_wc(&vdev->dev, region.addr,
-					uvm->vram.size);
-	return uvm->vram.cpu ? 0 : -ENOMEM;
-}
-
 /* Doorbells, memory for indirect buffers, and the rings. */
 static int uvm_engines_init(struct uvm_device *uvm)
 {
@@ -382,7 +349,7 @@ static void uvm_stop(struct uvm_device *uvm)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
 	uvm_ih_stop(uvm);
-	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0), 0);
+	uvm_gmc_stop(uvm);
 	uvm_wreg(uvm, mmRCC_DOORBELL_APER_EN, 0);
 	/* From here on the device touches no memory and sends no event. */
 	virtio_reset_device(uvm->vdev);
@@ -400,7 +367,8 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	ret = uvm_vram_init(uvm);
 	if (ret)
 		return ret;
-	uvm->gart.size = (u64)clamp(uvm_gart_mb, 16u, 16384u) * SZ_1M;
+	uvm->gart.size = clamp((u64)uvm_gart_mb * SZ_1M, (u64)SZ_16M,
+			       UVM_GART_MAX);
 	ret = uvm_policy_init(uvm);
 	if (ret)
 		return ret;
@@ -462,10 +430,11 @@ static int uvm_probe(struct virtio_device *vdev)
 	if (ret)
 		goto stop;
 
-	dev_info(&vdev->dev, "MMIO base: config space window of %u bytes (%u KiB of registers), VRAM base %pa size %llu MiB, GART %llu MiB, %u levels, %u SDMA\n",
+	dev_info(&vdev->dev, "MMIO base: config space window of %u bytes (%u KiB of registers), VRAM base %pa size %llu MiB%s, GART %llu MiB%s, %u levels, %u SDMA\n",
 		 256, UVM_MMIO_DWORDS / 256, &uvm->vram.base,
-		 uvm->vram.size >> 20, uvm->gart.size >> 20, uvm->levels,
-		 uvm->nr_rings);
+		 uvm->vram.size >> 20, uvm_has_uma(uvm) ? " (UMA)" : "",
+		 uvm->gart.size >> 20, uvm_has_vidmm(uvm) ? " (vidmm)" : "",
+		 uvm->levels, uvm->nr_rings);
 	return 0;
 
 stop:

@@ -53,7 +53,12 @@
 
 /* Where the apertures lie in the MM hub's address space. */
 #define UVM_FB_START		0x8000000000ULL
-#define UVM_GART_START		0x7f00000000ULL
+#define UVM_GART_START		0x7c00000000ULL
+/* Up to the FB aperture. */
+#define UVM_GART_MAX		(UVM_FB_START - UVM_GART_START)
+
+/* MTYPE of what both sides write: uncached. */
+#define UVM_MTYPE_UC		3
 
 struct uvm_device;
 
@@ -117,7 +122,7 @@ struct uvm_mmio {
 
 /**
  * struct uvm_vram - the device's own memory
- * @base: physical address of the BAR
+ * @base: physical address of it, in the BAR or (UMA) in system memory
  * @size: bytes
  * @cpu: the kernel's mapping of all of it
  */
@@ -128,11 +133,13 @@ struct uvm_vram {
 };
 
 /**
- * struct uvm_gart - VMID 0: apertures and the flat table
+ * struct uvm_gart - VMID 0: apertures and tables
  * @lock: the invalidation engines, @stale and @vm_range
  * @size: bytes of the window at UVM_GART_START
- * @table_offset: where the table lies in VRAM
- * @table: the table
+ * @table_offset: where the entries lie in VRAM
+ * @table_bytes: what they take; a whole number of pages
+ * @table: the entries
+ * @directory_offset: where the second level of vidmm lies in VRAM
  * @scratch_offset: page of VRAM that wrong accesses in the system aperture get
  * @dummy: page that every unbound entry points at
  * @stale: entries were changed that the device may have cached
@@ -143,7 +150,9 @@ struct uvm_gart {
 	struct mutex lock;
 	u64 size;
 	u64 table_offset;
+	u64 table_bytes;
 	__le64 __iomem *table;
+	u64 directory_offset;
 	u64 scratch_offset;
 	struct page *dummy;
 	bool stale;
@@ -378,6 +387,18 @@ static inline struct uvm_device *to_uvm(struct drm_device *drm)
 	return container_of(drm, struct uvm_device, drm);
 }
 
+/* VRAM is a part of system memory: there is no BAR. */
+static inline bool uvm_has_uma(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_UMA;
+}
+
+/* VMID 0 translates by three levels, of which the first is in registers. */
+static inline bool uvm_has_vidmm(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_VIDMM;
+}
+
 static inline struct uvm_bo *to_uvm_bo(struct drm_gem_object *obj)
 {
 	return container_of(obj, struct uvm_bo, base);
@@ -404,15 +425,29 @@ int uvm_mmio_start_events(struct uvm_device *uvm);
 void uvm_mmio_repost_events(struct uvm_device *uvm);
 void uvm_mmio_fini(struct uvm_device *uvm);
 
-/* uvm_gmc.c */
-int uvm_gmc_init(struct uvm_device *uvm);
-void uvm_gmc_fini(struct uvm_device *uvm);
+/* uvm_vram.c */
+int uvm_vram_init(struct uvm_device *uvm);
+
+/* uvm_gart.c */
+int uvm_gart_init(struct uvm_device *uvm);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_flush(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
 void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf);
+
+/* uvm_vidmm.c */
+u64 uvm_vidmm_directory_bytes(struct uvm_device *uvm);
+void uvm_vidmm_fill(struct uvm_device *uvm);
+void uvm_vidmm_enable(struct uvm_device *uvm);
+
+/* uvm_gmc.c */
+int uvm_gmc_init(struct uvm_device *uvm);
+void uvm_gmc_stop(struct uvm_device *uvm);
+void uvm_gmc_fini(struct uvm_device *uvm);
+void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value);
+int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);

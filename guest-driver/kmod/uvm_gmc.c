@@ -4,11 +4,10 @@
  * driver itself:
  *
  *   UVM_FB_START ..    the FB aperture: VRAM, untranslated
- *   UVM_GART_START ..  the GART window: system pages by a flat table in VRAM
+ *   UVM_GART_START ..  the GART window: system pages, see uvm_gart.c
  *
- * Entries that map nothing point at a dummy page, so that a stray access in
- * the window harms nobody. An access elsewhere raises a fault and gets the
- * dummy page as well. VMIDs 1 to 15 are lent to processes: see uvm_vmid.c.
+ * An access elsewhere raises a fault and gets the GART's dummy page. VMIDs 1
+ * to 15 are lent to processes: see uvm_vmid.c.
  *
  * The device is on a virtio bus without an IOMMU of its own (no
  * VIRTIO_F_ACCESS_PLATFORM): its bus addresses are guest-physical addresses.
@@ -17,7 +16,6 @@
 #include <linux/delay.h>
 #include <linux/iopoll.h>
 #include <linux/sizes.h>
-#include <linux/vmalloc.h>
 
 #include <drm/drm_print.h>
 
@@ -32,7 +30,6 @@
 
 /* SYSTEM_ACCESS_MODE: untranslated inside the system aperture, else VMID 0. */
 #define UVM_ACCESS_BY_APERTURE	3
-#define UVM_MTYPE_UC		3
 
 #define UVM_CONTEXT0_FAULTS \
 	(VM_CONTEXT_CNTL__RANGE_PROTECTION_FAULT_ENABLE_INTERRUPT | \
@@ -63,8 +60,14 @@
 /* Default pages for every context, whatever its own register says. */
 #define UVM_HUB_DEFAULTS	GENMASK(12, 2)
 
-/* Registers whose low dword comes first and high dword next. */
-static void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value)
+/**
+ * uvm_wreg64() - write a pair of registers
+ * @uvm: the device
+ * @low: dword index of the low half, which is written first
+ * @high: dword index of the high half
+ * @value: what
+ */
+void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value)
 {
 	uvm_wreg(uvm, low, lower_32_bits(value));
 	uvm_wreg(uvm, high, upper_32_bits(value));
@@ -87,19 +90,6 @@ u64 uvm_gpu_addr(u32 domain, u64 offset)
 	default:
 		return 0;
 	}
-}
-
-static u64 uvm_gart_pte(struct page *page)
-{
-	return (page_to_phys(page) & UVM_PTE_ADDR) |
-	       UVM_PTE_VALID | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
-	       UVM_PTE_READABLE | UVM_PTE_WRITEABLE |
-	       (u64)UVM_MTYPE_UC << UVM_PTE_MTYPE_SHIFT;
-}
-
-static void uvm_gart_set(struct uvm_gart *gart, u64 index, u64 pte)
-{
-	writeq(pte, (void __iomem *)(gart->table + index));
 }
 
 static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
@@ -128,8 +118,15 @@ static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 	return ret;
 }
 
-/* Drops what the hub has cached of VMID 0. */
-static int uvm_gart_invalidate(struct uvm_device *uvm)
+/**
+ * uvm_gmc_invalidate_gart() - drop what the hub has cached of VMID 0
+ * @uvm: the device
+ *
+ * Context: under uvm_gart.lock, within drm_dev_enter(); allocates nothing.
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_gmc_invalidate_gart(struct uvm_device *uvm)
 {
 	return uvm_gmc_request(uvm, UVM_INV_ENGINE, BIT(0));
 }
@@ -221,142 +218,6 @@ void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root, u32 pasid)
 		 UVM_PROCESS_FAULTS);
 }
 
-/**
- * uvm_gart_flush() - make bindings visible to the engines
- * @uvm: the device
- *
- * Bindings are invalidated in one go, before the next packet that may use
- * them runs. Context: within drm_dev_enter(); allocates nothing.
- *
- * Return: 0 or -ETIMEDOUT.
- */
-int uvm_gart_flush(struct uvm_device *uvm)
-{
-	int ret = 0;
-
-	mutex_lock(&uvm->gart.lock);
-	if (uvm->gart.stale) {
-		ret = uvm_gart_invalidate(uvm);
-		uvm->gart.stale = ret != 0;
-	}
-	mutex_unlock(&uvm->gart.lock);
-	return ret;
-}
-
-/**
- * uvm_gart_bind() - map system pages in the GART window
- * @uvm: the device
- * @offset: bytes from the window's start; the caller owns the range
- * @pages: the pages
- * @nr_pages: how many
- *
- * Takes effect with uvm_gart_flush(). Context: within drm_dev_enter().
- */
-void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
-		   u64 nr_pages)
-{
-	u64 i, first = offset >> PAGE_SHIFT;
-
-	for (i = 0; i < nr_pages; i++)
-		uvm_gart_set(&uvm->gart, first + i, uvm_gart_pte(pages[i]));
-
-	mutex_lock(&uvm->gart.lock);
-	uvm->gart.stale = true;
-	mutex_unlock(&uvm->gart.lock);
-}
-
-/**
- * uvm_gart_unbind() - point entries at the dummy page
- * @uvm: the device
- * @offset: bytes from the window's start; the caller owns the range
- * @nr_pages: how many
- *
- * When this returns 0, the device reaches the pages no more and they may be
- * freed. Context: within drm_dev_enter().
- *
- * Return: 0 or -ETIMEDOUT.
- */
-int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages)
-{
-	u64 pte = uvm_gart_pte(uvm->gart.dummy);
-	u64 i, first = offset >> PAGE_SHIFT;
-	int ret;
-
-	for (i = 0; i < nr_pages; i++)
-		uvm_gart_set(&uvm->gart, first + i, pte);
-
-	mutex_lock(&uvm->gart.lock);
-	ret = uvm_gart_invalidate(uvm);
-	uvm->gart.stale = ret != 0;
-	mutex_unlock(&uvm->gart.lock);
-	return ret;
-}
-
-/**
- * uvm_kbuf_alloc() - memory of the driver that the device reaches as well
- * @uvm: the device
- * @buf: out
- * @size: bytes
- *
- * Return: 0 or an errno.
- */
-int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size)
-{
-	const struct uvm_policy_request request = { .size = PAGE_ALIGN(size) };
-	struct uvm_policy_range range;
-	unsigned int flags;
-	struct page *page;
-	u64 at;
-	int ret;
-
-	buf->size = request.size;
-	buf->cpu = vzalloc(buf->size);
-	if (!buf->cpu)
-		return -ENOMEM;
-
-	flags = uvm_policy_begin(uvm);
-	ret = uvm_policy_alloc(uvm->policy, UVM_POLICY_DOMAIN_GTT, &request,
-			       &range);
-	uvm_policy_end(uvm, flags);
-	if (ret) {
-		vfree(buf->cpu);
-		buf->cpu = NULL;
-		return ret;
-	}
-	for (at = 0; at < buf->size; at += PAGE_SIZE) {
-		page = vmalloc_to_page(buf->cpu + at);
-		uvm_gart_bind(uvm, range.offset + at, &page, 1);
-	}
-	buf->range = range.id;
-	buf->gpu = UVM_GART_START + range.offset;
-	return 0;
-}
-
-/**
- * uvm_kbuf_free() - give it back
- * @uvm: the device; if it is not gone, nothing runs that uses the memory
- * @buf: of uvm_kbuf_alloc(), or zeroed
- */
-void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf)
-{
-	unsigned int flags;
-	int idx;
-
-	if (!buf->cpu)
-		return;
-	/* Without a dummy page the device was stopped before it was ready. */
-	if (uvm->gart.dummy && drm_dev_enter(&uvm->drm, &idx)) {
-		uvm_gart_unbind(uvm, buf->gpu - UVM_GART_START,
-				buf->size >> PAGE_SHIFT);
-		drm_dev_exit(idx);
-	}
-	flags = uvm_policy_begin(uvm);
-	uvm_policy_free(uvm->policy, buf->range);
-	uvm_policy_end(uvm, flags);
-	vfree(buf->cpu);
-	memset(buf, 0, sizeof(*buf));
-}
-
 static void uvm_gmc_apertures(struct uvm_device *uvm)
 {
 	u64 last = UVM_FB_START + uvm->vram.size - 1;
@@ -404,13 +265,17 @@ static void uvm_gmc_context0(struct uvm_device *uvm)
 		 VM_L2_CNTL__ENABLE_L2_FRAGMENT_PROCESSING |
 		 VM_L2_CNTL__ENABLE_DEFAULT_PAGE_OUT_TO_SYSTEM_MEMORY);
 
-	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(0),
-		   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(1),
-		   gart->table_offset | UVM_PTE_VALID);
-	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(0),
-		   mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(1), first);
-	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(0),
-		   mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(1), last);
+	if (uvm_has_vidmm(uvm)) {
+		uvm_vidmm_enable(uvm);
+	} else {
+		uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(0),
+			   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(1),
+			   gart->table_offset | UVM_PTE_VALID);
+		uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(0),
+			   mmMM_VM_CONTEXT_PAGE_TABLE_START_ADDR(1), first);
+		uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(0),
+			   mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(1), last);
+	}
 	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0),
 		 VM_CONTEXT_CNTL__ENABLE_CONTEXT | UVM_CONTEXT0_FAULTS);
 
@@ -425,29 +290,6 @@ static void uvm_gmc_context0(struct uvm_device *uvm)
 		 VM_L2_PROTECTION_FAULT_CNTL__CLEAR_PROTECTION_FAULT_STATUS_ADDR);
 }
 
-/* The table and the scratch page lie at VRAM's end, out of the way. */
-static int uvm_gmc_reserve(struct uvm_device *uvm)
-{
-	struct uvm_gart *gart = &uvm->gart;
-	u64 table = gart->size / PAGE_SIZE * sizeof(u64);
-	u64 size = PAGE_ALIGN(table) + PAGE_SIZE;
-	struct uvm_policy_range range;
-	unsigned int flags;
-	int ret;
-
-	if (size >= uvm->vram.size)
-		return -ENOSPC;
-	gart->table_offset = uvm->vram.size - size;
-	gart->scratch_offset = uvm->vram.size - PAGE_SIZE;
-	gart->table = uvm->vram.cpu + gart->table_offset;
-
-	flags = uvm_policy_begin(uvm);
-	ret = uvm_policy_reserve(uvm->policy, UVM_POLICY_DOMAIN_VRAM,
-				 gart->table_offset, size, &range);
-	uvm_policy_end(uvm, flags);
-	return ret;
-}
-
 /**
  * uvm_gmc_init() - bring up VMID 0
  * @uvm: the device, with its VRAM and its policy
@@ -457,36 +299,33 @@ static int uvm_gmc_reserve(struct uvm_device *uvm)
 int uvm_gmc_init(struct uvm_device *uvm)
 {
 	struct uvm_gart *gart = &uvm->gart;
-	u64 i, pte;
 	int ret;
 
-	ret = uvm_gmc_reserve(uvm);
-	if (ret) {
-		drm_err(&uvm->drm, "no VRAM for the table of a %llu MiB GART\n",
-			gart->size >> 20);
+	ret = uvm_gart_init(uvm);
+	if (ret)
 		return ret;
-	}
-	gart->dummy = alloc_page(GFP_KERNEL | __GFP_ZERO);
-	if (!gart->dummy)
-		return -ENOMEM;
-
-	pte = uvm_gart_pte(gart->dummy);
-	for (i = 0; i < gart->size >> PAGE_SHIFT; i++)
-		uvm_gart_set(gart, i, pte);
-	memset_io(uvm->vram.cpu + gart->scratch_offset, 0, PAGE_SIZE);
-
 	uvm_gmc_apertures(uvm);
 	uvm_gmc_context0(uvm);
 
 	mutex_lock(&gart->lock);
-	ret = uvm_gart_invalidate(uvm);
+	ret = uvm_gmc_invalidate_gart(uvm);
 	mutex_unlock(&gart->lock);
 	if (ret) {
-		uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0), 0);
-		__free_page(gart->dummy);
-		gart->dummy = NULL;
+		uvm_gmc_stop(uvm);
+		uvm_gmc_fini(uvm);
 	}
 	return ret;
+}
+
+/**
+ * uvm_gmc_stop() - let VMID 0 translate no more
+ * @uvm: the device; nothing is on its rings
+ */
+void uvm_gmc_stop(struct uvm_device *uvm)
+{
+	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(0), 0);
+	if (uvm_has_vidmm(uvm))
+		uvm_wreg(uvm, mmMMIO_MMU_CNTL, 0);
 }
 
 /**

@@ -19,7 +19,11 @@ const LISTENING: &str = "00010000";
 /// Starts `program` with its standard error piped.
 pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<Process, Failure> {
     let mut command = Command::new(program);
-    command.arg("--socket-path").arg(socket).arg("--vram").arg(options.vram.to_string());
+    command.arg("--socket-path").arg(socket);
+    match options.carveout()? {
+        Some(carveout) => command.arg("--uma").arg(carveout.to_string()),
+        None => command.arg("--vram").arg(options.vram.to_string()),
+    };
     if let Some(trace) = &options.trace {
         command.arg("--trace").arg(trace);
     }

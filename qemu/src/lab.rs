@@ -120,7 +120,10 @@ impl Lab {
         }
         overlay.folders.extend(self.options.overlays.iter().cloned());
         // So that a test can hold the device's word against what was asked for.
-        overlay.env.push(("UVM_VRAM_MIB".into(), (self.options.vram.bytes() >> 20).to_string()));
+        overlay.env.push(("UVM_VRAM_MIB".into(), (self.options.video_memory().bytes() >> 20).to_string()));
+        if let Some(carveout) = self.options.carveout()? {
+            overlay.env.push(("UVM_UMA".into(), carveout.to_string()));
+        }
         if let Some((name, _)) = overlay.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
             return Err(Failure::BadInput(format!("{name:?} is no name of an environment variable")));
         }

@@ -25,6 +25,7 @@ pub mod qemu;
 mod qmp;
 pub mod size;
 mod streams;
+pub mod uma;
 pub mod verbs;
 pub mod watch;
 

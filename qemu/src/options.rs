@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::size::Size;
+use crate::uma::{Carveout, Uma};
 
 /// Least memory the guest's kernel and archive fit in.
 const LEAST_MEMORY: Size = Size::mib(192);
@@ -38,6 +39,9 @@ pub struct Options {
     /// Video memory of the device, in MiB or with the suffix M or G.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub vram: Size,
+    /// Take video memory out of the guest's memory instead: SIZE, at bus address BASE or as high as it fits.
+    #[arg(long, value_name = "SIZE[@BASE]", conflicts_with_all = ["vram", "no_device"])]
+    pub uma: Option<Uma>,
     /// Boot without the device.
     #[arg(long)]
     pub no_device: bool,
@@ -71,6 +75,7 @@ impl Default for Options {
             mem: Size::mib(1024),
             cpus: 2,
             vram: Size::mib(256),
+            uma: None,
             no_device: false,
             trace: None,
             backend: None,
@@ -92,7 +97,8 @@ impl Options {
         if self.mem < LEAST_MEMORY {
             return bad(format!("--mem {}: the guest needs at least {LEAST_MEMORY}", self.mem));
         }
-        if !self.no_device && self.vram > self.mem {
+        self.carveout()?;
+        if !self.no_device && self.uma.is_none() && self.vram > self.mem {
             return bad(format!("--vram {}: more than the guest's memory, --mem {}", self.vram, self.mem));
         }
         if self.cpus == 0 || self.cpus == MOST_CPUS {
@@ -116,6 +122,20 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// Where video memory lies in the guest's, if it does.
+    ///
+    /// # Errors
+    /// [`Failure::BadInput`] where it does not fit.
+    pub fn carveout(&self) -> Result<Option<Carveout>, Failure> {
+        let place = self.uma.map(|uma| uma.place(self.mem)).transpose();
+        place.map_err(|reason| Failure::BadInput(format!("--uma: {reason}")))
+    }
+
+    /// Video memory, wherever it is.
+    pub fn video_memory(&self) -> Size {
+        self.uma.map_or(self.vram, |uma| uma.size)
     }
 
     /// The time the guest is given, where the verb's own default is `default`.
@@ -152,6 +172,11 @@ mod tests {
     #[test]
     fn vram_over_memory_is_refused() {
         assert!(refusal(|o| o.vram = Size::mib(2048)).contains("--vram 2048M"));
+    }
+
+    #[test]
+    fn carve_out_that_does_not_fit_is_refused() {
+        assert!(refusal(|o| o.uma = "1G".parse().ok()).contains("--uma: 1024M are too much"));
     }
 
     #[test]

@@ -132,6 +132,10 @@ pub(crate) fn arguments(options: &Options, accel: Accel, files: &Files<'_>, inte
         ]);
     }
     let mut line = String::from("console=ttyS0 quiet loglevel=5 panic=-1 oops=panic");
+    if let Ok(Some(carveout)) = options.carveout() {
+        line.push(' ');
+        line.push_str(&carveout.kernel_words());
+    }
     for words in &options.append {
         line.push(' ');
         line.push_str(words);
@@ -155,6 +159,16 @@ mod tests {
     fn major_number_is_found() {
         assert_eq!(major_of("QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1~bpo13+1)\n"), Some(11));
         assert_eq!(major_of("bash: no such thing"), None);
+    }
+
+    #[test]
+    fn carve_out_stands_in_the_kernels_words() {
+        let path = Path::new("/x");
+        let files = Files { kernel: path, initramfs: path, console: path, status: path, qmp: path, device: Some(path) };
+        let options = Options { uma: "64M".parse().ok(), ..Options::default() };
+        let list = arguments(&options, Accel::Tcg, &files, false);
+        let at = list.iter().position(|word| word == "-append").unwrap();
+        assert!(list[at + 1].to_string_lossy().contains(" memmap=0x4000000$0x3b000000"), "{list:?}");
     }
 
     #[test]

@@ -252,7 +252,7 @@ uapi_consts! {
     DOMAIN_SYSTEM = 0;
     /// System pages that the GPU reaches through the GART.
     DOMAIN_GTT = 1;
-    /// VRAM; the CPU reaches it through the BAR.
+    /// VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is.
     DOMAIN_VRAM = 2;
     /// The submission writes this buffer object.
     BO_WRITE = 1;
@@ -328,4 +328,6 @@ uapi_consts! {
     PARAM_DEVICE_TLB_HITS = 19;
     /// Bytes of a process's GPU address space.
     PARAM_VM_SIZE = 20;
+    /// Feature bits of the device's window, UVM_WIN_CAP_*.
+    PARAM_CAPABILITIES = 21;
 }

@@ -68,7 +68,7 @@ pub mod cap {
 
 /// Bits of STATUS.
 pub mod status {
-    /// VRAM is mapped in the BAR.
+    /// VRAM is mapped in the BAR; under UMA, the machine's memory has all of it.
     pub const VRAM_READY: u32 = 1 << 0;
     /// The last CMD named no defined register: a write was dropped, a read gave 0.
     pub const UNDEFINED: u32 = 1 << 1;

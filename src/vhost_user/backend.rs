@@ -120,6 +120,7 @@ impl VhostUserBackend for Backend {
 
     fn update_memory(&self, _memory: SystemMemory) -> io::Result<()> {
         // The device holds the same map, which has been replaced already.
+        self.device.memory_changed();
         Ok(())
     }
 

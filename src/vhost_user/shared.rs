@@ -21,6 +21,7 @@ use crate::device::{Gpu, Progress};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, Ordering};
 use uvm_spec::window::{Doorbell, SIZE};
+use vm_memory::GuestAddressSpace;
 
 /// Where the device stands between two drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,14 @@ impl SharedGpu {
         &self.memory
     }
 
+    /// The front end has told system memory anew: says so where VRAM was to be a part of it and is not.
+    pub(super) fn memory_changed(&self) {
+        let memory = self.memory.memory();
+        if let Some(why) = self.machine.lock().gpu.vram().why_nowhere(&memory) {
+            log::error!("{why}");
+        }
+    }
+
     /// Notes that a front end has asked something.
     pub(super) fn speak(&self) {
         self.spoken_to.store(true, Ordering::Relaxed);
@@ -92,8 +101,10 @@ impl SharedGpu {
         let mut machine = self.machine.lock();
         self.note_config_access(&mut machine);
         let ih_wptr = std::array::from_fn(|ring| machine.gpu.ih_wptr(ring));
-        let vram_ready = self.mapper.is_ready();
-        let vram_base = machine.gpu.vram_base().unwrap_or(0);
+        let vram_base = machine.gpu.vram_base();
+        // A carve-out needs no mapping, only guest memory that has it.
+        let vram_ready = vram_base.is_some() || self.mapper.is_ready();
+        let vram_base = vram_base.unwrap_or(0);
         let counters = machine.gpu.counters();
         machine.window.get(Live { vram_ready, ih_wptr, vram_base, counters })
     }

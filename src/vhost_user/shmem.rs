@@ -25,8 +25,6 @@ struct State {
     /// Counts starts and stops, so that an answer to an older start is known as one.
     epoch: u64,
     ready: bool,
-    /// There is no thread and nothing to map.
-    idle: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -54,9 +52,7 @@ impl Mapper {
 
     /// A mapper that has nothing to map: VRAM is guest RAM, which the guest reaches anyway.
     pub(super) fn idle() -> Self {
-        let mapper = Self(Arc::default());
-        mapper.0.state.lock().idle = true;
-        mapper
+        Self(Arc::default())
     }
 
     /// The channel on which to ask.
@@ -81,10 +77,9 @@ impl Mapper {
         state.wanted = None;
     }
 
-    /// Whether the guest can reach VRAM.
+    /// Whether the front end has mapped VRAM.
     pub(super) fn is_ready(&self) -> bool {
-        let state = self.0.state.lock();
-        state.ready || state.idle
+        self.0.state.lock().ready
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Identity {
 /// What the window mirrors, as it stands when a block is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {
-    /// VRAM is mapped in the BAR.
+    /// The guest can reach VRAM.
     pub vram_ready: bool,
     /// IH_RB_WPTR of each ring.
     pub ih_wptr: [u32; IH_RINGS],

@@ -11,3 +11,4 @@ mod process;
 mod queues;
 mod ring;
 mod session;
+mod uma;

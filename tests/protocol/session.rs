@@ -94,18 +94,25 @@ impl Session {
     }
 
     pub fn over(stream: UnixStream) -> Self {
+        Self::negotiate(stream, true)
+    }
+
+    /// The same with a device whose VRAM is guest memory: it has no region to map.
+    pub fn connect_uma(path: &Path) -> Self {
+        Self::negotiate(UnixStream::connect(path).unwrap(), false)
+    }
+
+    fn negotiate(stream: UnixStream, bar: bool) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut front = Frontend::from_stream(stream, window::QUEUES as u64);
         front.set_owner().unwrap();
         let offered = front.get_features().unwrap();
         assert_ne!(offered & VERSION_1, 0);
         let protocol = front.get_protocol_features().unwrap();
-        let wanted = Protocol::MQ
-            | Protocol::CONFIG
-            | Protocol::REPLY_ACK
-            | Protocol::BACKEND_REQ
-            | Protocol::BACKEND_SEND_FD
-            | Protocol::SHMEM;
+        let mut wanted = Protocol::MQ | Protocol::CONFIG | Protocol::REPLY_ACK;
+        if bar {
+            wanted |= Protocol::BACKEND_REQ | Protocol::BACKEND_SEND_FD | Protocol::SHMEM;
+        }
         assert_eq!(protocol, wanted, "QEMU fails with more, the driver with less");
         front.set_protocol_features(wanted).unwrap();
         front.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
@@ -115,7 +122,9 @@ impl Session {
         let channel = Arc::new(Mutex::new(Channel { maps: Some(sender), ..Channel::default() }));
         let mut handler = FrontendReqHandler::new(Arc::new(Handler(Arc::clone(&channel)))).unwrap();
         handler.set_reply_ack_flag(true);
-        front.set_backend_request_fd(&handler.get_tx_raw_fd()).unwrap();
+        if bar {
+            front.set_backend_request_fd(&handler.get_tx_raw_fd()).unwrap();
+        }
         std::thread::spawn(move || while handler.handle_request().is_ok() {});
 
         let file = FileOffset::new(memfd(RAM), 0);

@@ -9,11 +9,14 @@ use anyhow::{bail, Context, Result};
 
 mod beside;
 mod bo;
+mod borrowed;
 mod bringup;
 mod case;
 mod kmsg;
 mod ktap;
 mod reload;
+mod uma;
+mod vidmm;
 mod vm;
 mod vmid;
 
@@ -29,6 +32,8 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("uma", uma::CASES),
+    ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
 ];
 

@@ -9,8 +9,10 @@ mod fences;
 mod moves;
 mod parallel;
 mod space;
+mod window;
 
 pub use parallel::{worker, WORKER};
+pub use window::{largest_window, paint, read_all, MARK};
 
 const fn once(name: &'static str, run: fn(&super::Ctx) -> anyhow::Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -45,6 +47,7 @@ pub const CASES: &[Case] = &[
     once("full_gart_refuses_and_recovers", space::full_gart_refuses_and_recovers),
     once("move_into_full_vram_leaves_the_object_alone", space::move_into_full_vram_leaves_the_object_alone),
     once("fragmented_vram_holds_a_large_object_after_frees", space::fragmented_vram_holds_a_large_object_after_frees),
+    once("largest_window_reaches_to_its_end", window::largest_window_reaches_to_its_end),
     once("wrong_create_arguments_are_refused", arguments::wrong_create_arguments_are_refused),
     once("wrong_handles_are_refused", arguments::wrong_handles_are_refused),
     once("wrong_moves_are_refused", arguments::wrong_moves_are_refused),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
+use uvm_spec::uapi;
 
 use super::ktap;
 use crate::drm::{self, Bo, Device, Domain, FenceState};
@@ -70,6 +71,15 @@ impl Ctx {
     /// A client of the driver.
     pub fn device(&self) -> Result<Device> {
         Ok(Device::open()?)
+    }
+
+    /// The same where the device has the feature `cap`, one of `uvm_spec::window::cap`; else the case is skipped.
+    pub fn device_with(&self, cap: u64, name: &str) -> Result<Device> {
+        let device = self.device()?;
+        if device.param(uapi::PARAM_CAPABILITIES)? & cap == 0 {
+            return Err(Skip(format!("the device is not {name}")).into());
+        }
+        Ok(device)
     }
 }
 

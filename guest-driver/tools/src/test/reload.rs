@@ -217,7 +217,7 @@ pub fn unbound<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// The virtio device that the driver is bound to.
-fn bound_device() -> Result<String> {
+pub fn bound_device() -> Result<String> {
     let folder = "/sys/bus/virtio/drivers/uvm";
     let names = std::fs::read_dir(folder)
         .context(folder)?

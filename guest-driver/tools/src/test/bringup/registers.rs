@@ -6,33 +6,13 @@ use rustix::io::Errno;
 use uvm_spec::{hub, ih, nbio, sdma, uapi, Access, Block, Reg};
 
 use crate::drm::Device;
+use crate::test::borrowed::Borrowed;
 use crate::test::case::{refused, same, Ctx};
 
 /// Patterns that show stuck and swapped bits and bytes.
 const PATTERNS: &[u32] = &[0xffff_ffff, 0, 0x5555_5555, 0xaaaa_aaaa, 0x0123_4567, 0x8000_0001];
 
 const INSTANCES: [&Block; 2] = [&sdma::SDMA0, &sdma::SDMA1];
-
-/// A register with its old value, which comes back when this goes.
-struct Borrowed<'a> {
-    device: &'a Device,
-    index: u32,
-    old: u32,
-}
-
-impl<'a> Borrowed<'a> {
-    fn new(device: &'a Device, index: u32) -> Result<Self> {
-        Ok(Self { device, index, old: device.reg(index)? })
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.device.set_reg(self.index, self.old) {
-            eprintln!("# register {:#x} was not restored: {error}", self.index);
-        }
-    }
-}
 
 /// Registers that neither the device nor the driver looks at.
 fn scratch() -> Vec<u32> {
