@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
-use uvm_spec::hub::{mm, MM_HUB};
+use uvm_spec::hub::{mm, Cid, MM_HUB};
 use uvm_spec::{ih, packet, pte, sdma, Reg};
 use vhost_device_uvm::bus::RealClock;
 use vhost_device_uvm::gmc::{walk, Access, Client, Context, Hub, HubId, Memory, TlbSizes};
@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 const ROUNDS: usize = 15;
 const VMID: u8 = 1;
-const CLIENT: Client = Client { l1: 0, cid: 0 };
+const CLIENT: Client = Client { l1: 0, cid: Cid { read: 0, write: 0 } };
 
 fn main() {
     tlb_hits();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
-/// System (guest) memory. A transport replaces the map as a whole; the device loads it once per operation.
+/// System (guest) memory. A transport replaces the map as a whole; the device loads it once per operation, an
+/// engine's quantum being one.
 pub type SystemMemory = GuestMemoryAtomic<GuestMemoryMmap>;
 
 /// Ticks per second of the reference clock.

@@ -12,6 +12,7 @@ use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
 use crate::trace::{Event, Sink, Tracer};
 use crate::vram::{Vram, VramError};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
@@ -132,7 +133,7 @@ pub struct Gpu {
     config: Config,
     memory: SystemMemory,
     clock: Box<dyn Clock>,
-    vram: Vram,
+    vram: Arc<Vram>,
     nbio: Nbio,
     gc_hub: Hub,
     mm_hub: Hub,
@@ -168,7 +169,7 @@ impl Gpu {
             memory,
             clock,
             nbio: Nbio::new(vram.size()),
-            vram,
+            vram: Arc::new(vram),
             gc_hub: Hub::new(HubId::Gc, config.levels, config.tlb),
             mm_hub: if config.mmu == Mmu::Vidmm { mm_hub.with_vidmm() } else { mm_hub },
             ih: Ih::default(),
@@ -272,7 +273,8 @@ impl Gpu {
                     let source = ihspec::source::SDMA_DOORBELL_INVALID;
                     let data = [slot, 0, 0, 0];
                     self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
-                    self.deliver();
+                    let vram = Arc::clone(&self.vram);
+                    self.deliver(&Memory::new(&vram, &self.memory));
                 }
                 taken
             }
@@ -285,18 +287,22 @@ impl Gpu {
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
+    ///
+    /// The quantum sees one memory map from its start to its end: one that is replaced meanwhile stays mapped until then.
     pub fn run(&mut self) -> Progress {
+        let vram = Arc::clone(&self.vram);
+        let memory = Memory::new(&vram, &self.memory);
         let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
         for _ in 0..QUANTUM_STEPS {
-            let (step, instance) = self.step();
-            self.deliver();
+            let (step, instance) = self.step(&memory);
+            self.deliver(&memory);
             match step {
                 Step::Idle => return Progress::Idle,
                 Step::Until(due) => {
                     let ticks = due.saturating_sub(self.clock.now());
                     return Progress::Waiting(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / CLOCK_HZ)));
                 }
-                Step::Register(op) => self.engine_register(instance, op),
+                Step::Register(op) => self.engine_register(instance, op, &memory),
                 Step::More => {}
             }
             if self.sdma.iter().map(|s| s.bytes).sum::<u64>() - before >= QUANTUM {
@@ -306,8 +312,7 @@ impl Gpu {
         Progress::More
     }
     /// One step of the next instance in turn.
-    fn step(&mut self) -> (Step, usize) {
-        let memory = Memory::new(&self.vram, &self.memory);
+    fn step(&mut self, memory: &Memory<'_>) -> (Step, usize) {
         let now = self.clock.now();
         let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
@@ -316,7 +321,7 @@ impl Gpu {
             let Some(sdma) = self.sdma.get_mut(n) else { continue };
             let mut io = Io {
                 hub: &mut self.mm_hub,
-                memory: &memory,
+                memory,
                 vectors: &mut self.vectors,
                 retries: &mut self.retries,
                 now,
@@ -335,7 +340,7 @@ impl Gpu {
         (wait.map_or(Step::Idle, Step::Until), 0)
     }
     /// A packet's register access.
-    fn engine_register(&mut self, instance: usize, op: RegOp) {
+    fn engine_register(&mut self, instance: usize, op: RegOp, memory: &Memory<'_>) {
         #[allow(clippy::cast_possible_truncation)] // 0 or 1
         let number = instance as u8;
         let event = |write, index, value| move || Event::EngineRegister { instance: number, write, index, value };
@@ -349,10 +354,9 @@ impl Gpu {
             RegOp::Read { index, ring } => {
                 let value = self.read(index).unwrap_or(0);
                 self.trace.record(self.clock.now(), event(false, index, value));
-                let memory = Memory::new(&self.vram, &self.memory);
                 let mut io = Io {
                     hub: &mut self.mm_hub,
-                    memory: &memory,
+                    memory,
                     vectors: &mut self.vectors,
                     retries: &mut self.retries,
                     retry_due: None,
@@ -364,23 +368,22 @@ impl Gpu {
                 }
             }
         }
-        self.deliver();
+        self.deliver(memory);
     }
     /// Hands raised vectors to the IH.
-    fn deliver(&mut self) {
+    fn deliver(&mut self, memory: &Memory<'_>) {
         if self.vectors.is_empty() && self.retries.is_empty() {
             return;
         }
-        let memory = Memory::new(&self.vram, &self.memory);
         let now = self.clock.now();
         for vector in self.vectors.drain(..) {
-            let written = self.ih.raise(vector, now, &memory, &self.mm_hub);
+            let written = self.ih.raise(vector, now, memory, &self.mm_hub);
             let delivered = written.is_some();
             self.trace.record(now, || Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
         }
         for fault in self.retries.drain(..) {
             let vector = self.mm_hub.vector(&fault);
-            if let Some(written) = self.ih.raise_retry(&fault, vector, now, &memory, &self.mm_hub) {
+            if let Some(written) = self.ih.raise_retry(&fault, vector, now, memory, &self.mm_hub) {
                 self.trace.record(now, || Event::Interrupt { vector: written.pack(), delivered: true });
             }
         }
@@ -395,10 +398,10 @@ impl Gpu {
             return;
         }
         for sdma in &mut self.sdma {
-            sdma.wake(|f| {
+            sdma.wake(|f, timed| {
                 answered == Some((f.vmid, f.va >> PAGE_SHIFT))
                     || invalidated & 1 << f.vmid != 0
-                    || room && !self.ih.knows(f)
+                    || room && !timed && !self.ih.knows(f)
             });
         }
     }

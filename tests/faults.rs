@@ -9,8 +9,9 @@ use common::{packets as p, *};
 /// A GART page that the tests unmap, and its address.
 const HOLE: u64 = 100;
 const HOLE_VA: u64 = GART + HOLE * 4096;
-/// CID values: SDMA0 46, SDMA1 15.
-const CID: [u32; 2] = [46 << 9, 15 << 9];
+/// CID of each instance's reads and writes: they come in by ports of their own.
+const READS: [u32; 2] = [46 << 9, 15 << 9];
+const WRITES: [u32; 2] = [15 << 9, 46 << 9];
 
 fn rig_with_entry(entry: u64) -> Rig {
     let mut rig = Rig::new();
@@ -27,7 +28,7 @@ fn fault_page(rig: &mut Rig) -> u64 {
 fn an_unmapped_read_tells_permission_faults_3_and_reads_the_dummy_page() {
     let mut rig = rig_with_entry(0);
     rig.execute_checked(0, &p::copy(FB + 9 * MIB, HOLE_VA + 8, 100));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 3 << 4 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 3 << 4 | READS[0]);
     assert_eq!(fault_page(&mut rig), HOLE_VA >> 12);
     let vectors = rig.take_vectors();
     assert_eq!(vectors.len(), 1);
@@ -42,7 +43,7 @@ fn an_unmapped_write_tells_permission_faults_5_and_lands_in_the_dummy_page() {
     rig.clock.advance(0x1_2345_6789);
     rig.model.now = 0x1_2345_6789;
     rig.execute_checked(1, &p::fence(HOLE_VA + 0x40, 0xfeed_beef));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 5 << 4 | 1 << 18 | CID[1]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 5 << 4 | 1 << 18 | WRITES[1]);
     let vectors = rig.take_vectors();
     assert_eq!(vectors, [[0x8000_0012, 0x2345_6789, 1, 0, (HOLE_VA >> 12) as u32, 1 << 5, 0, 0]]);
     assert_eq!(rig.peek32(DUMMY + 0x40), 0xfeed_beef);
@@ -52,13 +53,13 @@ fn an_unmapped_write_tells_permission_faults_5_and_lands_in_the_dummy_page() {
 fn a_denied_access_tells_the_permission_without_valid() {
     let frame = 9 * MIB;
     for (entry, packet, status) in [
-        (frame | bit::VALID | bit::WRITE, p::copy(FB + 10 * MIB, HOLE_VA, 4), 2 << 4),
-        (frame | bit::VALID | bit::READ, p::fence(HOLE_VA, 1), 4 << 4 | 1 << 18),
-        (frame | bit::VALID | bit::READ, p::atomic(7, HOLE_VA, 1, 0), 4 << 4 | 1 << 18),
+        (frame | bit::VALID | bit::WRITE, p::copy(FB + 10 * MIB, HOLE_VA, 4), 2 << 4 | READS[0]),
+        (frame | bit::VALID | bit::READ, p::fence(HOLE_VA, 1), 4 << 4 | 1 << 18 | WRITES[0]),
+        (frame | bit::VALID | bit::READ, p::atomic(7, HOLE_VA, 1, 0), 4 << 4 | 3 << 18 | WRITES[0]),
     ] {
         let mut rig = rig_with_entry(entry);
         rig.execute_checked(0, &packet);
-        assert_eq!(rig.read(reg::FAULT_STATUS), status | CID[0]);
+        assert_eq!(rig.read(reg::FAULT_STATUS), status);
         assert_eq!(rig.peek_vram(frame, 64), rig.model.mem.vram[frame as usize..][..64]);
     }
 }
@@ -68,7 +69,7 @@ fn an_address_outside_the_space_is_a_range_fault() {
     let mut rig = rig_with_entry(0);
     let past = GART + GART_PAGES * 4096;
     rig.execute_checked(0, &p::fence(past + 4, 1));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 1 | 1 << 18 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 1 | 1 << 18 | WRITES[0]);
     assert_eq!(fault_page(&mut rig), past >> 12);
     assert_eq!(rig.take_vectors().len(), 1);
 }
@@ -77,7 +78,7 @@ fn an_address_outside_the_space_is_a_range_fault() {
 fn the_system_aperture_without_memory_is_a_mapping_error_and_gets_its_own_default_page() {
     let mut rig = rig_with_entry(0);
     rig.execute_checked(0, &p::fence(NOWHERE + 0x123_4008, 0x0bad_cafe));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 8 | 1 << 18 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 8 | 1 << 18 | WRITES[0]);
     assert_eq!(rig.peek_vram(SYS_DEFAULT + 8, 4), 0x0bad_cafe_u32.to_le_bytes());
 }
 
@@ -85,11 +86,11 @@ fn the_system_aperture_without_memory_is_a_mapping_error_and_gets_its_own_defaul
 fn a_page_where_no_memory_is_is_a_nack() {
     let mut rig = rig_with_entry((8 << 32) | bit::RAM);
     rig.execute_checked(0, &p::fence(HOLE_VA, 1));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 6 << 1 | 1 << 18 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 6 << 1 | 1 << 18 | WRITES[0]);
     // The AGP aperture over a hole of RAM is one too.
     let mut rig = rig_with_entry(0);
     rig.execute_checked(0, &p::fence(AGP + 3 * MIB, 1));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 6 << 1 | 1 << 18 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 6 << 1 | 1 << 18 | WRITES[0]);
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn the_status_holds_the_first_fault_and_says_that_more_came() {
     rig.execute(0, &p::fence(HOLE_VA, 1));
     assert_eq!(rig.read(reg::FAULT_STATUS) & 1, 0);
     rig.execute(0, &p::copy(FB + 9 * MIB, HOLE_VA + 4096, 4));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 1 | 5 << 4 | 1 << 18 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 1 | 5 << 4 | 1 << 18 | WRITES[0]);
     assert_eq!(fault_page(&mut rig), HOLE_VA >> 12);
     // Both were told by a vector of their own.
     assert_eq!(rig.take_vectors().len(), 2);
@@ -122,7 +123,7 @@ fn the_status_holds_the_first_fault_and_says_that_more_came() {
     rig.write(reg::FAULT_CNTL, 0x3fff_fffd);
     assert_eq!((rig.read(reg::FAULT_STATUS), fault_page(&mut rig)), (0, 0));
     rig.execute(0, &p::copy(FB + 9 * MIB, HOLE_VA + 4096, 4));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 3 << 4 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 3 << 4 | READS[0]);
     assert_eq!(fault_page(&mut rig), (HOLE_VA >> 12) + 1);
 }
 
@@ -143,7 +144,7 @@ fn later_faults_overwrite_the_status_where_that_is_allowed() {
     rig.write(reg::FAULT_CNTL, 0x3fff_fffe);
     rig.execute(0, &p::fence(HOLE_VA, 1));
     rig.execute(0, &p::copy(FB + 9 * MIB, NOWHERE, 4));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 8 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 8 | READS[0]);
     assert_eq!(fault_page(&mut rig), NOWHERE >> 12);
 }
 
@@ -172,7 +173,7 @@ fn a_fault_without_a_default_page_stops_its_ring_and_no_other() {
     rig.kick(0);
     rig.run_to_idle();
     assert_eq!((rig.exception(0), rig.exception(1)), (2, 0));
-    assert_eq!(rig.read(reg::FAULT_STATUS), 5 << 4 | 1 << 18 | CID[0]);
+    assert_eq!(rig.read(reg::FAULT_STATUS), 5 << 4 | 1 << 18 | WRITES[0]);
     // What came before the hole is there, what came after is not; the read pointer stays on the packet.
     assert_eq!(rig.peek_vram(9 * MIB, 4096), rig.peek_vram(8 * MIB, 4096));
     assert_eq!(rig.peek_vram(10 * MIB, 12), [0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
@@ -245,7 +246,7 @@ fn a_disabled_context_faults_by_range_whichever_way_it_is_disabled() {
         rig.run_to_idle();
         rig.model.run(0);
         rig.check();
-        assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 1 | 1 << 18 | CID[0]);
+        assert_eq!(rig.read(reg::FAULT_STATUS), 1 << 1 | 1 << 18 | WRITES[0]);
     }
 }
 

@@ -262,3 +262,52 @@ fn a_ring_larger_than_its_pointers_wraps_where_they_do() {
     assert_eq!(rig.read(reg::IH_WPTR), 32);
     assert_eq!(rig.peek(IH_BASE + 0x4_0000, 64), [0; 64]);
 }
+
+/// First register of each ring; the others follow in the same order.
+const FIRST: [u32; 3] = [0x80, 0x88, 0x90];
+
+#[test]
+fn every_ring_wraps_overflows_rearms_and_has_its_own_doorbell() {
+    for (ring, first) in FIRST.into_iter().enumerate() {
+        let mut rig = Rig::new();
+        rig.write(0x0de0, 1);
+        rig.write(0x0ef2, 0x1e8 << 2 | 8 << 16);
+        let (first, base) = (reg::IH + first, IH_BASE + 0x1_0000 + 0x1000 * ring as u64);
+        let (rptr, wptr, doorbell) = (first + 3, first + 4, first + 7);
+        rig.write(reg::IH_CNTL, 0);
+        rig.write(first + 1, (base >> 8) as u32);
+        rig.write(first, SMALL);
+        rig.write(doorbell, (0x1e8 + 2 * ring as u32) | 1 << 28);
+        // SDMA0's vectors go there.
+        rig.write(reg::IH + 0x188, 8);
+        rig.write(reg::IH + 0x189, (ring as u32) << 22);
+        let taken = |rig: &mut Rig| -> Vec<(u32, u32)> {
+            std::iter::from_fn(|| rig.gpu.take_interrupt()).map(|e| (e.ring, e.wptr)).collect()
+        };
+        let number = ring as u32;
+        traps(&mut rig, 0, 3);
+        assert_eq!(taken(&mut rig), [(number, 32)], "ring {ring}: once");
+        assert_eq!(rig.peek32(IH_WPTR), if ring == 0 { 96 } else { 0 }, "ring 0 alone has a write-back");
+        rig.gpu.doorbell(0xf4 + number, 64);
+        assert_eq!((rig.read(rptr), rig.read(wptr)), (64, 96), "ring {ring}");
+        assert_eq!(taken(&mut rig), [(number, 96)], "ring {ring}: more is there");
+        rig.gpu.doorbell(0xf4 + number, 96);
+        assert!(taken(&mut rig).is_empty(), "ring {ring}: all seen");
+        // Round, and past the read pointer: the oldest goes.
+        traps(&mut rig, 3, 8);
+        assert_eq!(rig.read(wptr), 96 | 1, "ring {ring}: overflow");
+        let held: Vec<u32> = (0..8).map(|slot| rig.peek32(base + 32 * slot + 16)).collect();
+        assert_eq!(held, [8, 9, 10, 3, 4, 5, 6, 7], "ring {ring}");
+        rig.write(first, SMALL | OVERFLOW_CLEAR);
+        rig.write(first, SMALL);
+        assert_eq!(rig.read(wptr), 96, "ring {ring}: cleared");
+        // The other rings stay where they were.
+        for other in (0..3).filter(|o| *o != ring) {
+            assert_eq!((rig.gpu.ih_wptr(other), rig.read(reg::IH + FIRST[other] + 3)), (0, 0));
+        }
+        // An engine that is not routed there goes to ring 0, which is off here unless it is this one.
+        let dropped = rig.gpu.counters().dropped;
+        rig.execute(1, &p::trap(9));
+        assert_eq!(rig.gpu.counters().dropped - dropped, u64::from(ring != 0));
+    }
+}

@@ -9,6 +9,7 @@ use common::{bit, Numbers, MIB, VRAM};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::FileExt;
+use uvm_spec::hub::Cid;
 use vhost_device_uvm::gmc::{Access, Client, Hub, HubId, Memory, Phys, TlbSizes};
 use vhost_device_uvm::vram::Vram;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
@@ -89,7 +90,7 @@ impl Bench {
         let system = GuestMemoryAtomic::new(GuestMemoryMmap::<()>::new());
         let memory = Memory::new(&self.vram, &system);
         let kind = if write { Access::Write } else { Access::Read };
-        let got = self.hub.translate(&memory, Client { l1, cid: 0 }, vmid as u8, page << 12 | 5, kind);
+        let got = self.hub.translate(&memory, Client { l1, cid: Cid::default() }, vmid as u8, page << 12 | 5, kind);
         let got = got.ok().and_then(|t| t.at).map(|Phys { addr, .. }| addr);
         let allowed = |m: &Option<Mapping>| m.filter(|m| m.1 || !write).map(|m| m.0 << 12 | 5);
         let now = self.now.get(&(vmid, page)).copied();

@@ -9,6 +9,7 @@ use common::memory::Ram;
 use common::{bit, Numbers, VRAM};
 use proptest::prelude::*;
 use std::os::unix::fs::FileExt;
+use uvm_spec::hub::Cid;
 use vhost_device_uvm::gmc::{Access, Cause, Client, Hub, HubId, Memory, Phys, Space, TlbSizes};
 use vhost_device_uvm::vram::Vram;
 use vm_memory::GuestMemoryAtomic;
@@ -131,7 +132,7 @@ proptest! {
         let system = GuestMemoryAtomic::new(ram.map());
         let memory = Memory::new(&vram, &system);
         let mut hub = hub(&naive);
-        let client = Client { l1: 0, cid: 1 };
+        let client = Client { l1: 0, cid: Cid::default() };
         let mut mapped = 0;
         for _ in 0..800 {
             let (start, pages) = row(&mut numbers);

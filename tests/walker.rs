@@ -129,9 +129,21 @@ proptest! {
                 ] {
                     let want = expected(naive(&mut bytes, &space, va, kind));
                     let got = gmc::walk(&memory, &context, va, access);
+                    // A walk from any directory entry on its way ends where it does.
+                    let mut way = Vec::new();
+                    let whole = gmc::walk::walk_from(&memory, &context, context.root(), va, access, |level, entry| {
+                        way.push(gmc::walk::Start { entry, level });
+                    });
+                    prop_assert_eq!(whole, got);
+                    for from in way {
+                        let short = gmc::walk::walk_from(&memory, &context, from, va, access, |level, _| {
+                            assert!(level < from.level, "a cached entry is not read again");
+                        });
+                        prop_assert_eq!(short, got, "{:x?} from {:x?} at {:#x}", space, from, va);
+                    }
                     prop_assert_eq!(got.map(|t| t.at).map_err(|f| f.cause), want, "{:x?} at {:#x}", space, va);
                     // A page that a line holds is the one that its own walk finds.
-                    for (n, page) in gmc::walk::line(&memory, &context, va).into_iter().flatten().enumerate() {
+                    for (n, page) in gmc::walk::line(&memory, &context, context.root(), va).into_iter().flatten().enumerate() {
                         let bits = if kind == Kind::Read { 1 << 5 } else { 1 << 6 };
                         if kind != Kind::Execute && page.entry & bits != 0 {
                             let there = (va >> 12 & !15) + n as u64;
@@ -142,6 +154,14 @@ proptest! {
                     // All that is said to translate alike does, and lies inside the space.
                     let Ok(translation) = got else { continue };
                     prop_assert!(translation.len > 0);
+                    // So do the aligned bytes around it that a cache keeps as one; a fragment is the driver's own promise.
+                    if u64::from(translation.bits) > 12 + (translation.entry >> 7 & 31) {
+                        let size = 1 << translation.bits;
+                        let there = (va & !(size - 1)) + numbers.below(size);
+                        let moved = |at: gmc::Phys| gmc::Phys { addr: at.addr.wrapping_add(there.wrapping_sub(va)), ..at };
+                        let found = expected(naive(&mut bytes, &space, there, kind));
+                        prop_assert_eq!(found, want.map(|at| at.map(moved)), "{:x?}: {:#x} and {:#x}", space, va, there);
+                    }
                     for ahead in [translation.len - 1, numbers.below(translation.len)] {
                         let there = expected(naive(&mut bytes, &space, va + ahead, kind));
                         let moved = want.map(|at| at.and_then(|at| at.offset(ahead)));
@@ -250,7 +270,8 @@ fn faults_of_a_space_name_its_vmid_the_level_and_the_access() {
         space_of_vmid_5(&mut rig, 3);
         let data = START + 4096;
         run_in_vmid_5(&mut rig, &[if write { p::fence(va, 1) } else { p::copy(data, va, 16) }]);
-        let want = walker << 1 | permissions << 4 | 46 << 9 | u32::from(write) << 18 | 5 << 20;
+        let cid = if write { 15 } else { 46 };
+        let want = walker << 1 | permissions << 4 | cid << 9 | u32::from(write) << 18 | 5 << 20;
         assert_eq!(rig.read(reg::FAULT_STATUS), want, "{va:#x}");
     }
 }

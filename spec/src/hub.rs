@@ -18,6 +18,8 @@ pub const INVALIDATE_ENGINES: u32 = 18;
 #[derive(Clone, Copy, Debug)]
 pub struct HubRegs {
     pub l2_cntl: &'static Reg,
+    pub dummy_cntl: &'static Reg,
+    pub dummy_addr: &'static Reg,
     pub fault_cntl: &'static Reg,
     pub fault_cntl2: &'static Reg,
     pub fault_status: &'static Reg,
@@ -46,7 +48,7 @@ pub struct HubRegs {
 
 macro_rules! hub {
     ($module:ident, $roles:ident, $doc:literal,
-     $l2:literal $fcntl:literal $fcntl2:literal $fstat:literal $faddr:literal $fdef:literal $ctx:literal $dis:literal
+     $l2:literal $dcntl:literal $daddr:literal $fcntl:literal $fcntl2:literal $fstat:literal $faddr:literal $fdef:literal $ctx:literal $dis:literal
      $sem:literal $req:literal $ack:literal $range:literal $base:literal $start:literal $end:literal
      $fboff:literal $fbb:literal $fbt:literal $agpt:literal $agpb:literal $agpbase:literal $slow:literal $shigh:literal $sdef:literal $l1:literal) => {
         #[doc = $doc]
@@ -54,6 +56,10 @@ macro_rules! hub {
             registers! {
                 /// L2 translation cache control.
                 VM_L2_CNTL = "VM_L2_CNTL" @ $l2 Rw { ENABLE_L2_CACHE 0, ENABLE_L2_FRAGMENT_PROCESSING 1, L2_CACHE_PTE_ENDIAN_SWAP_MODE 3:2, L2_CACHE_PDE_ENDIAN_SWAP_MODE 5:4, L2_PDE0_CACHE_TAG_GENERATION_MODE 8, ENABLE_L2_PTE_CACHE_LRU_UPDATE_BY_WRITE 9, ENABLE_L2_PDE0_CACHE_LRU_UPDATE_BY_WRITE 10, ENABLE_DEFAULT_PAGE_OUT_TO_SYSTEM_MEMORY 11, L2_PDE0_CACHE_SPLIT_MODE 14:12, EFFECTIVE_L2_QUEUE_SIZE 17:15, PDE_FAULT_CLASSIFICATION 18, CONTEXT1_IDENTITY_ACCESS_MODE 20:19, IDENTITY_MODE_FRAGMENT_SIZE 25:21 }
+                /// The dummy page's fault: COMPARE_MSBS bits of its number count, from the highest; LOGICAL is a virtual page.
+                VM_DUMMY_PAGE_FAULT_CNTL = "VM_DUMMY_PAGE_FAULT_CNTL" @ $dcntl Rw = 0x0000_0090 { DUMMY_PAGE_FAULT_ENABLE 0, DUMMY_PAGE_ADDRESS_LOGICAL 1, DUMMY_PAGE_COMPARE_MSBS 7:2 }
+                /// Page number of the dummy page: low and high dword.
+                VM_DUMMY_PAGE_FAULT_ADDR = "VM_DUMMY_PAGE_FAULT_ADDR_{}" @ $daddr [2; 1] Rw {}
                 /// Fault handling: bit 0 clears the status, bit 1 lets later faults overwrite it; the others send a failed access to the default page, by cause.
                 VM_L2_PROTECTION_FAULT_CNTL = "VM_L2_PROTECTION_FAULT_CNTL" @ $fcntl Special = 0x3fff_fffc { CLEAR_PROTECTION_FAULT_STATUS_ADDR 0, ALLOW_SUBSEQUENT_PROTECTION_FAULT_STATUS_ADDR_UPDATES 1, RANGE_PROTECTION_FAULT_ENABLE_DEFAULT 2, PDE0_PROTECTION_FAULT_ENABLE_DEFAULT 3, PDE1_PROTECTION_FAULT_ENABLE_DEFAULT 4, PDE2_PROTECTION_FAULT_ENABLE_DEFAULT 5, TRANSLATE_FURTHER_PROTECTION_FAULT_ENABLE_DEFAULT 6, NACK_PROTECTION_FAULT_ENABLE_DEFAULT 7, DUMMY_PAGE_PROTECTION_FAULT_ENABLE_DEFAULT 8, VALID_PROTECTION_FAULT_ENABLE_DEFAULT 9, READ_PROTECTION_FAULT_ENABLE_DEFAULT 10, WRITE_PROTECTION_FAULT_ENABLE_DEFAULT 11, EXECUTE_PROTECTION_FAULT_ENABLE_DEFAULT 12, CLIENT_ID_NO_RETRY_FAULT_INTERRUPT 28:13, OTHER_CLIENT_ID_NO_RETRY_FAULT_INTERRUPT 29, CRASH_ON_NO_RETRY_FAULT 30, CRASH_ON_RETRY_FAULT 31 }
                 /// More fault handling switches.
@@ -107,6 +113,8 @@ macro_rules! hub {
         /// The hub's registers by role.
         pub const $roles: HubRegs = HubRegs {
             l2_cntl: &$module::VM_L2_CNTL,
+            dummy_cntl: &$module::VM_DUMMY_PAGE_FAULT_CNTL,
+            dummy_addr: &$module::VM_DUMMY_PAGE_FAULT_ADDR,
             fault_cntl: &$module::VM_L2_PROTECTION_FAULT_CNTL,
             fault_cntl2: &$module::VM_L2_PROTECTION_FAULT_CNTL2,
             fault_status: &$module::VM_L2_PROTECTION_FAULT_STATUS,
@@ -136,11 +144,11 @@ macro_rules! hub {
 }
 
 hub!(gc, GC_REGS, "Registers of the GC hub.",
-    0x0840 0x0847 0x0848 0x084b 0x084c 0x084e 0x0880 0x0890
+    0x0840 0x0844 0x0845 0x0847 0x0848 0x084b 0x084c 0x084e 0x0880 0x0890
     0x0891 0x08a3 0x08b5 0x08c7 0x08eb 0x090b 0x092b
     0x096b 0x0980 0x0981 0x0982 0x0983 0x0984 0x0985 0x0986 0x096c 0x0987);
 hub!(mm, MM_REGS, "Registers of the MM hub.",
-    0x0680 0x0687 0x0688 0x068b 0x068c 0x068e 0x06c0 0x06d0
+    0x0680 0x0684 0x0685 0x0687 0x0688 0x068b 0x068c 0x068e 0x06c0 0x06d0
     0x06d1 0x06e3 0x06f5 0x0707 0x072b 0x074b 0x076b
     0x0817 0x082c 0x082d 0x082e 0x082f 0x0830 0x0831 0x0832 0x0818 0x0833);
 
@@ -176,14 +184,24 @@ pub mod permission {
     pub const EXECUTE: u32 = 8;
 }
 
-/// `CID` (client) values of the MM hub's fault status.
+/// A client's `CID` values in the MM hub's fault status: reads and writes come in by ports of their own, and two clients
+/// may share a number where RW tells them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cid {
+    /// Of its reads.
+    pub read: u32,
+    /// Of its writes, atomics included.
+    pub write: u32,
+}
+
+/// The clients.
 pub mod cid {
-    /// SDMA instance 1.
-    pub const SDMA1: u32 = 15;
-    /// SDMA instance 0.
-    pub const SDMA0: u32 = 46;
+    use super::Cid;
+
+    /// The SDMA instances.
+    pub const SDMA: [Cid; crate::SDMA_INSTANCES] = [Cid { read: 46, write: 15 }, Cid { read: 15, write: 46 }];
     /// The interrupt handler (OSS).
-    pub const OSS: u32 = 14;
+    pub const OSS: Cid = Cid { read: 14, write: 14 };
     /// The host through MM_INDEX/MM_DATA (HDP).
-    pub const HDP: u32 = 3;
+    pub const HDP: Cid = Cid { read: 3, write: 4 };
 }

@@ -39,6 +39,8 @@ pub struct Vm<'a, 'm> {
     hub: &'a mut Hub,
     memory: &'m Memory<'m>,
     client: Client,
+    /// The access at hand is an atomic.
+    atomic: bool,
     /// Where interrupts go.
     vectors: &'a mut Vec<ih::Vector>,
     /// A packet reports one fault a direction: a stray copy of many pages is one mistake, not a storm.
@@ -54,6 +56,8 @@ pub struct Reported {
 
 /// Pieces that a copy translates before it moves them.
 const AHEAD: usize = 64;
+/// The same of a copy of about a page, which need not pay for more.
+const FEW: usize = 4;
 /// Most bytes that pass the cipher at once.
 const BOUNCE: usize = 4096;
 /// Zeroes to read from.
@@ -68,7 +72,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         vectors: &'a mut Vec<ih::Vector>,
         reported: &'a mut Reported,
     ) -> Self {
-        Self { hub, memory, client, vectors, reported }
+        Self { hub, memory, client, atomic: false, vectors, reported }
     }
     /// The physical memory behind it.
     pub fn memory(&self) -> &'m Memory<'m> {
@@ -113,8 +117,16 @@ impl<'a, 'm> Vm<'a, 'm> {
     /// Pieces are translated [`AHEAD`] at a time, so that the misses on page table entries overlap instead of each
     /// waiting for a page's copy. A stop still leaves everything before it copied.
     pub fn copy(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
+        if len.saturating_sub(*done) <= PAGE_SIZE {
+            self.copy_by::<FEW>(vmid, dst, src, len, done)
+        } else {
+            self.copy_by::<AHEAD>(vmid, dst, src, len, done)
+        }
+    }
+    /// The same, `N` pieces at a time.
+    fn copy_by<const N: usize>(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
         while *done < len {
-            let mut batch = [const { None }; AHEAD];
+            let mut batch = [const { None }; N];
             let mut stop = Ok(());
             let mut ahead = *done;
             for slot in &mut batch {
@@ -205,7 +217,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Runs `op` on the dword at `va` (low two bits ignored), or on a zero that is then forgotten.
     pub fn atomic32<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU32) -> R) -> Result<R, Stop> {
-        match self.piece(vmid, va & !3, 4, Access::Write)? {
+        match self.atomic_piece(vmid, va & !3, 4)? {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
                 s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
@@ -224,7 +236,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// Runs `op` on the quadword at `va` (low three bits ignored), or on a zero that is then forgotten.
     pub fn atomic64<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU64) -> R) -> Result<R, Stop> {
-        match self.piece(vmid, va & !7, 8, Access::Write)? {
+        match self.atomic_piece(vmid, va & !7, 8)? {
             Piece::Memory(s) => {
                 use vm_memory::VolatileMemory;
                 s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
@@ -272,13 +284,19 @@ impl<'a, 'm> Vm<'a, 'm> {
         };
         self.fault(&fault, len)
     }
+    fn atomic_piece(&mut self, vmid: u8, va: u64, len: usize) -> Result<Piece<'m>, Stop> {
+        self.atomic = true;
+        let piece = self.piece(vmid, va, len, Access::Write);
+        self.atomic = false;
+        piece
+    }
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
         if fault.retry {
             self.hub.faults += 1;
             return Err(Stop::Retry(*fault));
         }
-        let handled = self.hub.handle(fault, self.client.cid);
+        let handled = self.hub.handle(fault, self.client.cid, self.atomic);
         let reported = match fault.access {
             Access::Write => &mut self.reported.write,
             _ => &mut self.reported.read,

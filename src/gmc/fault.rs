@@ -2,7 +2,7 @@
 //! Page faults as values, and how the fault status register tells them.
 
 use super::Access;
-use uvm_spec::hub::{mm, permission, walker_error};
+use uvm_spec::hub::{mm, permission, walker_error, Cid};
 use uvm_spec::{Field, Reg};
 
 /// Why an address does not translate.
@@ -18,6 +18,8 @@ pub enum Cause {
     Permission,
     /// A table or page lies where no memory is.
     Nack,
+    /// The page is the one that nothing should reach.
+    DummyPage,
     /// An untranslated address (system aperture) that lies in no memory.
     Unmapped,
     /// The entry is marked as not worth a retry; told as not valid.
@@ -40,14 +42,15 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The status register's value, as if by client `cid`.
-    pub fn status(&self, cid: u32) -> u32 {
+    /// The status register's value, as if by client `cid`; `atomic` says that it was no plain write.
+    pub fn status(&self, cid: Cid, atomic: bool) -> u32 {
         use mm::VM_L2_PROTECTION_FAULT_STATUS as S;
         let wanted = match self.access {
             Access::Read => permission::READ,
             Access::Write => permission::WRITE,
             Access::Execute => permission::EXECUTE,
         };
+        let write = self.access == Access::Write;
         let (walker, permissions) = match self.cause {
             Cause::Range => (walker_error::RANGE, 0),
             Cause::Pde(level) => {
@@ -56,13 +59,15 @@ impl Fault {
             Cause::Valid | Cause::NoRetry => (walker_error::NONE, permission::VALID | wanted),
             Cause::Permission => (walker_error::NONE, wanted),
             Cause::Nack => (walker_error::NACK, 0),
+            Cause::DummyPage => (walker_error::DUMMY_PAGE, 0),
             Cause::Unmapped => (walker_error::NONE, 0),
         };
         S::WALKER_ERROR.of(walker)
             | S::PERMISSION_FAULTS.of(permissions)
             | S::MAPPING_ERROR.of(u32::from(self.cause == Cause::Unmapped))
-            | S::CID.of(cid)
-            | S::RW.of(u32::from(self.access == Access::Write))
+            | S::CID.of(if write { cid.write } else { cid.read })
+            | S::RW.of(u32::from(write))
+            | S::ATOMIC.of(u32::from(atomic))
             | S::VMID.of(u32::from(self.vmid))
     }
 
@@ -88,6 +93,11 @@ impl Fault {
                 C::VALID_PROTECTION_FAULT_ENABLE_INTERRUPT,
                 C::VALID_PROTECTION_FAULT_ENABLE_DEFAULT,
                 F::NACK_PROTECTION_FAULT_ENABLE_DEFAULT,
+            ),
+            Cause::DummyPage => (
+                C::DUMMY_PAGE_PROTECTION_FAULT_ENABLE_INTERRUPT,
+                C::DUMMY_PAGE_PROTECTION_FAULT_ENABLE_DEFAULT,
+                F::DUMMY_PAGE_PROTECTION_FAULT_ENABLE_DEFAULT,
             ),
             Cause::Valid | Cause::NoRetry => (
                 C::VALID_PROTECTION_FAULT_ENABLE_INTERRUPT,

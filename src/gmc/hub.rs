@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::{walk, Access, Cause, Context, Fault, Memory, Page, Pages, Phys, Space, Stream, Tlb, Translation, Vidmm};
+use super::walk::{walk, walk_from};
+use super::{Access, Cause, Context, DummyPage, Fault, Memory, Page, Pages, PdeCache, Phys, Space};
+use super::{Stream, Tlb, Translation, Vidmm};
 use crate::regs::{RegFile, Written};
-use uvm_spec::hub::{mm, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
+use uvm_spec::hub::{mm, Cid, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
@@ -35,6 +37,7 @@ pub struct Hub {
     role: &'static HubRegs,
     contexts: [Context; VMIDS],
     system_aperture: SystemAperture,
+    dummy: Option<DummyPage>,
     levels: u32,
     /// Takes the place of VMID 0's table, if the device has it.
     vidmm: Option<Vidmm>,
@@ -42,6 +45,7 @@ pub struct Hub {
     /// Before each L1: what the client reads and what it writes.
     streams: [[Stream; 2]; CLIENTS],
     l2: Tlb,
+    pdes: PdeCache,
     /// VMIDs whose translations were invalidated since [`Hub::take_invalidated`].
     invalidated: u32,
     /// Faults since reset; one that is retried counts each time.
@@ -55,8 +59,8 @@ pub struct Hub {
 pub struct Client {
     /// Which L1, below [`CLIENTS`].
     pub l1: usize,
-    /// Its number in fault status.
-    pub cid: u32,
+    /// Its numbers in fault status.
+    pub cid: Cid,
 }
 
 /// Clients of a hub: the SDMA instances.
@@ -108,11 +112,13 @@ impl Hub {
             role,
             contexts: [Context::default(); VMIDS],
             system_aperture: SystemAperture::default(),
+            dummy: None,
             levels,
             vidmm: None,
             l1: std::array::from_fn(|_| Tlb::new(sizes.l1)),
             streams: Default::default(),
             l2: Tlb::new(sizes.l2),
+            pdes: PdeCache::default(),
             invalidated: 0,
             faults: 0,
             walks: 0,
@@ -143,6 +149,7 @@ impl Hub {
         self.l1.iter_mut().for_each(Tlb::reset);
         self.streams = Default::default();
         self.l2.reset();
+        self.pdes.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
     }
     /// The VMIDs, a bit each, that were invalidated since the last call.
@@ -210,30 +217,51 @@ impl Hub {
             (true, alike) => return self.direct(memory, va, access).map(|t| t.within(alike)),
             (false, alike) => alike,
         };
+        let found = self.cached(memory, client, vmid, va, access)?.within(alike);
+        let Some(dummy) = self.dummy else { return Ok(found) };
+        let fault = |context: &Context| context.fault(va, access, Cause::DummyPage, 0);
+        let nowhere = Fault { vmid, va, access, cause: Cause::DummyPage, retry: false };
+        dummy.check(va, found).ok_or_else(|| self.context(vmid).map_or(nowhere, fault))
+    }
+    /// The same of an address that goes through page tables.
+    #[inline]
+    fn cached(
+        &mut self,
+        memory: &Memory<'_>,
+        client: Client,
+        vmid: u8,
+        va: u64,
+        access: Access,
+    ) -> Result<Translation, Fault> {
         let Some(l1) = self.l1.get_mut(client.l1) else { return self.peek(memory, vmid, va, access) };
         if let Some(hit) = l1.look_up(vmid, va, access) {
-            return Ok(hit.within(alike));
+            return Ok(hit);
         }
         if let Some(hit) = self.l2.look_up(vmid, va, access) {
             l1.fill(vmid, va, &hit);
-            return Ok(hit.within(alike));
+            return Ok(hit);
         }
         self.walks += 1;
         let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
         let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
+        let from = self.pdes.start(&context, index);
         let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
-        if let Some(stream) = stream {
-            if let Some(page) = stream.go_on(memory, &context, vmid, va, access) {
+        // A stream answers without a look at the dummy page: it has to do without where there is one.
+        if let Some(stream) = stream.filter(|_| self.dummy.is_none()) {
+            if let Some(page) = stream.go_on(memory, &context, from, va, access) {
                 let offset = va % PAGE_SIZE;
                 let at = Some(page.phys(offset));
                 return Ok(Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT });
             }
             stream.walked(vmid, va);
         }
-        let found = walk(memory, &context, va, access)?;
+        let found = walk_from(memory, &context, from, va, access, |level, entry| {
+            self.pdes.fill(&context, index, level, entry);
+        })?;
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
-        Ok(found.within(alike))
+        Ok(found)
     }
     /// The page of `va`, where a stream of the client has it: a translation that is asked for first. No page reaches
     /// over a border of an aperture.
@@ -313,8 +341,9 @@ impl Hub {
         Err(Fault { vmid: 0, va, access, cause: Cause::Unmapped, retry: false })
     }
 
-    /// Records a fault that is not retried, by client `cid`, and tells what follows from it.
-    pub fn handle(&mut self, fault: &Fault, cid: u32) -> Handled {
+    /// Records a fault that is not retried, by client `cid` (`atomic`: not by a plain write), and tells what follows from
+    /// it.
+    pub fn handle(&mut self, fault: &Fault, cid: Cid, atomic: bool) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
         self.faults += 1;
         let held = self.regs.get(self.role.fault_status, 0) != 0;
@@ -323,7 +352,7 @@ impl Hub {
             self.regs.set_field(self.role.fault_status, 0, S::MORE_FAULTS, 1);
         } else {
             let page = fault.va >> PAGE_SHIFT;
-            self.regs.set(self.role.fault_status, 0, fault.status(cid));
+            self.regs.set(self.role.fault_status, 0, fault.status(cid, atomic));
             self.regs.set(self.role.fault_addr, 0, low(page));
             self.regs.set(self.role.fault_addr, 1, high(page));
         }
@@ -370,6 +399,10 @@ impl Hub {
         if Q::INVALIDATE_L2_PTES.is_set(request) {
             self.l2.invalidate(vmids, pages);
         }
+        let flags = [Q::INVALIDATE_L2_PDE0, Q::INVALIDATE_L2_PDE1, Q::INVALIDATE_L2_PDE2];
+        let levels = (0u32..).zip(flags).fold(0, |levels, (n, flag)| levels | flag.get(request) << n);
+        // The root of five levels has no flag of its own: it goes with the directory below it.
+        self.pdes.invalidate(levels | (levels & 4) << 1, vmids, pages);
         self.invalidated |= vmids;
         if Q::CLEAR_PROTECTION_FAULT_STATUS_ADDR.is_set(request) {
             self.clear_fault();
@@ -378,9 +411,13 @@ impl Hub {
     }
 
     /// The pages that engine `engine`'s next request is about. As PCI ATS encodes it: without S one page; with S as
-    /// many as the ones that the page number ends in say, twice per one. All ones is everything.
+    /// many as the ones that the page number ends in say, twice per one. All ones is everything, and so is any range of a
+    /// device with a fifth level, whose page numbers the register is too narrow for.
     fn invalidate_range(&self, engine: u32) -> Pages {
         const PAGE_BITS: u32 = 36;
+        if self.levels > 4 {
+            return Pages::All;
+        }
         let raw = self.regs.pair(self.role.inv_range, 2 * engine);
         let page = raw >> 1 & ((1 << PAGE_BITS) - 1);
         let ones = if raw & 1 == 0 { 0 } else { page.trailing_ones() + 1 };
@@ -395,6 +432,7 @@ impl Hub {
     /// Contexts are decoded when a register changes, not at each access.
     fn decode_contexts(&mut self) {
         self.decode_system_aperture();
+        self.dummy = DummyPage::decode(&self.regs, self.role);
         use mm::VM_CONTEXT_CNTL as C;
         let (regs, role, levels) = (&self.regs, self.role, self.levels);
         let disabled = regs.get(role.contexts_disable, 0);

@@ -2,13 +2,15 @@
 //! The memory controller: VM hubs with their apertures and address spaces, the page-table walker, faults, and access
 //! to memory through them.
 //!
-//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `tlb` (cached translations) → `walk`
-//! (page tables) → `memory`.
+//! `access` (an engine's reads and writes) → `hub` (which way an address goes) → `tlb` (cached translations) → `pde`
+//! (cached directory entries) → `walk` (page tables) → `memory`.
 
 pub mod access;
+pub mod dummy;
 pub mod fault;
 pub mod hub;
 pub mod memory;
+pub mod pde;
 pub mod stream;
 pub mod tlb;
 pub mod tmz;
@@ -16,9 +18,11 @@ pub mod vidmm;
 pub mod walk;
 
 pub use access::{Stop, Vm};
+pub use dummy::DummyPage;
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
+pub use pde::PdeCache;
 pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;

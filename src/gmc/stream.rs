@@ -4,7 +4,7 @@
 //! It stands before the L1 and is as stale as that one: what it holds stays in use until an invalidation. An entry that
 //! does not translate is never held.
 
-use super::walk::{self, Page, LINE};
+use super::walk::{self, Page, Start, LINE};
 use super::{Access, Context, Memory};
 use uvm_spec::{pte, PAGE_SIZE};
 
@@ -46,12 +46,20 @@ impl Stream {
         let page = self.pages.get(usize::try_from(va % SPAN / PAGE_SIZE).ok()?)?;
         (page.entry & needed != 0).then_some(*page)
     }
-    /// Fetches the line of `va` if the stream goes on there from its last page.
-    pub fn go_on(&mut self, memory: &Memory<'_>, context: &Context, vmid: u8, va: u64, access: Access) -> Option<Page> {
+    /// Fetches the line of `va` if the stream goes on there from its last page; the walk starts at `from`.
+    pub fn go_on(
+        &mut self,
+        memory: &Memory<'_>,
+        context: &Context,
+        from: Start,
+        va: u64,
+        access: Access,
+    ) -> Option<Page> {
+        let vmid = context.vmid;
         if va & !(PAGE_SIZE - 1) | u64::from(vmid) != self.next {
             return None;
         }
-        self.pages = walk::line(memory, context, va)?;
+        self.pages = walk::line(memory, context, from, va)?;
         self.key = key(vmid, va);
         self.next = self.key.wrapping_add(SPAN);
         self.look_up(vmid, va, access)

@@ -59,7 +59,20 @@ const NO_RETRY: u64 = pte::EXECUTABLE | pte::PDE_PTE | pte::TF;
 /// The same for tables that use translate-further, where PDE_PTE is not free for it.
 const NO_RETRY_TF: u64 = pte::VALID | pte::SYSTEM | pte::PRT;
 
+/// Where a walk starts: at the root, or further down at a directory entry that was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The entry: of the root as in [`Context::base`].
+    pub entry: u64,
+    /// Its directory's level: 0 is the one above the page table, the context's depth is the root itself.
+    pub level: u8,
+}
+
 impl Context {
+    /// The root, where every walk starts that has no short cut.
+    pub fn root(&self) -> Start {
+        Start { entry: self.base, level: self.depth }
+    }
     pub(super) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
         let addr = entry & mask;
         if entry & pte::SYSTEM != 0 {
@@ -84,15 +97,33 @@ impl Context {
     }
 }
 
+/// log2 of the pages that an entry in a directory of level `level` covers.
+#[inline]
+pub(super) fn shift(ctx: &Context, level: u8) -> u32 {
+    ctx.block_bits + pte::LEVEL_BITS * u32::from(level)
+}
+
 /// Translates `va` for `access`.
 pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Result<Translation, Fault> {
+    walk_from(memory, ctx, ctx.root(), va, access, |_, _| {})
+}
+/// The same from further down. `seen` is shown each valid directory entry that is read, with its level.
+pub fn walk_from(
+    memory: &Memory<'_>,
+    ctx: &Context,
+    from: Start,
+    va: u64,
+    access: Access,
+    seen: impl FnMut(u8, u64),
+) -> Result<Translation, Fault> {
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
         return Err(ctx.fault(va, access, Cause::Range, 0));
     }
     // Tables index pages from the start of the space.
     let index = page - ctx.start;
-    let (entry, shift) = descend(memory, ctx, index).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
+    let (entry, shift) =
+        descend(memory, ctx, from, index, seen).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
     let found = leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))?;
     // A large page may reach past the end of the space; what is past it is no part of the translation.
     let left = (ctx.end - page).saturating_add(1).saturating_mul(PAGE_SIZE) - va % PAGE_SIZE;
@@ -100,8 +131,14 @@ pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Resu
 }
 
 /// The entry that maps page `index` of the space, and log2 of the pages it maps.
-fn descend(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, u32), (Cause, u64)> {
-    let table = match directories(memory, ctx, index)? {
+fn descend(
+    memory: &Memory<'_>,
+    ctx: &Context,
+    from: Start,
+    index: u64,
+    seen: impl FnMut(u8, u64),
+) -> Result<(u64, u32), (Cause, u64)> {
+    let table = match directories(memory, ctx, from, index, seen)? {
         (entry, Some(shift)) => return Ok((entry, shift)),
         (table, None) => table,
     };
@@ -115,18 +152,28 @@ fn descend(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, u32),
 }
 /// What the directories say of page `index`: an entry that maps 2 to the number's pages, or one that points at the
 /// page table.
-fn directories(memory: &Memory<'_>, ctx: &Context, index: u64) -> Result<(u64, Option<u32>), (Cause, u64)> {
-    let mut entry = ctx.base;
-    for level in (1..=ctx.depth).rev() {
-        let shift = ctx.block_bits + pte::LEVEL_BITS * (u32::from(level) - 1);
+fn directories(
+    memory: &Memory<'_>,
+    ctx: &Context,
+    from: Start,
+    index: u64,
+    mut seen: impl FnMut(u8, u64),
+) -> Result<(u64, Option<u32>), (Cause, u64)> {
+    let Start { mut entry, level } = from;
+    if level < ctx.depth && entry & pte::PDE_PTE != 0 {
+        return Ok((entry, Some(shift(ctx, level))));
+    }
+    for level in (0..level).rev() {
+        let shift = shift(ctx, level);
         // The root takes all the bits that are left.
-        let slot = if level == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
+        let slot = if level + 1 == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
         entry = ctx.load(memory, entry, slot).map_err(|c| (c, 0))?;
         if entry & pte::VALID == 0 {
             // A partially resident directory entry makes all below it partially resident.
             let prt = entry & pte::PRT != 0;
-            return if prt { Ok((entry, Some(shift))) } else { Err((Cause::Pde(level - 1), entry)) };
+            return if prt { Ok((entry, Some(shift))) } else { Err((Cause::Pde(level), entry)) };
         }
+        seen(level, entry);
         if entry & pte::PDE_PTE != 0 {
             return Ok((entry, Some(shift)));
         }
@@ -164,15 +211,15 @@ impl Page {
 }
 
 /// The single pages that lie with `va` in one line of its page table. None where a line's pages are no aligned group of
-/// addresses.
-pub fn line(memory: &Memory<'_>, ctx: &Context, va: u64) -> Option<[Page; LINE]> {
+/// addresses. The walk starts at `from`, as [`walk_from`] does.
+pub fn line(memory: &Memory<'_>, ctx: &Context, from: Start, va: u64) -> Option<[Page; LINE]> {
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
         return None;
     }
     let first = page & !(LINE as u64 - 1);
     let index = first.checked_sub(ctx.start).filter(|i| i % LINE as u64 == 0)?;
-    let (table, None) = directories(memory, ctx, index).ok()? else { return None };
+    let (table, None) = directories(memory, ctx, from, index, |_, _| {}).ok()? else { return None };
     if pte::block_fragment(table).min(ctx.block_bits) > 0 {
         return None;
     }

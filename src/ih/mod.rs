@@ -61,6 +61,9 @@ pub struct Ih {
     regs: RegFile,
     /// Per ring: the line may fire.
     armed: [bool; IH_RINGS],
+    /// Per ring: vectors were overwritten and the driver has not moved the read pointer since. It will go on behind the
+    /// write pointer, so that each further vector costs it one more.
+    overrun: [bool; IH_RINGS],
     /// Line edges that the transport has not taken yet: at most one a ring, the last.
     line: VecDeque<Event>,
     /// IH_CLIENT_CFG_DATA, by client.
@@ -81,6 +84,7 @@ impl Default for Ih {
         Self {
             regs: RegFile::new(&OSSSYS),
             armed: [true; IH_RINGS],
+            overrun: [false; IH_RINGS],
             line: VecDeque::new(),
             clients: [0; CLIENTS],
             cam: Cam::default(),
@@ -139,6 +143,8 @@ impl Ih {
     /// A guest's write. A CAM entry that it answers is told by VMID and page.
     pub fn write(&mut self, offset: u32, value: u32) -> Option<Option<(u8, u64)>> {
         let written = self.regs.write(offset, value)?;
+        // Whatever the driver changes may give a vector a place that found none.
+        self.room = true;
         if written.is(&IH_CLIENT_CFG_DATA) {
             let client = self.regs.get(&IH_CLIENT_CFG_INDEX, 0) as usize;
             if let Some(slot) = self.clients.get_mut(client) {
@@ -146,9 +152,15 @@ impl Ih {
             }
         } else if written.is(&IH_RETRY_CAM_ACK) {
             return Some(self.answer(IH_RETRY_CAM_ACK::INDEX.get(value)));
+        } else if written.is(&IH_RETRY_INT_CAM_CNTL) && !self.cam_enabled() {
+            // Nobody answers entries of a CAM that is off.
+            self.cam = Cam::default();
         }
         for ring in 0..IH_RINGS {
             let Some(r) = RINGS.get(ring) else { break };
+            if written.is(r.wptr) || written.is(r.cntl) && !IH_RB_CNTL::RB_ENABLE.is_set(value) {
+                self.set_overrun(ring, false);
+            }
             if written.is(r.cntl) && IH_RB_CNTL::WPTR_OVERFLOW_CLEAR.is_set(value) {
                 self.regs.set_field(r.wptr, 0, IH_RB_WPTR::RB_OVERFLOW, 0);
             } else if written.is(r.rptr) {
@@ -185,12 +197,18 @@ impl Ih {
     fn acknowledge(&mut self, ring: usize) {
         let Some(r) = RINGS.get(ring) else { return };
         self.room = true;
+        self.set_overrun(ring, false);
         if let Some(armed) = self.armed.get_mut(ring) {
             *armed = true;
         }
         let offset = |reg| IH_RB_RPTR::OFFSET.get(self.regs.get(reg, 0));
         if offset(r.rptr) != offset(r.wptr) && self.regs.field(r.cntl, 0, IH_RB_CNTL::RPTR_REARM) != 0 {
             self.fire(ring);
+        }
+    }
+    fn set_overrun(&mut self, ring: usize, overrun: bool) {
+        if let Some(slot) = self.overrun.get_mut(ring) {
+            *slot = overrun;
         }
     }
     fn fire(&mut self, ring: usize) {
@@ -268,13 +286,14 @@ impl Ih {
         let rptr = self.regs.get(r.rptr, 0) & mask;
         let next = wptr.wrapping_add(VECTOR_BYTES) & mask;
         let mut overflow = IH_RB_WPTR::RB_OVERFLOW.of(self.regs.field(r.wptr, 0, IH_RB_WPTR::RB_OVERFLOW));
-        if next == rptr {
+        if next == rptr || self.overrun.get(ring) == Some(&true) {
             if !IH_RB_CNTL::WPTR_OVERFLOW_ENABLE.is_set(cntl) {
                 return None;
             }
             overflow = IH_RB_WPTR::RB_OVERFLOW.of(1);
             self.overwritten += 1;
-            // The driver resumes one vector further on: the one at the old read pointer is the one it never sees.
+            self.set_overrun(ring, true);
+            // The driver resumes one vector further on: the one at the new write pointer is one it never sees.
             self.cam.lost(ring, next);
         }
         let base = u64::from(self.regs.get(r.base, 0)) << 8 | u64::from(self.regs.get(r.base_hi, 0)) << 40;

@@ -258,10 +258,10 @@ impl Sdma {
         }
         wait.map_or(Step::Idle, Step::Until)
     }
-    /// Lets the rings go on whose fault `answered` accepts.
-    pub fn wake(&mut self, answered: impl Fn(&Fault) -> bool) {
+    /// Lets the rings go on whose fault `answered` accepts; it is told whether the ring goes on by itself after a time.
+    pub fn wake(&mut self, answered: impl Fn(&Fault, bool) -> bool) {
         for ring in &mut self.rings {
-            ring.parked.take_if(|p| answered(&p.fault));
+            ring.parked.take_if(|p| answered(&p.fault, p.due.is_some()));
         }
     }
     /// Ring `ring` waits for its page; the others go on.
@@ -566,6 +566,6 @@ impl Sdma {
         }
     }
     fn client(&self) -> Client {
-        Client { l1: self.number, cid: if self.number == 0 { cid::SDMA0 } else { cid::SDMA1 } }
+        Client { l1: self.number, cid: cid::SDMA.get(self.number).copied().unwrap_or_default() }
     }
 }

@@ -119,7 +119,8 @@ impl VhostUserBackend for Backend {
     }
 
     fn update_memory(&self, _memory: SystemMemory) -> io::Result<()> {
-        // The device holds the same map, which has been replaced already.
+        // The device holds the same map, which has been replaced already; but an engine may be in the middle of its work
+        // on the old one.
         self.device.memory_changed();
         Ok(())
     }

@@ -18,7 +18,8 @@ use super::shmem::Mapper;
 use super::window::{Access, Identity, Live, Window};
 use crate::bus::SystemMemory;
 use crate::device::{Gpu, Progress};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::lock_api::{Mutex, MutexGuard, RawMutexFair};
+use parking_lot::RawMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uvm_spec::window::{Doorbell, SIZE};
 use vm_memory::GuestAddressSpace;
@@ -50,9 +51,9 @@ impl Machine {
     }
 }
 
-/// The device and what it needs around it.
-pub(super) struct SharedGpu {
-    machine: Mutex<Machine>,
+/// The device and what it needs around it. The lock is a parameter, so that a test may decide who gets it next.
+pub(super) struct SharedGpu<R = RawMutex> {
+    machine: Mutex<R, Machine>,
     memory: SystemMemory,
     pub(super) interrupts: Interrupts,
     pub(super) mapper: Mapper,
@@ -60,7 +61,7 @@ pub(super) struct SharedGpu {
     spoken_to: AtomicBool,
 }
 
-impl SharedGpu {
+impl<R: RawMutexFair> SharedGpu<R> {
     pub(super) fn new(gpu: Gpu, identity: Identity, memory: SystemMemory, mapper: Mapper) -> Self {
         let window = Window::new(identity);
         Self {
@@ -78,7 +79,8 @@ impl SharedGpu {
         &self.memory
     }
 
-    /// The front end has told system memory anew: says so where VRAM was to be a part of it and is not.
+    /// The front end has told system memory anew. Returns once no engine works on the old map; says so where VRAM was to
+    /// be a part of it and is not.
     pub(super) fn memory_changed(&self) {
         let memory = self.memory.memory();
         if let Some(why) = self.machine.lock().gpu.vram().why_nowhere(&memory) {
@@ -140,7 +142,7 @@ impl SharedGpu {
 
     /// Runs the engines for one quantum on this thread, so that a small job costs no switch to another, and leaves the
     /// rest to the engine thread.
-    fn run_inline(&self, mut machine: MutexGuard<'_, Machine>) {
+    fn run_inline(&self, mut machine: MutexGuard<'_, R, Machine>) {
         let idle =
             if machine.engine_busy || !machine.may_run() { true } else { matches!(machine.gpu.run(), Progress::Idle) };
         self.collect(&mut machine);
@@ -154,18 +156,23 @@ impl SharedGpu {
     /// The engine thread: works whenever there is work, for ever.
     pub(super) fn run_engine(&self) {
         loop {
-            let mut machine = self.machine.lock();
-            let progress = if machine.may_run() { machine.gpu.run() } else { Progress::Idle };
-            machine.engine_busy = matches!(progress, Progress::More);
-            self.collect(&mut machine);
-            MutexGuard::unlock_fair(machine);
-            self.deliver();
-            match progress {
+            match self.turn() {
                 Progress::More => (),
                 Progress::Waiting(time) => self.bell.wait_for(time),
                 Progress::Idle => self.bell.wait(),
             }
         }
+    }
+
+    /// A turn of the engine thread: one quantum under the lock.
+    fn turn(&self) -> Progress {
+        let mut machine = self.machine.lock();
+        let progress = if machine.may_run() { machine.gpu.run() } else { Progress::Idle };
+        machine.engine_busy = matches!(progress, Progress::More);
+        self.collect(&mut machine);
+        MutexGuard::unlock_fair(machine);
+        self.deliver();
+        progress
     }
 
     /// Takes raised interrupts from the device, under its lock and so in their order.
@@ -239,3 +246,6 @@ impl SharedGpu {
         machine.gpu.set_trace(None);
     }
 }
+
+#[cfg(test)]
+mod interleavings;

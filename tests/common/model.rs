@@ -41,6 +41,8 @@ pub struct Model {
     pub fault_status: u32,
     pub fault_page: u64,
     pub ih_wptr: u32,
+    /// The access at hand is an atomic's.
+    atomic: bool,
     pub vectors: Vec<[u32; 8]>,
 }
 
@@ -68,6 +70,7 @@ impl Model {
             fault_status: 0,
             fault_page: 0,
             ih_wptr: 0,
+            atomic: false,
             vectors: Vec::new(),
         }
     }
@@ -144,9 +147,16 @@ impl Model {
             Why::Unmapped => (0, 0, 1),
         };
         if self.fault_status == 0 {
-            let cid = [46, 15][e];
             let rw = u32::from(kind == Kind::Write);
-            self.fault_status = walker << 1 | permissions << 4 | mapping << 8 | cid << 9 | rw << 18 | vmid << 20;
+            // By instance, reads and writes.
+            let cid = [[46, 15], [15, 46]][e][rw as usize];
+            self.fault_status = walker << 1
+                | permissions << 4
+                | mapping << 8
+                | cid << 9
+                | rw << 18
+                | vmid << 20
+                | u32::from(self.atomic) << 19;
             self.fault_page = va >> 12;
         }
         // Interrupt bit of the context's control (the default-page bit is the next), default-page bit of the hub.
@@ -347,7 +357,12 @@ impl Model {
             9 if self.load(e, wide(1) & !3, 4, Kind::Read)? as u32 != dw[3] => {
                 return Ok((len + u64::from(dw[4] & 0x3fff)).min(source.left));
             }
-            10 => self.atomic(e, header, &dw)?,
+            10 => {
+                self.atomic = true;
+                let done = self.atomic(e, header, &dw);
+                self.atomic = false;
+                done?;
+            }
             11 => {
                 let unit = 1 << (header >> 30);
                 for i in 0..=u64::from(dw[4] & 0x3f_ffff) {
