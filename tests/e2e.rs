@@ -12,7 +12,9 @@ use std::time::Duration;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 6] = ["bringup", "bo", "vm", "vmid", "faults", "reload"];
+const SUITES: [&str; 8] = ["bringup", "bo", "vm", "vmid", "faults", "hang", "reload", "chaos"];
+/// How long suite `chaos` scribbles: two resets.
+const CHAOS_SECONDS: &str = "8";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Held while a guest runs.
@@ -42,7 +44,8 @@ fn verdict() -> &'static Verdict {
     static VERDICT: OnceLock<Result<Verdict, String>> = OnceLock::new();
     let verdict = VERDICT.get_or_init(|| {
         let _turn = turn();
-        run_suites(lab(), &SUITES.map(str::to_owned), false, false).map_err(|failure| failure.to_string())
+        let words: Vec<String> = SUITES.into_iter().chain([CHAOS_SECONDS]).map(str::to_owned).collect();
+        run_suites(lab(), &words, false, false).map_err(|failure| failure.to_string())
     });
     verdict.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
 }
@@ -81,6 +84,16 @@ fn suite_vmid_passes_in_a_guest() {
 #[test]
 fn suite_faults_passes_in_a_guest() {
     suite_passes("faults");
+}
+
+#[test]
+fn suite_hang_passes_in_a_guest() {
+    suite_passes("hang");
+}
+
+#[test]
+fn suite_chaos_passes_in_a_guest() {
+    suite_passes("chaos");
 }
 
 #[test]

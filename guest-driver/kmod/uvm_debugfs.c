@@ -157,12 +157,29 @@ static int uvm_debugfs_show_binds(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_vmids(struct seq_file *m, void *unused)
+{
+	struct uvm_device *uvm = uvm_debugfs_device(m);
+	u64 grants, waits, longest;
+	unsigned int flags;
+
+	flags = uvm_policy_begin(uvm);
+	grants = uvm->vms.grants;
+	waits = uvm->vms.waits;
+	longest = uvm->vms.longest_wait;
+	uvm_policy_end(uvm, flags);
+	seq_printf(m, "grants %llu, of them waited %llu, longest wait %llu grants\n",
+		   grants, waits, longest);
+	return 0;
+}
+
 static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_regs", uvm_debugfs_show_regs, 0 },
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
 	{ "uvm_ih", uvm_debugfs_show_ih, 0 },
 	{ "uvm_memory", uvm_debugfs_show_memory, 0 },
 	{ "uvm_binds", uvm_debugfs_show_binds, 0 },
+	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
 
 /**

@@ -278,6 +278,20 @@ struct drm_uvm_fault_query {
 	__u32 status;
 };
 
+/**
+ * struct drm_uvm_hang_query - Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
+ * @count: Out: hangs since the last query; zero: none, and nothing else is valid.
+ * @va: Out: address of the packet that the engine stood on.
+ * @ring: Out: SDMA instance.
+ * @error: Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
+ */
+struct drm_uvm_hang_query {
+	__u64 count;
+	__u64 va;
+	__u32 ring;
+	__u32 error;
+};
+
 #define DRM_UVM_GET_PARAM	0x00
 #define DRM_UVM_GEM_CREATE	0x01
 #define DRM_UVM_GEM_MMAP	0x02
@@ -288,6 +302,7 @@ struct drm_uvm_fault_query {
 #define DRM_UVM_REG	0x07
 #define DRM_UVM_VM_BIND	0x08
 #define DRM_UVM_FAULT_QUERY	0x09
+#define DRM_UVM_HANG_QUERY	0x10
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -309,5 +324,7 @@ struct drm_uvm_fault_query {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_VM_BIND, struct drm_uvm_vm_bind)
 #define DRM_IOCTL_UVM_FAULT_QUERY	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_FAULT_QUERY, struct drm_uvm_fault_query)
+#define DRM_IOCTL_UVM_HANG_QUERY	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_HANG_QUERY, struct drm_uvm_hang_query)
 
 #endif /* UVM_DRM_H */

@@ -171,6 +171,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_VM_BIND, uvm_ioctl_vm_bind, DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_FAULT_QUERY, uvm_ioctl_fault_query,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_HANG_QUERY, uvm_ioctl_hang_query,
+			  DRM_RENDER_ALLOW),
 };
 
 static int uvm_open(struct drm_device *drm, struct drm_file *file)

@@ -15,8 +15,9 @@
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
- *   uvm_fence_list.lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vm.queue_lock      spinlocks, leaves
+ *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
+ *   uvm_vm.queue_lock, uvm_vms.by_pasid with uvm_vm.fault_lock
+ *                          spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -33,6 +34,7 @@
 #include <linux/io.h>
 #include <linux/mutex.h>
 #include <linux/ratelimit.h>
+#include <linux/seq_buf.h>
 #include <linux/spinlock.h>
 #include <linux/virtio.h>
 #include <linux/workqueue.h>
@@ -207,6 +209,9 @@ struct uvm_kbuf {
  * @ring: the ring; valid until the fence has signalled
  * @node: place in the ring's list, oldest first
  * @vmid: where the packets run
+ * @pasid: of the process whose packets they are; 0: the driver's VMID
+ * @ib: address of the packets
+ * @ib_dwords: how many
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
  */
@@ -216,8 +221,49 @@ struct uvm_fence {
 	struct uvm_ring *ring;
 	struct list_head node;
 	u32 vmid;
+	u32 pasid;
+	u64 ib;
+	u32 ib_dwords;
 	u32 seq;
 	u64 end;
+};
+
+/**
+ * struct uvm_ring_state - where a ring stands
+ * @rb_cntl: RB_CNTL
+ * @status: STATUS_REG of its instance
+ * @context: CONTEXT_STATUS
+ * @rptr: read pointer, bytes
+ * @wptr: write pointer, bytes
+ * @ib: the indirect buffer in execution
+ * @ib_rptr: where in it, bytes
+ * @ib_left: dwords from there; 0: none is in execution
+ */
+struct uvm_ring_state {
+	u32 rb_cntl;
+	u32 status;
+	u32 context;
+	u64 rptr;
+	u64 wptr;
+	u64 ib;
+	u32 ib_rptr;
+	u32 ib_left;
+};
+
+/**
+ * struct uvm_dump - how a ring hung, on its way to user space
+ * @buf: memory of @text
+ * @text: what is known
+ * @full: @work has not taken it yet; nobody else touches the rest
+ * @dropped: hangs that found it full
+ * @work: hands it over
+ */
+struct uvm_dump {
+	char *buf;
+	struct seq_buf text;
+	bool full;
+	u64 dropped;
+	struct work_struct work;
 };
 
 /**
@@ -233,8 +279,9 @@ struct uvm_fence {
  * @wb: page the device writes to: read pointer, fence, and a place for tests
  * @started: its memory is there, and vectors may name it
  * @dead: the device is gone; nothing may be emitted
- * @hung: the device reported that it stopped on a packet
+ * @stopped: recovers it, once the device reports that it stopped on a packet
  * @dumps: how often its state may be shown
+ * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
  * @fence_context: of the hardware fences
@@ -259,8 +306,9 @@ struct uvm_ring {
 	struct uvm_kbuf wb;
 	bool started;
 	bool dead;
-	bool hung;
+	struct work_struct stopped;
 	struct ratelimit_state dumps;
+	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
 	u64 fence_context;
@@ -359,6 +407,7 @@ struct uvm_bo {
  * @vm: the address space it runs in, with a reference; NULL: VMID 0
  * @grant: its VMID; without one its @grant.job is 0. Under the policy's lock
  * @waiting: it stands in the queue for one. Under the policy's lock
+ * @waiting_since: VMIDs given out before that. Under the policy's lock
  * @done_added: @done is on the job's finished fence
  * @done: queues @release
  * @release: gives the VMID back
@@ -376,6 +425,7 @@ struct uvm_job {
 	struct uvm_vm *vm;
 	struct uvm_policy_vmid_grant grant;
 	bool waiting;
+	u64 waiting_since;
 	bool done_added;
 	struct dma_fence_cb done;
 	struct work_struct release;
@@ -465,6 +515,7 @@ struct uvm_fence *uvm_fence_alloc(void);
 void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence);
 void uvm_fence_process(struct uvm_ring *ring);
 struct uvm_fence *uvm_fence_oldest(struct uvm_ring *ring);
+void uvm_fence_catch_up(struct uvm_ring *ring, u64 rptr);
 void uvm_fence_fail(struct uvm_ring *ring, struct uvm_fence *fence, int error);
 void uvm_fence_fail_all(struct uvm_ring *ring, int error);
 
@@ -475,7 +526,8 @@ void uvm_ring_stop(struct uvm_ring *ring);
 void uvm_ring_fini(struct uvm_ring *ring);
 int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		    struct uvm_fence *fence);
-void uvm_ring_recover(struct uvm_ring *ring, bool late);
+void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late);
+void uvm_ring_get_state(struct uvm_ring *ring, struct uvm_ring_state *state);
 void uvm_ring_dump(struct uvm_ring *ring);
 void uvm_ring_submit_raw(struct uvm_ring *ring, const __le32 *packet, u32 n);
 u32 uvm_ring_reg(struct uvm_ring *ring, u32 index);
@@ -485,6 +537,13 @@ __le32 *uvm_ring_wb(struct uvm_ring *ring, u32 offset);
 #define UVM_WB_RPTR		0x00
 #define UVM_WB_FENCE		0x40
 #define UVM_WB_TEST		0x80
+
+/* uvm_coredump.c */
+int uvm_dump_init(struct uvm_dump *dump);
+void uvm_dump_take(struct uvm_ring *ring, const struct uvm_ring_state *state,
+		   const struct uvm_fence *fence, const char *why);
+void uvm_dump_flush(struct uvm_dump *dump);
+void uvm_dump_fini(struct uvm_dump *dump);
 
 /* uvm_selftest.c */
 int uvm_ring_test(struct uvm_ring *ring);
@@ -540,6 +599,8 @@ int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 		      struct drm_file *file);
 int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
 			  struct drm_file *file);
+int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
+			 struct drm_file *file);
 
 /* uvm_submit.c */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,

@@ -23,9 +23,16 @@ static u32 uvm_fence_reached(struct uvm_ring *ring)
 	return le32_to_cpu(READ_ONCE(*uvm_ring_wb(ring, UVM_WB_FENCE)));
 }
 
-static bool uvm_fence_passed(u32 reached, u32 seq)
+/*
+ * Those who may use VMID 0 can overwrite what the ring writes: a number that it
+ * was never given has been reached by nobody.
+ */
+static bool uvm_fence_passed(struct uvm_ring *ring, u32 reached, u32 seq)
 {
-	return (s32)(reached - seq) >= 0;
+	/* The number went to the ring before the ring wrote it. */
+	dma_rmb();
+	return (s32)(reached - seq) >= 0 &&
+	       (s32)(READ_ONCE(ring->emitted) - reached) >= 0;
 }
 
 /* Lets a waiter see it before the interrupt was handled, or without one. */
@@ -33,7 +40,8 @@ static bool uvm_fence_signaled(struct dma_fence *base)
 {
 	struct uvm_fence *fence = container_of(base, struct uvm_fence, base);
 
-	return uvm_fence_passed(uvm_fence_reached(fence->ring), fence->seq);
+	return uvm_fence_passed(fence->ring, uvm_fence_reached(fence->ring),
+				fence->seq);
 }
 
 /*
@@ -69,7 +77,8 @@ void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence)
 
 	lockdep_assert_held(&ring->lock);
 	fence->ring = ring;
-	fence->seq = ++ring->emitted;
+	fence->seq = ring->emitted + 1;
+	WRITE_ONCE(ring->emitted, fence->seq);
 	spin_lock_init(&fence->lock);
 	dma_fence_init(&fence->base, &uvm_fence_ops, &fence->lock,
 		       ring->fence_context, fence->seq);
@@ -97,7 +106,7 @@ void uvm_fence_process(struct uvm_ring *ring)
 	/* What the ring wrote before, for those who are woken. */
 	dma_rmb();
 	list_for_each_entry_safe(fence, next, &ring->fences, node) {
-		if (!uvm_fence_passed(reached, fence->seq))
+		if (!uvm_fence_passed(ring, reached, fence->seq))
 			break;
 		list_move_tail(&fence->node, &done);
 	}
@@ -109,6 +118,38 @@ void uvm_fence_process(struct uvm_ring *ring)
 		dma_fence_signal(&fence->base);
 		dma_fence_put(&fence->base);
 	}
+}
+
+/**
+ * uvm_fence_catch_up() - signal what the ring has left behind
+ * @ring: the ring, locked and disabled
+ * @rptr: its read pointer, dwords
+ *
+ * In case that a number it wrote was overwritten: its packets would run twice.
+ */
+void uvm_fence_catch_up(struct uvm_ring *ring, u64 rptr)
+{
+	struct uvm_fence *fence;
+	unsigned long flags;
+	u32 seq = 0;
+	bool found = false;
+
+	lockdep_assert_held(&ring->lock);
+	/* The pointer itself makes no sense. */
+	if (rptr > ring->wptr)
+		return;
+	spin_lock_irqsave(&ring->fence_lock, flags);
+	list_for_each_entry(fence, &ring->fences, node) {
+		if (fence->end > rptr)
+			break;
+		seq = fence->seq;
+		found = true;
+	}
+	spin_unlock_irqrestore(&ring->fence_lock, flags);
+	if (!found)
+		return;
+	WRITE_ONCE(*uvm_ring_wb(ring, UVM_WB_FENCE), cpu_to_le32(seq));
+	uvm_fence_process(ring);
 }
 
 /**

@@ -93,9 +93,8 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 		uvm_fence_process(ring);
 		break;
 	case IH_SRC_SDMA_ILLEGAL_INST:
-		WRITE_ONCE(ring->hung, true);
 		if (ring->sched.ready)
-			drm_sched_fault(&ring->sched);
+			queue_work(uvm->vms.wq, &ring->stopped);
 		break;
 	case IH_SRC_SDMA_POLL_TIMEOUT:
 		dev_warn_ratelimited(uvm->drm.dev, "%s: a poll gave up\n",

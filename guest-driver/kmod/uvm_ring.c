@@ -13,18 +13,19 @@
 
 #include "uvm_drv.h"
 
-/* Room for UVM_RING_JOBS jobs of at most 32 dwords each, several times. */
+/* Room for UVM_RING_JOBS jobs, several times. */
 #define UVM_RING_BYTES		SZ_64K
+#define UVM_RING_JOB_BYTES	128
 /* Packets that the driver's own moves are made of. */
 #define UVM_MOVE_IB_BYTES	SZ_16K
-/* Packets shown of a ring that hangs, dwords. */
-#define UVM_DUMP_DWORDS		16u
 /* A user can hang a ring as often as they like; the log stays readable. */
 #define UVM_DUMP_INTERVAL	(10 * HZ)
 #define UVM_DUMP_BURST		20
 #define UVM_SETTLE_TIMEOUT_US	1000000
 /* CONTEXT_STATUS.EXCEPTION: an access failed and no page stood in. */
 #define UVM_EXCEPTION_FAULT	2
+/* An indirect buffer in an indirect buffer. */
+#define UVM_EXCEPTION_NESTED_IB	3
 
 /**
  * uvm_ring_reg() - a register of the ring's instance
@@ -83,12 +84,21 @@ static void uvm_ring_pad(struct uvm_ring *ring, u32 rest)
 		uvm_ring_write(ring, &nop, 1);
 }
 
+/*
+ * The write-back saves a register access. The engine's users can overwrite it
+ * if they may use VMID 0, so where it makes no sense or leaves no room, the
+ * register decides.
+ */
 static u32 uvm_ring_room(struct uvm_ring *ring)
 {
-	u32 rptr = le32_to_cpu(READ_ONCE(*uvm_ring_wb(ring, UVM_WB_RPTR)));
-	u32 used = (u32)(ring->wptr << 2) - rptr;
+	u32 size = (ring->mask + 1) * sizeof(__le32);
+	u32 wptr = ring->wptr << 2;
+	u32 used = wptr - le32_to_cpu(READ_ONCE(*uvm_ring_wb(ring,
+							     UVM_WB_RPTR)));
 
-	return (ring->mask + 1) - (used >> 2);
+	if (used > size - UVM_RING_JOB_BYTES)
+		used = wptr - uvm_ring_rreg(ring, mmSDMA_RB_RPTR(0));
+	return used > size ? 0 : size - used;
 }
 
 /* Hands everything up to the write pointer to the engine. */
@@ -135,11 +145,13 @@ int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 		ret = -ENODEV;
 		goto unlock;
 	}
-	if (uvm_ring_room(ring) < 32) {
+	if (uvm_ring_room(ring) < UVM_RING_JOB_BYTES) {
 		ret = -EBUSY;
 		goto unlock;
 	}
 	fence->vmid = vmid;
+	fence->ib = ib;
+	fence->ib_dwords = ib_dwords;
 	uvm_fence_emit(ring, fence);
 
 	/* An INDIRECT packet ends on a multiple of eight dwords. */
@@ -262,69 +274,46 @@ void uvm_ring_stop(struct uvm_ring *ring)
 	uvm_wreg(ring->uvm, mmBIF_SDMA_DOORBELL_RANGE(ring->index), 0);
 	uvm_fence_fail_all(ring, -ENODEV);
 	mutex_unlock(&ring->lock);
+	uvm_dump_flush(&ring->dump);
 }
 
-/* The packets of an indirect buffer, if it is one of the driver's. */
-static const __le32 *uvm_ring_find_ib(struct uvm_ring *ring, u64 gpu)
+static u64 uvm_ring_rreg64(struct uvm_ring *ring, u32 low, u32 high)
 {
-	const struct uvm_kbuf *bufs[] = { &ring->uvm->ib_buf, &ring->move_ib };
-	struct uvm_fence *fence = uvm_fence_oldest(ring);
-	u32 vmid = 0;
-	int i;
-
-	if (fence) {
-		vmid = fence->vmid;
-		dma_fence_put(&fence->base);
-	}
-	/* Another address space: the same number means something else. */
-	if (vmid)
-		return NULL;
-
-	for (i = 0; i < ARRAY_SIZE(bufs); i++)
-		if (gpu >= bufs[i]->gpu && gpu < bufs[i]->gpu + bufs[i]->size &&
-		    IS_ALIGNED(gpu, sizeof(u32)))
-			return bufs[i]->cpu + (gpu - bufs[i]->gpu);
-	return NULL;
+	return uvm_ring_rreg(ring, low) | (u64)uvm_ring_rreg(ring, high) << 32;
 }
 
-/* Says in the log where a ring stands. */
-static void uvm_ring_dump_locked(struct uvm_ring *ring)
+/**
+ * uvm_ring_get_state() - where a ring stands
+ * @ring: the ring; a running one goes on meanwhile
+ * @state: out
+ */
+void uvm_ring_get_state(struct uvm_ring *ring, struct uvm_ring_state *state)
 {
-	struct drm_device *drm = &ring->uvm->drm;
-	u32 rptr = uvm_ring_rreg(ring, mmSDMA_RB_RPTR(0));
-	u32 wptr = uvm_ring_rreg(ring, mmSDMA_RB_WPTR(0));
-	u32 status = uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0));
-	u32 ib_size = uvm_ring_rreg(ring, mmSDMA_IB_SIZE(0));
-	u32 ib_rptr = uvm_ring_rreg(ring, mmSDMA_IB_RPTR(0)) &
-		      SDMA_IB_RPTR__OFFSET;
-	u64 ib = uvm_ring_rreg(ring, mmSDMA_IB_BASE_LO(0)) |
-		 (u64)uvm_ring_rreg(ring, mmSDMA_IB_BASE_HI(0)) << 32;
-	char text[UVM_DUMP_DWORDS * 9 + 1];
-	const __le32 *packets;
-	u32 i, n;
+	state->rb_cntl = uvm_ring_rreg(ring, mmSDMA_RB_CNTL(0));
+	state->status = uvm_ring_rreg(ring, mmSDMA_STATUS_REG);
+	state->context = uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0));
+	state->rptr = uvm_ring_rreg64(ring, mmSDMA_RB_RPTR(0),
+				      mmSDMA_RB_RPTR_HI(0));
+	state->wptr = uvm_ring_rreg64(ring, mmSDMA_RB_WPTR(0),
+				      mmSDMA_RB_WPTR_HI(0));
+	state->ib = uvm_ring_rreg64(ring, mmSDMA_IB_BASE_LO(0),
+				    mmSDMA_IB_BASE_HI(0));
+	state->ib_left = uvm_ring_rreg(ring, mmSDMA_IB_SIZE(0));
+	state->ib_rptr = uvm_ring_rreg(ring, mmSDMA_IB_RPTR(0)) &
+			 SDMA_IB_RPTR__OFFSET;
+}
 
-	lockdep_assert_held(&ring->lock);
-	drm_err(drm, "%s: RPTR %#x WPTR %#x (driver %#llx) STATUS %#x CONTEXT_STATUS %#x (exception %lu)\n",
-		ring->name, rptr, wptr, ring->wptr << 2,
-		uvm_ring_rreg(ring, mmSDMA_STATUS_REG), status,
-		FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, status));
-	drm_err(drm, "%s: fence reached %u, emitted %u; IB at %#llx, %u dwords, IB_RPTR %#x\n",
-		ring->name, le32_to_cpu(*uvm_ring_wb(ring, UVM_WB_FENCE)),
-		ring->emitted, ib, ib_size, ib_rptr);
-
-	for (i = 0, n = 0; i < UVM_DUMP_DWORDS; i++)
-		n += scnprintf(text + n, sizeof(text) - n, " %08x",
-			       le32_to_cpu(*uvm_ring_at(ring, (rptr >> 2) + i)));
-	drm_err(drm, "%s: ring at RPTR:%s\n", ring->name, text);
-
-	packets = uvm_ring_find_ib(ring, ib + ib_rptr);
-	if (!packets || ib_rptr / sizeof(u32) >= ib_size)
-		return;
-	ib_size -= ib_rptr / sizeof(u32);
-	for (i = 0, n = 0; i < min(ib_size, UVM_DUMP_DWORDS); i++)
-		n += scnprintf(text + n, sizeof(text) - n, " %08x",
-			       le32_to_cpu(packets[i]));
-	drm_err(drm, "%s: IB at IB_RPTR:%s\n", ring->name, text);
+static void uvm_ring_log(struct uvm_ring *ring,
+			 const struct uvm_ring_state *state)
+{
+	drm_err(&ring->uvm->drm,
+		"%s: RPTR %#llx WPTR %#llx (driver %#llx) STATUS %#x CONTEXT_STATUS %#x (exception %lu), IB at %#llx + %#x, fence reached %u, emitted %u\n",
+		ring->name, state->rptr, state->wptr, ring->wptr << 2,
+		state->status, state->context,
+		FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, state->context),
+		state->ib, state->ib_rptr,
+		le32_to_cpu(READ_ONCE(*uvm_ring_wb(ring, UVM_WB_FENCE))),
+		ring->emitted);
 }
 
 /**
@@ -333,8 +322,11 @@ static void uvm_ring_dump_locked(struct uvm_ring *ring)
  */
 void uvm_ring_dump(struct uvm_ring *ring)
 {
+	struct uvm_ring_state state;
+
 	mutex_lock(&ring->lock);
-	uvm_ring_dump_locked(ring);
+	uvm_ring_get_state(ring, &state);
+	uvm_ring_log(ring, &state);
 	mutex_unlock(&ring->lock);
 }
 
@@ -365,51 +357,95 @@ static int uvm_ring_error(u32 why)
 	}
 }
 
+static const char *uvm_ring_reason(u32 why)
+{
+	switch (why) {
+	case 0:
+		return "a job timed out";
+	case UVM_EXCEPTION_NESTED_IB:
+		return "the engine refused an indirect buffer in another";
+	default:
+		return "the engine refused a packet";
+	}
+}
+
+/* Takes the job that the ring stands on from it; the ring is disabled. */
+static void uvm_ring_fail(struct uvm_ring *ring, struct uvm_fence *fence,
+			  const struct uvm_ring_state *state, u32 why)
+{
+	const char *reason = uvm_ring_reason(why);
+
+	atomic64_inc(&ring->timeouts);
+	/* Of a page fault, the hub's report has told all there is to know. */
+	if (why != UVM_EXCEPTION_FAULT) {
+		uvm_vm_hung(ring->uvm, fence, ring->index, state,
+			    uvm_ring_error(why));
+		if (__ratelimit(&ring->dumps)) {
+			drm_err(&ring->uvm->drm, "%s: %s, resetting the ring\n",
+				ring->name, reason);
+			uvm_ring_log(ring, state);
+			uvm_dump_take(ring, state, fence, reason);
+		}
+	}
+	uvm_fence_fail(ring, fence, uvm_ring_error(why));
+}
+
 /**
  * uvm_ring_recover() - take the oldest job from a ring that hangs
  * @ring: the ring
- * @late: its oldest job timed out; else only if the engine has stopped
+ * @late: of a job that timed out; NULL: only if the engine has stopped
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
  * refused a packet, with -EFAULT if it stopped on a page fault; the jobs behind
- * it run on. If all is done by the time that the ring is halted, nobody fails.
+ * it run on. If @late is done by the time that the engine is halted, it goes on
+ * as if nothing had been. Only the ring is reset, not the instance's others.
  */
-void uvm_ring_recover(struct uvm_ring *ring, bool late)
+void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late)
 {
-	struct drm_device *drm = &ring->uvm->drm;
+	struct uvm_ring_state state;
 	struct uvm_fence *fence;
+	u32 why, status;
 	u64 rptr;
-	u32 why;
 
 	mutex_lock(&ring->lock);
 	if (ring->dead)
 		goto unlock;
-	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION,
-			uvm_ring_rreg(ring, mmSDMA_CONTEXT_STATUS(0)));
-	WRITE_ONCE(ring->hung, false);
-	/* What stopped it was dealt with before this report was read. */
-	if (!why && !late)
+	/* A halted engine says that it is idle. */
+	status = uvm_ring_rreg(ring, mmSDMA_STATUS_REG);
+	uvm_ring_wreg(ring, mmSDMA_F32_CNTL, SDMA_F32_CNTL__HALT);
+	uvm_ring_get_state(ring, &state);
+	state.status = status;
+	why = FIELD_GET(SDMA_CONTEXT_STATUS__EXCEPTION, state.context);
+	uvm_fence_process(ring);
+	uvm_fence_catch_up(ring, state.rptr >> 2);
+	/* What stopped it was dealt with, or the job was not so late. */
+	if (!why && (!late || dma_fence_is_signaled(&late->base))) {
+		uvm_ring_wreg(ring, mmSDMA_F32_CNTL, 0);
 		goto unlock;
-	/* Of a page fault, the hub's report has told all there is to know. */
-	if (why != UVM_EXCEPTION_FAULT && __ratelimit(&ring->dumps)) {
-		drm_err(drm, "%s: %s, resetting the ring\n", ring->name, why ?
-			"the engine refused a packet" : "a job timed out");
-		uvm_ring_dump_locked(ring);
 	}
 	uvm_ring_settle(ring);
-	uvm_ring_halt(ring);
-	uvm_fence_process(ring);
+	uvm_ring_wreg(ring, mmSDMA_RB_CNTL(0), 0);
 	rptr = ring->wptr;
 	fence = uvm_fence_oldest(ring);
 	if (fence) {
 		rptr = fence->end;
-		atomic64_inc(&ring->timeouts);
-		uvm_fence_fail(ring, fence, uvm_ring_error(why));
+		uvm_ring_fail(ring, fence, &state, why);
 		dma_fence_put(&fence->base);
 	}
 	uvm_ring_run(ring, rptr);
 unlock:
 	mutex_unlock(&ring->lock);
+}
+
+/*
+ * The engine stopped on a packet. Not by way of the scheduler's own timeout:
+ * that forgets to come at once when a job ends at the same time.
+ */
+static void uvm_ring_stopped(struct work_struct *work)
+{
+	struct uvm_ring *ring = container_of(work, struct uvm_ring, stopped);
+
+	uvm_ring_recover(ring, NULL);
 }
 
 /**
@@ -428,6 +464,7 @@ int uvm_ring_init(struct uvm_device *uvm, u32 index)
 				 UVM_DOORBELL_SDMA0_GFX;
 	ring->mask = UVM_RING_BYTES / sizeof(u32) - 1;
 	ring->fence_context = dma_fence_context_alloc(1);
+	INIT_WORK(&ring->stopped, uvm_ring_stopped);
 	ratelimit_state_init(&ring->dumps, UVM_DUMP_INTERVAL, UVM_DUMP_BURST);
 
 	ret = uvm_kbuf_alloc(uvm, &ring->buf, UVM_RING_BYTES);
@@ -439,8 +476,13 @@ int uvm_ring_init(struct uvm_device *uvm, u32 index)
 	ret = uvm_kbuf_alloc(uvm, &ring->move_ib, UVM_MOVE_IB_BYTES);
 	if (ret)
 		goto free_wb;
+	ret = uvm_dump_init(&ring->dump);
+	if (ret)
+		goto free_move_ib;
 	return 0;
 
+free_move_ib:
+	uvm_kbuf_free(uvm, &ring->move_ib);
 free_wb:
 	uvm_kbuf_free(uvm, &ring->wb);
 free_buf:
@@ -454,6 +496,7 @@ free_buf:
  */
 void uvm_ring_fini(struct uvm_ring *ring)
 {
+	uvm_dump_fini(&ring->dump);
 	uvm_kbuf_free(ring->uvm, &ring->move_ib);
 	uvm_kbuf_free(ring->uvm, &ring->wb);
 	uvm_kbuf_free(ring->uvm, &ring->buf);

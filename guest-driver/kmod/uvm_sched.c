@@ -126,8 +126,10 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 		return ERR_PTR(job->error);
 	if (!drm_dev_enter(&ring->uvm->drm, &idx))
 		return ERR_PTR(-ENODEV);
-	if (job->vm)
+	if (job->vm) {
+		job->fence->pasid = job->vm->pasid;
 		ret = uvm_vmid_load(job);
+	}
 	if (!ret)
 		ret = uvm_ring_submit(ring, job->vm ? job->grant.vmid : 0,
 				      job->ib_gpu, job->ib_dwords, job->fence);
@@ -144,14 +146,12 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 {
 	struct uvm_job *job = to_uvm_job(base);
 	struct uvm_ring *ring = job->ring;
-	bool late;
 
-	/* The interrupt may be lost, or the engine complain before the time. */
+	/* The interrupt may be lost. */
 	uvm_fence_process(ring);
-	late = job->fence->ring && !dma_fence_is_signaled(&job->fence->base);
-	if (late || READ_ONCE(ring->hung)) {
+	if (job->fence->ring && !dma_fence_is_signaled(&job->fence->base)) {
 		trace_uvm_job_timeout(ring->index, job->fence->seq);
-		uvm_ring_recover(ring, late);
+		uvm_ring_recover(ring, job->fence);
 	}
 	/*
 	 * Not a reset to the scheduler: the ring lost at most this one job,

@@ -171,6 +171,8 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	vm->uvm = uvm;
 	mutex_init(&vm->lock);
 	uvm_bind_queue_init(vm);
+	get_task_comm(vm->comm, current);
+	vm->pid = task_tgid_nr(current);
 	vm->mappings = RB_ROOT_CACHED;
 	vm->size = uvm_vm_size(uvm);
 	if (uvm_vm_system_tables) {
@@ -251,6 +253,37 @@ void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
 		vm->fault.write = write;
 		vm->fault.status = status;
 		vm->fault.count++;
+		spin_unlock(&vm->fault_lock);
+	}
+	xa_unlock(&uvm->vms.by_pasid);
+}
+
+/**
+ * uvm_vm_hung() - keep a hang for the process to ask for
+ * @uvm: the device
+ * @fence: of the job that hung; of any address space
+ * @ring: where
+ * @state: where the ring stood
+ * @error: what the job fails with
+ *
+ * Context: on the way to signalling a fence.
+ */
+void uvm_vm_hung(struct uvm_device *uvm, const struct uvm_fence *fence,
+		 u32 ring, const struct uvm_ring_state *state, int error)
+{
+	struct uvm_vm *vm;
+
+	if (!fence->pasid)
+		return;
+	xa_lock(&uvm->vms.by_pasid);
+	vm = xa_load(&uvm->vms.by_pasid, fence->pasid);
+	if (vm) {
+		spin_lock(&vm->fault_lock);
+		vm->hang.va = state->ib_left ? state->ib + state->ib_rptr :
+					       fence->ib;
+		vm->hang.ring = ring;
+		vm->hang.error = error;
+		vm->hang.count++;
 		spin_unlock(&vm->fault_lock);
 	}
 	xa_unlock(&uvm->vms.by_pasid);

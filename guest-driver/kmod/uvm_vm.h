@@ -11,6 +11,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -28,7 +29,9 @@ struct drm_exec;
 struct drm_gem_object;
 struct uvm_bo;
 struct uvm_device;
+struct uvm_fence;
 struct uvm_job;
+struct uvm_ring_state;
 
 /**
  * struct uvm_vms - the device's address spaces
@@ -42,6 +45,10 @@ struct uvm_job;
  *	the policy's lock
  * @poke_context: of those fences
  * @poke_seqno: of the last of them
+ * @grants: VMIDs given to jobs. Under the policy's lock
+ * @waits: how many of those jobs had to wait. Under the policy's lock
+ * @longest_wait: the most grants that one of them saw pass. Under the
+ *	policy's lock
  */
 struct uvm_vms {
 	spinlock_t list_lock;
@@ -53,6 +60,9 @@ struct uvm_vms {
 	struct dma_fence *poke;
 	u64 poke_context;
 	u64 poke_seqno;
+	u64 grants;
+	u64 waits;
+	u64 longest_wait;
 };
 
 /**
@@ -67,6 +77,20 @@ struct uvm_vm_fault {
 	u64 count;
 	u32 status;
 	u32 write;
+};
+
+/**
+ * struct uvm_vm_hang - the last hang of an address space
+ * @count: hangs since it was asked for
+ * @va: packet that the engine stood on
+ * @ring: which engine
+ * @error: what the submission failed with, negative
+ */
+struct uvm_vm_hang {
+	u64 count;
+	u64 va;
+	u32 ring;
+	int error;
 };
 
 /**
@@ -93,8 +117,11 @@ struct uvm_vm_fault {
  * @ended: of the last that ended; under @run_lock
  * @wait: for @ended
  * @lost: its tables are in no known state: nothing is changed any more
- * @fault_lock: @fault
+ * @fault_lock: @fault and @hang
  * @fault: the last fault
+ * @hang: the last hang
+ * @comm: name of the process that made it
+ * @pid: its id
  * @free: ends it
  */
 struct uvm_vm {
@@ -122,6 +149,9 @@ struct uvm_vm {
 	bool lost;
 	spinlock_t fault_lock;
 	struct uvm_vm_fault fault;
+	struct uvm_vm_hang hang;
+	char comm[TASK_COMM_LEN];
+	pid_t pid;
 	struct work_struct free;
 };
 
@@ -198,6 +228,8 @@ void uvm_vm_put(struct uvm_vm *vm);
 void uvm_vms_kick(struct uvm_device *uvm);
 void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
 		   u32 status);
+void uvm_vm_hung(struct uvm_device *uvm, const struct uvm_fence *fence,
+		 u32 ring, const struct uvm_ring_state *state, int error);
 
 /* uvm_update.c */
 int uvm_update_plan(struct uvm_vm *vm, struct uvm_bind *bind,

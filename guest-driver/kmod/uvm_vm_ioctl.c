@@ -262,3 +262,34 @@ int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
 	args->status = fault.status;
 	return 0;
 }
+
+/**
+ * uvm_ioctl_hang_query() - DRM_UVM_HANG_QUERY
+ * @drm: the device
+ * @data: struct drm_uvm_hang_query
+ * @file: the caller
+ *
+ * Return: 0, -EINVAL.
+ */
+int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
+			 struct drm_file *file)
+{
+	struct uvm_file *ufile = file->driver_priv;
+	struct drm_uvm_hang_query *args = data;
+	struct uvm_vm_hang hang = {};
+	struct uvm_vm *vm;
+
+	mutex_lock(&ufile->submit_lock);
+	vm = ufile->vm;
+	mutex_unlock(&ufile->submit_lock);
+	if (vm) {
+		spin_lock(&vm->fault_lock);
+		swap(hang, vm->hang);
+		spin_unlock(&vm->fault_lock);
+	}
+	args->count = hang.count;
+	args->va = hang.va;
+	args->ring = hang.ring;
+	args->error = -hang.error;
+	return 0;
+}

@@ -137,6 +137,17 @@ void uvm_vmid_fini_job(struct uvm_job *job)
 	uvm_vmid_release(job);
 }
 
+/* How many others were served while the job waited. Policy locked. */
+static void uvm_vmid_count(struct uvm_vms *vms, const struct uvm_job *job)
+{
+	if (job->waiting) {
+		vms->waits++;
+		vms->longest_wait = max(vms->longest_wait,
+					vms->grants - job->waiting_since);
+	}
+	vms->grants++;
+}
+
 /**
  * uvm_vmid_prepare() - get a VMID for a job
  * @job: the job, about to run
@@ -163,11 +174,14 @@ struct dma_fence *uvm_vmid_prepare(struct uvm_job *job)
 	ret = uvm_policy_vmid_grab(uvm->policy, &request, &job->grant);
 	switch (ret) {
 	case 0:
+		uvm_vmid_count(&uvm->vms, job);
 		job->waiting = false;
 		poke = uvm_poke_take(&uvm->vms);
 		break;
 	case -EBUSY:
 		job->grant.job = 0;
+		if (!job->waiting)
+			job->waiting_since = uvm->vms.grants;
 		job->waiting = true;
 		wait = uvm_poke_get(&uvm->vms);
 		job->error = wait ? 0 : -ENOMEM;

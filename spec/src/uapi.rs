@@ -207,6 +207,17 @@ uapi! {
         /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
         status: u32,
     }
+    /// Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
+    drm_uvm_hang_query HangQuery {
+        /// Out: hangs since the last query; zero: none, and nothing else is valid.
+        count: u64,
+        /// Out: address of the packet that the engine stood on.
+        va: u64,
+        /// Out: SDMA instance.
+        ring: u32,
+        /// Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
+        error: u32,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -221,6 +232,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("REG", nr::REG, "drm_uvm_reg"),
     ("VM_BIND", nr::VM_BIND, "drm_uvm_vm_bind"),
     ("FAULT_QUERY", nr::FAULT_QUERY, "drm_uvm_fault_query"),
+    ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -236,6 +248,7 @@ pub mod nr {
     pub const REG: u32 = 7;
     pub const VM_BIND: u32 = 8;
     pub const FAULT_QUERY: u32 = 9;
+    pub const HANG_QUERY: u32 = 16;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).

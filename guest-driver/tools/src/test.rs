@@ -12,6 +12,8 @@ mod bo;
 mod borrowed;
 mod bringup;
 mod case;
+mod chaos;
+mod hang;
 mod kmsg;
 mod ktap;
 mod reload;
@@ -23,7 +25,7 @@ mod vmid;
 use case::{Case, Ctx, Run, Skip};
 use ktap::{Ktap, Outcome};
 
-const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]...";
+const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]... [SECONDS]";
 
 /// Suites in the order they run.
 const SUITES: &[(&str, &[Case])] = &[
@@ -32,9 +34,11 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("hang", hang::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
+    ("chaos", chaos::CASES),
 ];
 
 /// What a planned case calls.
@@ -48,6 +52,8 @@ struct Planned {
 
 struct Options {
     seed: Option<u64>,
+    /// Of suite `chaos`.
+    seconds: Option<u64>,
     list: bool,
     wanted: Vec<String>,
 }
@@ -57,6 +63,12 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
     if let [first, rest @ ..] = args {
         if first == bo::WORKER {
             return bo::worker(rest);
+        }
+        if first == hang::WORKER {
+            return hang::worker(rest);
+        }
+        if first == vmid::BUSY_WORKER {
+            return vmid::busy_worker(rest);
         }
         if first == vmid::WORKER {
             return vmid::worker(rest);
@@ -84,12 +96,12 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let seed = options.seed.unwrap_or_else(case::seed_from_clock);
-    let ok = run(&planned, seed)?;
+    let ok = run(&planned, seed, options.seconds)?;
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn parse(args: &[String]) -> Result<Options> {
-    let mut options = Options { seed: None, list: false, wanted: Vec::new() };
+    let mut options = Options { seed: None, seconds: None, list: false, wanted: Vec::new() };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -99,7 +111,10 @@ fn parse(args: &[String]) -> Result<Options> {
                 options.seed = Some(seed.parse().with_context(|| format!("--seed {seed}"))?);
             }
             option if option.starts_with('-') => bail!("unknown option {option}"),
-            name => options.wanted.push(name.to_owned()),
+            name => match name.parse() {
+                Ok(seconds) => options.seconds = Some(seconds),
+                Err(_) => options.wanted.push(name.to_owned()),
+            },
         }
     }
     Ok(options)
@@ -129,11 +144,11 @@ fn plan(suites: &[(&str, &'static [Case])], wanted: &[String]) -> Result<Vec<Pla
     Ok(all)
 }
 
-fn run(planned: &[Planned], seed: u64) -> Result<bool> {
+fn run(planned: &[Planned], seed: u64, seconds: Option<u64>) -> Result<bool> {
     let mut ktap = Ktap::start(std::io::stdout(), planned.len())?;
     ktap.note(format_args!("seed {seed}"))?;
     for case in planned {
-        let ctx = Ctx::new(&case.name, seed);
+        let ctx = Ctx::new(&case.name, seed).lasting(seconds);
         let started = Instant::now();
         let outcome = outcome(catch_unwind(AssertUnwindSafe(|| (case.run)(&ctx))));
         let seconds = started.elapsed().as_secs_f64();

@@ -79,32 +79,17 @@ impl Syncobj {
         )
     }
 
-    /// Its fence as a sync file, which stays when the device goes.
-    pub fn export(&self) -> Result<SyncFile> {
-        // DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE
-        let mut arg = sys::SyncHandle { handle: self.handle, flags: 1, fd: -1, pad: 0 };
-        self.device.core("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", 0xc1, &mut arg)?;
-        Ok(SyncFile(sys::own_fd(arg.fd)))
-    }
-
     /// How its fence stands.
     pub fn state(&self) -> Result<FenceState> {
         self.export()?.state()
     }
-}
 
-/// A fence by itself.
-pub struct SyncFile(OwnedFd);
-
-impl SyncFile {
-    /// How it stands.
-    pub fn state(&self) -> Result<FenceState> {
-        let status = name("SYNC_IOC_FILE_INFO", sys::sync_file_info(self.0.as_fd()))?.status;
-        Ok(match status {
-            0 => FenceState::Active,
-            1.. => FenceState::Done,
-            failed => FenceState::Failed(Errno::from_raw_os_error(failed.saturating_neg())),
-        })
+    /// Its fence, which outlives the device.
+    pub fn export(&self) -> Result<Fence> {
+        // DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE
+        let mut arg = sys::SyncHandle { handle: self.handle, flags: 1, fd: -1, pad: 0 };
+        self.device.core("DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", 0xc1, &mut arg)?;
+        Ok(Fence(sys::own_fd(arg.fd)))
     }
 }
 
@@ -116,6 +101,21 @@ impl Drop for Syncobj {
             Ok(()) | Err(Error { errno: Errno::NODEV, .. }) => {}
             Err(error) => eprintln!("# syncobj {}: {error}", self.handle),
         }
+    }
+}
+
+/// A fence apart from its syncobj.
+pub struct Fence(OwnedFd);
+
+impl Fence {
+    /// How it stands.
+    pub fn state(&self) -> Result<FenceState> {
+        let status = name("SYNC_IOC_FILE_INFO", sys::sync_file_info(self.0.as_fd()))?.status;
+        Ok(match status {
+            0 => FenceState::Active,
+            1.. => FenceState::Done,
+            failed => FenceState::Failed(Errno::from_raw_os_error(failed.saturating_neg())),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, opcode, Ioctl, IoctlOutput, Opcode};
-use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::mm::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags};
 use uvm_spec::uapi;
 
 /// Group byte of DRM ioctls.
@@ -44,6 +44,7 @@ arguments!(
     uapi::Reg,
     uapi::VmBind,
     uapi::FaultQuery,
+    uapi::HangQuery,
     GemClose,
     Prime,
     SyncCreate,
@@ -220,6 +221,26 @@ impl Mapping {
             unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, offset)? };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
+    }
+
+    /// A huge page of memory, at hand and not swapped: it stays where it is.
+    pub fn huge() -> Result<Self, Errno> {
+        let length = 2 << 20;
+        let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB | MapFlags::POPULATE;
+        // SAFETY: as in `new`.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)? };
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, length })
+    }
+
+    /// Physical address of its first page; zero where the kernel does not tell.
+    pub fn physical(&self) -> std::io::Result<u64> {
+        use std::os::unix::fs::FileExt;
+        let page = self.start.as_ptr().addr() as u64 / 4096;
+        let mut entry = [0; 8];
+        std::fs::File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, 8 * page)?;
+        // Bits 54:0 are the page's number.
+        Ok((u64::from_le_bytes(entry) & ((1 << 55) - 1)) * 4096)
     }
 
     /// Bytes.

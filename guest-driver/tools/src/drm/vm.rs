@@ -67,6 +67,13 @@ impl Device {
         self.command("DRM_UVM_FAULT_QUERY", nr::FAULT_QUERY, &mut arg)?;
         Ok((arg.count > 0).then_some(arg))
     }
+
+    /// The last hang since it was asked for the last time.
+    pub fn hang(&self) -> Result<Option<uapi::HangQuery>> {
+        let mut arg = uapi::HangQuery::default();
+        self.command("DRM_UVM_HANG_QUERY", nr::HANG_QUERY, &mut arg)?;
+        Ok((arg.count > 0).then_some(arg))
+    }
 }
 
 /// Memory for packets at an address of the client's own space, one submission at a time.
@@ -84,6 +91,11 @@ impl Space {
         let bo = Bo::new(device, bytes, Domain::Gtt)?;
         device.bind(va, &bo, 0, bo.size(), uapi::VM_READ)?;
         Ok(Self { device: device.clone(), map: bo.map()?, va, _bo: bo })
+    }
+
+    /// Where the packets lie.
+    pub fn va(&self) -> u64 {
+        self.va
     }
 
     /// The client.

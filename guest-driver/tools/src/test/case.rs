@@ -44,12 +44,23 @@ pub struct Skip(pub String);
 pub struct Ctx {
     name: String,
     seed: u64,
+    seconds: Option<u64>,
 }
 
 impl Ctx {
     /// For the case `name` under the run's `seed`.
     pub fn new(name: &str, seed: u64) -> Self {
-        Self { name: name.to_owned(), seed }
+        Self { name: name.to_owned(), seed, seconds: None }
+    }
+
+    /// The same with as long as cases that can take any time shall take.
+    pub fn lasting(self, seconds: Option<u64>) -> Self {
+        Self { seconds, ..self }
+    }
+
+    /// How long the command wants cases to take that can take any time.
+    pub fn seconds(&self) -> Option<u64> {
+        self.seconds
     }
 
     /// The case's full name.

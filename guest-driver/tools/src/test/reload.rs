@@ -125,8 +125,24 @@ pub fn with_parameters(parameters: &CStr, run: impl FnOnce() -> Result<()>) -> R
     result
 }
 
+/// Runs something without the module.
+pub fn while_unloaded(run: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _reload = Reload;
+    unload_soon()?;
+    run()
+}
+
+/// Runs something while the driver has no device. Who has it open keeps what is theirs.
+pub fn while_unbound(run: impl FnOnce() -> Result<()>) -> Result<()> {
+    let name = bound_device()?;
+    std::fs::write("/sys/bus/virtio/drivers/uvm/unbind", &name).context("unbinding")?;
+    let result = run();
+    std::fs::write("/sys/bus/virtio/drivers/uvm/bind", &name).context("binding again")?;
+    result
+}
+
 /// One object through all domains, and a submission on each ring.
-fn use_it(salt: u64) -> Result<()> {
+pub fn use_it(salt: u64) -> Result<()> {
     let device = Device::open()?;
     let data = stamps(salt, 20_000);
     let bo = filled(&device, Domain::System, &data)?;
@@ -207,15 +223,6 @@ fn unloaded_module_leaves_no_trace(ctx: &Ctx) -> Result<()> {
     use_it(3)
 }
 
-/// Does something while the driver is not bound to the device.
-pub fn unbound<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
-    let name = bound_device()?;
-    std::fs::write("/sys/bus/virtio/drivers/uvm/unbind", &name).context("unbinding")?;
-    let result = run();
-    std::fs::write("/sys/bus/virtio/drivers/uvm/bind", &name).context("binding again")?;
-    result
-}
-
 /// The virtio device that the driver is bound to.
 pub fn bound_device() -> Result<String> {
     let folder = "/sys/bus/virtio/drivers/uvm";
@@ -229,7 +236,7 @@ pub fn bound_device() -> Result<String> {
 fn unbound_device_answers_with_an_error(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let bo = filled(&device, Domain::Vram, &stamps(6, 4096))?;
-    unbound(|| {
+    while_unbound(|| {
         let gone = [Errno::NODEV];
         refused("a parameter of a device that is gone", device.param(0), &gone)?;
         refused("a move on a device that is gone", bo.move_to(Domain::Gtt, 0), &gone)?;

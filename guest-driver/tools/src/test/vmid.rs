@@ -16,6 +16,10 @@ use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
 use crate::rng::Rng;
 
+mod fair;
+
+pub use fair::{worker as busy_worker, WORKER as BUSY_WORKER};
+
 /// First argument of a worker process.
 pub const WORKER: &str = "--space-worker";
 
@@ -27,6 +31,8 @@ const PLAIN: &str = "plain";
 pub const CASES: &[Case] = &[
     Case { name: "twelve_processes_keep_apart", run: Run::Once(twelve_processes_keep_apart) },
     Case { name: "sixty_four_processes_keep_apart", run: Run::Once(sixty_four_processes_keep_apart) },
+    Case { name: "busy_processes_share_one_ring", run: Run::Once(fair::busy_processes_share_one_ring) },
+    Case { name: "busy_processes_share_both_rings", run: Run::Once(fair::busy_processes_share_both_rings) },
     Case { name: "killed_processes_make_room", run: Run::Once(killed_processes_make_room) },
     Case { name: "only_the_privileged_run_in_vmid_0", run: Run::Once(only_the_privileged_run_in_vmid_0) },
 ];

@@ -18,7 +18,7 @@ use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 use crate::test::case::{content, eventually, filled, same, same_bytes, settled, stamps, Ctx, GLANCE, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
-use crate::test::reload::{debugfs, unbound, with_parameters};
+use crate::test::reload::{debugfs, while_unbound, with_parameters};
 
 /// Where gates lie: each a page and its packets.
 const GATES: u64 = PACKETS + (1 << 20);
@@ -477,7 +477,7 @@ pub fn queued_bind_fails_with_its_device(ctx: &Ctx) -> Result<()> {
     thread::sleep(Duration::from_millis(20));
     // The device's end ends the gate, and takes its page away.
     gate.map = None;
-    unbound(|| {
+    while_unbound(|| {
         for (n, file) in files.iter().enumerate() {
             let over = eventually(PATIENCE, || Ok(file.state()? != FenceState::Active))?;
             ensure!(over, "bind {n} never ends");
