@@ -12,7 +12,7 @@ use std::time::Duration;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 8] = ["bringup", "bo", "vm", "vmid", "faults", "hang", "reload", "chaos"];
+const SUITES: [&str; 9] = ["bringup", "bo", "vm", "vmid", "faults", "queues", "hang", "reload", "chaos"];
 /// How long suite `chaos` scribbles: two resets.
 const CHAOS_SECONDS: &str = "8";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -84,6 +84,11 @@ fn suite_vmid_passes_in_a_guest() {
 #[test]
 fn suite_faults_passes_in_a_guest() {
     suite_passes("faults");
+}
+
+#[test]
+fn suite_queues_passes_in_a_guest() {
+    suite_passes("queues");
 }
 
 #[test]

@@ -207,6 +207,38 @@ fn ten_thousand_faults_through_a_ring_that_overflows_are_all_answered() {
     assert_eq!(mapped.len() as u64, 4 * EACH);
 }
 
+#[test]
+fn a_vector_that_is_skipped_after_an_overflow_went_on_is_told_again() {
+    let mut rig = Rig::new();
+    rig.cam_on();
+    // 128 bytes: four vectors.
+    rig.write(reg::IH_CNTL, 0);
+    rig.write(reg::IH_CNTL, 1 | 5 << 1 | 1 << 8 | 1 << 16 | 1 << 17 | 1 << 21 | 2 << 28);
+    rig.space(3, ON | RETRY);
+    rig.queue(0, 2, 3);
+    rig.execute(0, &p::trap(0));
+    rig.enqueue(0, 2, 3, &p::fence(va(FREE), 1));
+    rig.settle();
+    // The third of these overwrites the first vector: the fault's is the next that a driver passes over.
+    for n in 2..5 {
+        rig.execute(1, &p::trap(n));
+    }
+    assert_eq!(rig.read(reg::IH_WPTR), 32 | 1);
+    let cntl = rig.read(reg::IH_CNTL);
+    rig.write(reg::IH_CNTL, cntl | 1 << 31);
+    rig.write(reg::IH_CNTL, cntl & !(1 << 31));
+    rig.write(reg::IH_RPTR, 32);
+    rig.settle();
+    assert_eq!(rig.read(reg::IH_WPTR), 64);
+    let raw = rig.peek(common::IH_BASE + 32, 32);
+    let told = faults(&[std::array::from_fn(|i| u32::from_le_bytes(raw[4 * i..][..4].try_into().unwrap()))]);
+    assert_eq!((told[0].page, told[0].retry), (FREE, true));
+    rig.set_pte(3, FREE, ram(0) | bit::RAM);
+    rig.answer(told[0].cam);
+    rig.settle();
+    assert!(rig.drained(0, 2));
+}
+
 /// The vectors of a ring of eight, as a driver reads it that knows of overflow.
 fn take_small_ring(rig: &mut Rig) -> Vec<common::spaces::FaultVector> {
     let wptr = rig.read(reg::IH_WPTR);
@@ -356,6 +388,52 @@ fn a_preempted_buffer_ends_and_the_ring_goes_on() {
         assert_eq!(words, [0, 5, 0, 7]);
         assert_eq!(rig.read(0x1260 + 0x8c + 2 * 0x60) >> 2, 4, "IB_OFFSET: the fence before it was executed");
     }
+}
+
+/// The driver checks no packet of a user queue: the hardware keeps it at home.
+#[test]
+fn an_indirect_buffer_of_a_user_queue_runs_in_the_queues_own_space() {
+    for named in [0, 4] {
+        let mut rig = Rig::new();
+        for vmid in [3, 4] {
+            rig.space(vmid, ON);
+            rig.set_pte(vmid, FREE, ram(vmid) | bit::RAM);
+            for (i, dw) in p::fence(va(FREE), vmid as u32).iter().enumerate() {
+                rig.poke_vram(13 * MIB + (2 * vmid + 1) * 4096 + 4 * i as u64, &dw.to_le_bytes());
+            }
+        }
+        rig.queue(0, 2, 3);
+        rig.enqueue(0, 2, 3, &p::indirect(named, va(1), 4));
+        rig.settle();
+        assert!(rig.drained(0, 2));
+        assert_eq!((rig.peek32(ram(3)), rig.peek32(ram(4))), (3, 0), "naming VMID {named}");
+    }
+}
+
+#[test]
+fn a_write_back_whose_page_is_not_there_waits_and_is_not_lost() {
+    let mut rig = Rig::new();
+    rig.cam_on();
+    rig.space(3, ON | RETRY);
+    rig.queue(0, 2, 3);
+    let base = 0x1260 + 2 * 0x60;
+    let status = |rig: &mut Rig| rig.read(base + 0x91) >> 8 & 1;
+    let cntl = rig.read(base + 0x80);
+    rig.write(base + 0x80, 0);
+    rig.write(base + 0x89, va(FREE) as u32 + 8);
+    rig.write(base + 0x80, cntl | 1 << 12);
+    rig.enqueue(0, 2, 3, &p::nop(3));
+    rig.settle();
+    let told = faults(&rig.take_vectors());
+    assert_eq!((told.len(), told[0].page, told[0].write, status(&mut rig)), (1, FREE, true, 1));
+    // More work does not overtake it.
+    rig.enqueue(0, 2, 3, &p::fence(va(FREE), 5));
+    rig.settle();
+    assert!(faults(&rig.take_vectors()).is_empty());
+    rig.set_pte(3, FREE, ram(0) | bit::RAM);
+    rig.answer(told[0].cam);
+    rig.settle();
+    assert_eq!((rig.peek32(ram(0)), rig.peek32(ram(0) + 8), status(&mut rig)), (5, 32, 0));
 }
 
 #[test]

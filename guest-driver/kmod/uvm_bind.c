@@ -199,11 +199,11 @@ static int uvm_bind_queue(struct uvm_mapping *mapping, u32 change,
 		uvm_bind_discard(bind);
 		return ret;
 	}
+	uvm_bind_set_absent(mapping, change != UVM_POLICY_CHANGE_MAP);
 	done = uvm_bind_push(mapping->vm, bind);
 	if (fence)
 		swap(*fence, done);
 	dma_fence_put(done);
-	uvm_bind_set_absent(mapping, change != UVM_POLICY_CHANGE_MAP);
 	return 0;
 }
 

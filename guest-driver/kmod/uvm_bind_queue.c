@@ -2,7 +2,8 @@
 /*
  * Each address space has a queue of binds that are planned and not performed
  * yet. Its head waits for its in-fences; all that need not wait are performed
- * in one go, in order, and share one invalidation. Then their fences signal.
+ * in one go, in order, and share one invalidation. Then accesses that waited
+ * for what is mapped now are made again, and the binds' fences signal.
  *
  * Others wait for these fences: nothing here takes a reservation lock, and what
  * little memory an SDMA job takes is never reclaimed for. Whoever queues a bind
@@ -98,6 +99,7 @@ struct dma_fence *uvm_bind_push(struct uvm_vm *vm, struct uvm_bind *bind)
 		       vm->bind_context, vm->queued + 1);
 	dma_fence_get(&bind->base);
 	bind->vm = vm;
+	bind->nr_absent = vm->nr_absent;
 	kref_get(&vm->ref);
 	spin_lock(&vm->queue_lock);
 	list_add_tail(&bind->node, &vm->queue);
@@ -159,6 +161,31 @@ static bool uvm_bind_take(struct uvm_vm *vm, struct list_head *batch)
 	return n;
 }
 
+/* Before a page goes for a while. */
+static void uvm_bind_hold(struct uvm_vm *vm, struct list_head *batch)
+{
+	struct uvm_bind *bind;
+
+	list_for_each_entry(bind, batch, node) {
+		if (bind->nr_absent) {
+			uvm_mode_hold(vm);
+			return;
+		}
+	}
+}
+
+/* Lets those who wait for what is mapped now try again. */
+static void uvm_bind_unhold(struct uvm_vm *vm, struct list_head *batch)
+{
+	struct uvm_bind *bind;
+
+	list_for_each_entry(bind, batch, node)
+		if (bind->change != UVM_POLICY_CHANGE_UNMAP)
+			uvm_fault_mapped(vm, bind->va, bind->size);
+	if (!list_last_entry(batch, struct uvm_bind, node)->nr_absent)
+		uvm_mode_unhold(vm);
+}
+
 static int uvm_bind_perform(struct uvm_vm *vm, struct list_head *batch)
 {
 	struct uvm_device *uvm = vm->uvm;
@@ -170,8 +197,11 @@ static int uvm_bind_perform(struct uvm_vm *vm, struct list_head *batch)
 	if (!drm_dev_enter(&uvm->drm, &idx))
 		return -ENODEV;
 	flags = memalloc_noreclaim_save();
+	uvm_bind_hold(vm, batch);
 	uvm_update_perform(vm, batch);
 	ret = uvm_update_finish(vm, batch);
+	if (!ret)
+		uvm_bind_unhold(vm, batch);
 	memalloc_noreclaim_restore(flags);
 	drm_dev_exit(idx);
 	if (ret)

@@ -109,6 +109,12 @@ static int uvm_debugfs_show_ih(struct seq_file *m, void *unused)
 	seq_printf(m, "vectors %lld, faults %lld, overflows %lld, unknown %lld\n",
 		   atomic64_read(&ih->vectors), atomic64_read(&ih->faults),
 		   atomic64_read(&ih->overflows), atomic64_read(&ih->unknown));
+	seq_printf(m, "faults that wait: %lld, answers %lld, overflows %lld; user queues: traps %lld, stops %lld\n",
+		   atomic64_read(&uvm->retry.faults),
+		   atomic64_read(&uvm->retry.answers),
+		   atomic64_read(&uvm->retry.overflows),
+		   atomic64_read(&uvm->queues.traps),
+		   atomic64_read(&uvm->queues.stops));
 	seq_printf(m, "RPTR %#x, WPTR %#x in memory, %#x in the register\n",
 		   ih->rptr, le32_to_cpu(READ_ONCE(*ih->wptr_cpu)),
 		   uvm_rreg(uvm, mmIH_RB_WPTR));

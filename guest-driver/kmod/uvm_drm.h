@@ -33,6 +33,28 @@
 #define UVM_VM_TMZ	16
 /* What is mapped there makes way; without, EEXIST. */
 #define UVM_VM_REPLACE	32
+/* Least bytes of a user queue's ring. */
+#define UVM_QUEUE_MIN_BYTES	4096
+/* Most bytes of a user queue's ring. */
+#define UVM_QUEUE_MAX_BYTES	16777216
+/* Start the queue anew, empty. */
+#define UVM_QUEUE_RESET	1
+/* The queue executes what it is given. */
+#define UVM_QUEUE_RUNNING	0
+/* The queue waits for a page. */
+#define UVM_QUEUE_PARKED	1
+/* The queue stopped on the packet at its read pointer; UVM_QUEUE_RESET starts it again. */
+#define UVM_QUEUE_STOPPED	2
+/* It stopped on a packet that cannot be executed. */
+#define UVM_QUEUE_CAUSE_PACKET	1
+/* It stopped on a page fault; DRM_UVM_FAULT_QUERY tells which. */
+#define UVM_QUEUE_CAUSE_FAULT	2
+/* It stopped on an indirect buffer inside an indirect buffer. */
+#define UVM_QUEUE_CAUSE_NESTED	3
+/* Accesses to pages that are not mapped, or not for that access, wait instead of failing. It holds for what is submitted from now on, and for the caller's queues at once. */
+#define UVM_VM_CONFIG_RETRY	1
+/* The address space keeps a VMID of its own. ENOSPC when only two are left for all others. */
+#define UVM_VM_CONFIG_RESERVE_VMID	2
 /* Most mappings of an address space. */
 #define UVM_VM_MAX_MAPPINGS	16384
 /* Most dwords of a submission. */
@@ -87,6 +109,14 @@
 #define UVM_PARAM_VM_SIZE	20
 /* Feature bits of the device's window, UVM_WIN_CAP_*. */
 #define UVM_PARAM_CAPABILITIES	21
+/* Page faults that wait for their pages, as the driver took them in; one that is raised again counts again. */
+#define UVM_PARAM_RETRY_FAULTS	40
+/* Answers to them. */
+#define UVM_PARAM_RETRY_ANSWERS	41
+/* Times that their interrupt ring overflowed. */
+#define UVM_PARAM_RETRY_OVERFLOWS	42
+/* User queues that a process may still make, on all instances together. */
+#define UVM_PARAM_FREE_QUEUES	43
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -279,6 +309,90 @@ struct drm_uvm_fault_query {
 };
 
 /**
+ * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+ * @ring: SDMA instance.
+ * @flags: Must be zero.
+ * @ring_va: Where the ring lies in the caller's address space, a multiple of 256. It may be mapped later.
+ * @ring_size: Bytes of the ring: a power of two from UVM_QUEUE_MIN_BYTES to UVM_QUEUE_MAX_BYTES.
+ * @rptr_va: Where the device writes the read pointer, 64 bits, a multiple of 8; zero: nowhere.
+ * @id: Out: the queue.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_queue_create {
+	__u32 ring;
+	__u32 flags;
+	__u64 ring_va;
+	__u64 ring_size;
+	__u64 rptr_va;
+	__u32 id;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_queue_destroy - Ends a user queue: what it had not executed never is. When the call returns, it touches no memory any more.
+ * @id: The queue.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_queue_destroy {
+	__u32 id;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_queue_kick - Rings a user queue's doorbell. A call, because the transport has no page of doorbells that a process could map.
+ * @id: The queue.
+ * @flags: UVM_QUEUE_RESET or zero.
+ * @wptr: Write pointer: bytes put into the ring since it was made, never wrapping; a multiple of 4. With UVM_QUEUE_RESET the queue drops what it was doing, is empty, and goes on from here.
+ */
+struct drm_uvm_queue_kick {
+	__u32 id;
+	__u32 flags;
+	__u64 wptr;
+};
+
+/**
+ * struct drm_uvm_queue_info - Tells how a user queue stands.
+ * @id: The queue.
+ * @state: Out: UVM_QUEUE_RUNNING, UVM_QUEUE_PARKED or UVM_QUEUE_STOPPED.
+ * @rptr: Out: read pointer, bytes, never wrapping. The packet there is being executed, or is the one that it stopped on.
+ * @wptr: Out: write pointer that was last kicked.
+ * @cause: Out: UVM_QUEUE_CAUSE_* of one that stopped, else zero.
+ * @vmid: Out: the VMID, for people and traces.
+ */
+struct drm_uvm_queue_info {
+	__u32 id;
+	__u32 state;
+	__u64 rptr;
+	__u64 wptr;
+	__u32 cause;
+	__u32 vmid;
+};
+
+/**
+ * struct drm_uvm_vm_config - Says how the caller's address space is to be run.
+ * @flags: UVM_VM_CONFIG_* flags; what is not named is off.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_vm_config {
+	__u32 flags;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_fault_next - Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered, and one that a queued bind maps is told only if it still lacks what the access needs then. A fault is told once, and again if its access fails again after an answer.
+ * @timeout_ns: Nanoseconds to wait at most; zero asks only, negative waits for ever.
+ * @va: Out: first address of the page.
+ * @write: Out: 1 if the access was a write.
+ * @vmid: Out: the VMID, for people and traces.
+ */
+struct drm_uvm_fault_next {
+	__s64 timeout_ns;
+	__u64 va;
+	__u32 write;
+	__u32 vmid;
+};
+
+/**
  * struct drm_uvm_hang_query - Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
  * @count: Out: hangs since the last query; zero: none, and nothing else is valid.
  * @va: Out: address of the packet that the engine stood on.
@@ -302,6 +416,12 @@ struct drm_uvm_hang_query {
 #define DRM_UVM_REG	0x07
 #define DRM_UVM_VM_BIND	0x08
 #define DRM_UVM_FAULT_QUERY	0x09
+#define DRM_UVM_QUEUE_CREATE	0x0a
+#define DRM_UVM_QUEUE_DESTROY	0x0b
+#define DRM_UVM_QUEUE_KICK	0x0c
+#define DRM_UVM_QUEUE_INFO	0x0d
+#define DRM_UVM_VM_CONFIG	0x0e
+#define DRM_UVM_FAULT_NEXT	0x0f
 #define DRM_UVM_HANG_QUERY	0x10
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
@@ -324,6 +444,18 @@ struct drm_uvm_hang_query {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_VM_BIND, struct drm_uvm_vm_bind)
 #define DRM_IOCTL_UVM_FAULT_QUERY	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_FAULT_QUERY, struct drm_uvm_fault_query)
+#define DRM_IOCTL_UVM_QUEUE_CREATE	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_QUEUE_CREATE, struct drm_uvm_queue_create)
+#define DRM_IOCTL_UVM_QUEUE_DESTROY	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_QUEUE_DESTROY, struct drm_uvm_queue_destroy)
+#define DRM_IOCTL_UVM_QUEUE_KICK	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_QUEUE_KICK, struct drm_uvm_queue_kick)
+#define DRM_IOCTL_UVM_QUEUE_INFO	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_QUEUE_INFO, struct drm_uvm_queue_info)
+#define DRM_IOCTL_UVM_VM_CONFIG	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_VM_CONFIG, struct drm_uvm_vm_config)
+#define DRM_IOCTL_UVM_FAULT_NEXT	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_FAULT_NEXT, struct drm_uvm_fault_next)
 #define DRM_IOCTL_UVM_HANG_QUERY	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_HANG_QUERY, struct drm_uvm_hang_query)
 

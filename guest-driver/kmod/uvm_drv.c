@@ -128,6 +128,18 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_VM_SIZE:
 		args->value = uvm_vm_size(uvm);
 		break;
+	case UVM_PARAM_RETRY_FAULTS:
+		args->value = atomic64_read(&uvm->retry.faults);
+		break;
+	case UVM_PARAM_RETRY_ANSWERS:
+		args->value = atomic64_read(&uvm->retry.answers);
+		break;
+	case UVM_PARAM_RETRY_OVERFLOWS:
+		args->value = atomic64_read(&uvm->retry.overflows);
+		break;
+	case UVM_PARAM_FREE_QUEUES:
+		args->value = uvm_queues_free(uvm);
+		break;
 	case UVM_PARAM_BYTES_MOVED:
 		args->value = atomic64_read(&uvm->bytes_moved);
 		break;
@@ -171,6 +183,18 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_VM_BIND, uvm_ioctl_vm_bind, DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_FAULT_QUERY, uvm_ioctl_fault_query,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_QUEUE_CREATE, uvm_ioctl_queue_create,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_QUEUE_DESTROY, uvm_ioctl_queue_destroy,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_QUEUE_KICK, uvm_ioctl_queue_kick,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_QUEUE_INFO, uvm_ioctl_queue_info,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_VM_CONFIG, uvm_ioctl_vm_config,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_FAULT_NEXT, uvm_ioctl_fault_next,
+			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_HANG_QUERY, uvm_ioctl_hang_query,
 			  DRM_RENDER_ALLOW),
 };
@@ -212,6 +236,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	struct uvm_file *ufile = file->driver_priv;
 	u32 i;
 
+	uvm_queues_close(uvm, ufile->vm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	/* What still runs has references of its own. */
@@ -257,6 +282,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
 	xa_destroy(&uvm->vms.by_pasid);
+	mutex_destroy(&uvm->queues.lock);
 	mutex_destroy(&uvm->policy_lock);
 	mutex_destroy(&uvm->gart.lock);
 	mutex_destroy(&uvm->mmio.lock);
@@ -273,6 +299,9 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	mutex_init(&uvm->policy_lock);
 	spin_lock_init(&uvm->vms.list_lock);
 	xa_init(&uvm->vms.by_pasid);
+	spin_lock_init(&uvm->retry.lock);
+	init_waitqueue_head(&uvm->retry.wait);
+	uvm_queues_init(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
@@ -351,6 +380,7 @@ static void uvm_stop(struct uvm_device *uvm)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
 	uvm_ih_stop(uvm);
+	uvm_retry_stop(uvm);
 	uvm_gmc_stop(uvm);
 	uvm_wreg(uvm, mmRCC_DOORBELL_APER_EN, 0);
 	/* From here on the device touches no memory and sends no event. */
@@ -358,6 +388,7 @@ static void uvm_stop(struct uvm_device *uvm)
 	cancel_work_sync(&uvm->ih.work);
 	destroy_workqueue(uvm->ih.wq);
 	uvm_ih_fini(uvm);
+	uvm_retry_fini(uvm);
 	uvm_gmc_fini(uvm);
 	uvm_mmio_fini(uvm);
 }
@@ -384,6 +415,9 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	if (ret)
 		return ret;
 	ret = uvm_ih_init(uvm);
+	if (ret)
+		return ret;
+	ret = uvm_retry_init(uvm);
 	if (ret)
 		return ret;
 	return uvm_engines_init(uvm);

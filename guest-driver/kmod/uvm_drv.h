@@ -7,17 +7,20 @@
  *
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
+ *   uvm_vm.config_lock     how an address space is run, and its queues
  *   uvm_vm.lock            mappings of a process, and what is planned for its
  *                          page tables
  *   uvm_vm.run_lock        its page tables
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
+ *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
+ *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vm.queue_lock, uvm_vms.by_pasid with uvm_vm.fault_lock
- *                          spinlocks, leaves
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
+ *   uvm_retry.lock         spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -49,6 +52,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_queue.h"
 #include "uvm_vm.h"
 
 #define UVM_MAX_RINGS		2
@@ -136,7 +140,7 @@ struct uvm_vram {
 
 /**
  * struct uvm_gart - VMID 0: apertures and tables
- * @lock: the invalidation engines, @stale and @vm_range
+ * @lock: the invalidation engines, @stale, @vm_range and @cntl
  * @size: bytes of the window at UVM_GART_START
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
@@ -146,6 +150,7 @@ struct uvm_vram {
  * @dummy: page that every unbound entry points at
  * @stale: entries were changed that the device may have cached
  * @vm_range: what the range register of the processes' engine holds
+ * @cntl: what the control registers of VMIDs 1 to 15 hold
  * @invalidations: how many the device was asked for
  */
 struct uvm_gart {
@@ -159,6 +164,7 @@ struct uvm_gart {
 	struct page *dummy;
 	bool stale;
 	u64 vm_range;
+	u32 cntl[UVM_NR_VMIDS];
 	u64 invalidations;
 };
 
@@ -170,6 +176,8 @@ struct uvm_gart {
  * @wptr_cpu: where the device writes its write pointer back
  * @rptr: bytes, masked
  * @enabled: the ring is set up
+ * @again: ring 1 has more than was read; the worker's alone
+ * @look: somebody knows that ring 1 moved
  * @vectors: vectors seen
  * @faults: page faults seen
  * @overflows: times that vectors were lost
@@ -182,6 +190,8 @@ struct uvm_ih {
 	__le32 *wptr_cpu;
 	u32 rptr;
 	bool enabled;
+	bool again;
+	bool look;
 	atomic64_t vectors;
 	atomic64_t faults;
 	atomic64_t overflows;
@@ -335,6 +345,8 @@ struct uvm_ring {
  * @gart: VMID 0
  * @vms: address spaces of processes
  * @ih: interrupts
+ * @retry: page faults
+ * @queues: user queues
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
@@ -354,6 +366,8 @@ struct uvm_device {
 	struct uvm_gart gart;
 	struct uvm_vms vms;
 	struct uvm_ih ih;
+	struct uvm_retry retry;
+	struct uvm_queues queues;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
@@ -472,7 +486,7 @@ void uvm_wreg(struct uvm_device *uvm, u32 index, u32 value);
 bool uvm_doorbell(struct uvm_device *uvm, u32 slot, u64 value);
 int uvm_mmio_init(struct uvm_device *uvm);
 int uvm_mmio_start_events(struct uvm_device *uvm);
-void uvm_mmio_repost_events(struct uvm_device *uvm);
+u32 uvm_mmio_repost_events(struct uvm_device *uvm);
 void uvm_mmio_fini(struct uvm_device *uvm);
 
 /* uvm_vram.c */
@@ -501,7 +515,9 @@ int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
-void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root, u32 pasid);
+void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
+		  const struct uvm_vm *vm);
+void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm);
 
 /* uvm_ih.c */
 int uvm_ih_init(struct uvm_device *uvm);
@@ -509,6 +525,8 @@ void uvm_ih_work(struct work_struct *work);
 void uvm_ih_stop(struct uvm_device *uvm);
 void uvm_ih_fini(struct uvm_device *uvm);
 void uvm_ih_kick(struct uvm_device *uvm);
+void uvm_ih_flush(struct uvm_device *uvm);
+void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw);
 
 /* uvm_fence.c */
 struct uvm_fence *uvm_fence_alloc(void);

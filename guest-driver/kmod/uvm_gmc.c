@@ -193,29 +193,63 @@ void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last)
 		   mmMM_VM_CONTEXT_PAGE_TABLE_END_ADDR(2 * vmid + 1), last);
 }
 
+/* As the address space wants it at this moment; uvm_gart.lock held. */
+static void uvm_gmc_set_cntl(struct uvm_device *uvm, u32 vmid,
+			     const struct uvm_vm *vm)
+{
+	/* Two bits: 3 means as deep as the device goes. */
+	u32 depth = min(uvm->levels - 1, 3u);
+	u32 cntl = VM_CONTEXT_CNTL__ENABLE_CONTEXT |
+		   FIELD_PREP(VM_CONTEXT_CNTL__PAGE_TABLE_DEPTH, depth) |
+		   UVM_PROCESS_FAULTS;
+
+	lockdep_assert_held(&uvm->gart.lock);
+	/* Outside of its limits, or of all memory, nothing can be mapped. */
+	if (READ_ONCE(vm->retry) ||
+	    (READ_ONCE(vm->held) && READ_ONCE(vm->nr_queues)))
+		cntl |= VM_CONTEXT_CNTL__RETRY_PERMISSION_OR_INVALID_PAGE_FAULT;
+	if (uvm->gart.cntl[vmid] == cntl)
+		return;
+	uvm->gart.cntl[vmid] = cntl;
+	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(vmid), cntl);
+}
+
+/**
+ * uvm_gmc_retry() - let accesses in a VMID wait for pages or fail
+ * @uvm: the device
+ * @vmid: 1 to 15, of @vm
+ * @vm: the address space, which says
+ *
+ * Context: within drm_dev_enter().
+ */
+void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm)
+{
+	mutex_lock(&uvm->gart.lock);
+	uvm_gmc_set_cntl(uvm, vmid, vm);
+	mutex_unlock(&uvm->gart.lock);
+}
+
 /**
  * uvm_gmc_load() - give a VMID to an address space
  * @uvm: the device
  * @vmid: 1 to 15
  * @root: its root, as the register takes it
- * @pasid: what its interrupts say
+ * @vm: the address space
  *
  * Nothing runs in the VMID but jobs of that address space; what was cached is
  * the caller's to invalidate. Context: within drm_dev_enter().
  */
-void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root, u32 pasid)
+void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
+		  const struct uvm_vm *vm)
 {
-	/* Two bits: 3 means as deep as the device goes. */
-	u32 depth = min(uvm->levels - 1, 3u);
-
+	mutex_lock(&uvm->gart.lock);
 	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid),
 		   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid + 1), root);
 	uvm_wreg(uvm, mmIH_VMID_LUT_MM(vmid),
-		 FIELD_PREP(IH_VMID_LUT_MM__PASID, pasid));
-	uvm_wreg(uvm, mmMM_VM_CONTEXT_CNTL(vmid),
-		 VM_CONTEXT_CNTL__ENABLE_CONTEXT |
-		 FIELD_PREP(VM_CONTEXT_CNTL__PAGE_TABLE_DEPTH, depth) |
-		 UVM_PROCESS_FAULTS);
+		 FIELD_PREP(IH_VMID_LUT_MM__PASID, vm->pasid));
+	uvm->gart.cntl[vmid] = 0;
+	uvm_gmc_set_cntl(uvm, vmid, vm);
+	mutex_unlock(&uvm->gart.lock);
 }
 
 static void uvm_gmc_apertures(struct uvm_device *uvm)

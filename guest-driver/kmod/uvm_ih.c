@@ -16,9 +16,18 @@
 /* Ring and write-back dword, one allocation. */
 #define UVM_IH_ALLOC		(UVM_IH_BYTES + PAGE_SIZE)
 
-/* Sources of a page fault's vector. */
+/* Those of the three rings, and of the retry CAM. */
+#define UVM_IH_DOORBELLS	4
+
+/* Vectors that are read at a time; events come in between. */
+#define UVM_IH_BATCH		512
+
+/* Data of a page fault's vector. */
 #define UVM_FAULT_ADDR_HI	GENMASK(3, 0)
 #define UVM_FAULT_WRITE		BIT(5)
+#define UVM_FAULT_RETRY		BIT(7)
+#define UVM_FAULT_ADDR_TOP	GENMASK(16, 8)
+#define UVM_FAULT_CAM		GENMASK(9, 0)
 
 struct uvm_ih_vector {
 	u8 client;
@@ -50,11 +59,22 @@ static void uvm_ih_fault(struct uvm_device *uvm,
 			 const struct uvm_ih_vector *vector)
 {
 	u64 addr = (u64)vector->data[0] << 12 |
-		   FIELD_GET(UVM_FAULT_ADDR_HI, vector->data[1]) << 44;
+		   FIELD_GET(UVM_FAULT_ADDR_HI, vector->data[1]) << 44 |
+		   FIELD_GET(UVM_FAULT_ADDR_TOP, (u64)vector->data[1]) << 48;
 	u32 write = !!(vector->data[1] & UVM_FAULT_WRITE);
 	u32 status;
 	u64 page;
 
+	if (vector->data[1] & UVM_FAULT_RETRY) {
+		uvm_retry_note(uvm, &(struct uvm_retry_fault) {
+			.va = addr,
+			.pasid = vector->pasid,
+			.vmid = vector->vmid,
+			.cam = FIELD_GET(UVM_FAULT_CAM, vector->data[2]),
+			.write = write,
+		});
+		return;
+	}
 	atomic64_inc(&uvm->ih.faults);
 	/* Of the newest fault; reading and clearing it allows the next. */
 	status = uvm_rreg(uvm, mmMM_VM_L2_PROTECTION_FAULT_STATUS);
@@ -87,12 +107,19 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 		atomic64_inc(&uvm->ih.unknown);
 		return;
 	}
+	if (vector->ring >= UVM_RLC_FIRST &&
+	    vector->source != IH_SRC_SDMA_POLL_TIMEOUT) {
+		uvm_queue_interrupt(uvm, vector->source);
+		return;
+	}
 	switch (vector->source) {
 	case IH_SRC_SDMA_TRAP:
 		atomic64_inc(&ring->traps);
 		uvm_fence_process(ring);
 		break;
 	case IH_SRC_SDMA_ILLEGAL_INST:
+		/* If it was a fault, then that is told first. */
+		uvm_retry_read_all(uvm);
 		if (ring->sched.ready)
 			queue_work(uvm->vms.wq, &ring->stopped);
 		break;
@@ -109,7 +136,14 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 	}
 }
 
-static void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
+/**
+ * uvm_ih_dispatch() - deal with a vector
+ * @uvm: the device
+ * @dw: the vector
+ *
+ * Context: the interrupt worker alone.
+ */
+void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
 {
 	const struct uvm_ih_vector vector = uvm_ih_decode(dw);
 
@@ -184,7 +218,7 @@ void uvm_ih_work(struct work_struct *work)
 {
 	struct uvm_ih *ih = container_of(work, struct uvm_ih, work);
 	struct uvm_device *uvm = container_of(ih, struct uvm_device, ih);
-	u32 wptr;
+	u32 rings, wptr, n = 0;
 
 	/*
 	 * Not within drm_dev_enter(): while the device goes, those who are
@@ -192,11 +226,13 @@ void uvm_ih_work(struct work_struct *work)
 	 *
 	 * Events first: one that comes later runs this work again.
 	 */
-	uvm_mmio_repost_events(uvm);
+	rings = uvm_mmio_repost_events(uvm);
 	if (!READ_ONCE(ih->enabled))
 		return;
-	while ((wptr = uvm_ih_wptr(uvm)) != ih->rptr) {
-		while (ih->rptr != wptr) {
+	if (xchg(&ih->look, false) || rings & BIT(1) || ih->again)
+		ih->again = uvm_retry_read(uvm);
+	while (n < UVM_IH_BATCH && (wptr = uvm_ih_wptr(uvm)) != ih->rptr) {
+		for (; ih->rptr != wptr && n < UVM_IH_BATCH; n++) {
 			uvm_ih_dispatch(uvm, ih->ring +
 					ih->rptr / sizeof(*ih->ring));
 			ih->rptr = (ih->rptr + IH_VECTOR_BYTES) &
@@ -204,6 +240,9 @@ void uvm_ih_work(struct work_struct *work)
 		}
 		uvm_ih_set_rptr(uvm);
 	}
+	uvm_retry_flush(uvm);
+	if (ih->again || n == UVM_IH_BATCH)
+		queue_work(ih->wq, &ih->work);
 }
 
 /**
@@ -223,6 +262,20 @@ void uvm_ih_kick(struct uvm_device *uvm)
 		if (READ_ONCE(uvm->rings[i].started))
 			uvm_fence_process(&uvm->rings[i]);
 	queue_work(uvm->ih.wq, &uvm->ih.work);
+}
+
+/**
+ * uvm_ih_flush() - deal with every page fault that was told before now
+ * @uvm: the device
+ *
+ * For who saw its effect elsewhere first. Context: within drm_dev_enter(),
+ * with no lock that the worker takes.
+ */
+void uvm_ih_flush(struct uvm_device *uvm)
+{
+	xchg(&uvm->ih.look, true);
+	queue_work(uvm->ih.wq, &uvm->ih.work);
+	flush_work(&uvm->ih.work);
 }
 
 /**
@@ -255,7 +308,7 @@ int uvm_ih_init(struct uvm_device *uvm)
 	uvm_wreg(uvm, mmBIF_IH_DOORBELL_RANGE,
 		 FIELD_PREP(BIF_IH_DOORBELL_RANGE__OFFSET,
 			    UVM_DOORBELL_IH * 2) |
-		 FIELD_PREP(BIF_IH_DOORBELL_RANGE__SIZE, 2));
+		 FIELD_PREP(BIF_IH_DOORBELL_RANGE__SIZE, UVM_IH_DOORBELLS * 2));
 	uvm_wreg(uvm, mmIH_DOORBELL_RPTR,
 		 FIELD_PREP(IH_DOORBELL_RPTR__OFFSET, UVM_DOORBELL_IH * 2) |
 		 IH_DOORBELL_RPTR__ENABLE);

@@ -213,19 +213,25 @@ static int uvm_event_post(struct uvm_mmio *mmio, struct uvm_event_msg *event)
  * uvm_mmio_repost_events() - acknowledge the interrupts that came
  * @uvm: the device
  *
- * Only that they came matters: what happened stands in the interrupt ring.
+ * What happened stands in the interrupt rings.
  * Context: the interrupt worker alone.
+ *
+ * Return: which rings moved, a bit each.
  */
-void uvm_mmio_repost_events(struct uvm_device *uvm)
+u32 uvm_mmio_repost_events(struct uvm_device *uvm)
 {
 	struct uvm_mmio *mmio = &uvm->mmio;
 	struct uvm_event_msg *event;
 	bool posted = false;
+	u32 ring, rings = 0;
 	unsigned int len;
 
 	do {
 		virtqueue_disable_cb(mmio->event_vq);
 		while ((event = virtqueue_get_buf(mmio->event_vq, &len))) {
+			ring = le32_to_cpu(event->ring);
+			if (ring < BITS_PER_TYPE(rings))
+				rings |= BIT(ring);
 			if (uvm_event_post(mmio, event))
 				break;
 			posted = true;
@@ -233,6 +239,7 @@ void uvm_mmio_repost_events(struct uvm_device *uvm)
 	} while (!virtqueue_enable_cb(mmio->event_vq));
 	if (posted)
 		virtqueue_kick(mmio->event_vq);
+	return rings;
 }
 
 static void uvm_event_interrupt(struct virtqueue *vq)

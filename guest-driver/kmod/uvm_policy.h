@@ -712,7 +712,11 @@ int uvm_policy_vmid_give_up(struct uvm_policy *policy, u64 vm);
  * @vm: the address space
  * @vmid: 1 to 15
  *
- * Return: 0, -ENOSPC for the last one of the pool, -EBUSY when none is free now, -ENOENT, -EINVAL.
+ * With -EBUSY the address space is in the queue: ask again after the next call about VMIDs, or call
+ * uvm_policy_vmid_give_up().
+ *
+ * Return: 0, -ENOSPC for the last two of the pool, -EBUSY when none is free now, -ENOMEM, -ENOENT,
+ * -EINVAL.
  */
 int uvm_policy_vmid_reserve(struct uvm_policy *policy, u64 vm, u32 *vmid);
 
@@ -876,6 +880,17 @@ int uvm_policy_update_retire(struct uvm_policy *policy, u64 token);
  */
 int uvm_policy_vm_find(const struct uvm_policy *policy, u64 vm, u64 va,
 		       struct uvm_policy_mapping *mapping);
+
+/**
+ * uvm_policy_vm_reached() - the entry of an address as the page tables have it
+ * @policy: the policy
+ * @vm: the address space
+ * @va: any address
+ * @entry: the answer, without FRAGMENT; a change shows once it has landed
+ *
+ * Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
+ */
+int uvm_policy_vm_reached(const struct uvm_policy *policy, u64 vm, u64 va, u64 *entry);
 
 /**
  * uvm_policy_table_page_add() - give a page of system memory for page tables

@@ -406,8 +406,9 @@
 #define UVM_WIN_MAX_DOORBELLS	0x40
 
 /* doorbell slots, 64 bits each */
-#define UVM_DOORBELL_SDMA0_GFX	0xf0
-#define UVM_DOORBELL_SDMA1_GFX	0xf2
+#define UVM_DOORBELL_SDMA0_GFX	0x100
+#define UVM_DOORBELL_SDMA1_GFX	0x10a
+#define UVM_DOORBELL_SDMA_SLOTS	0xa
 #define UVM_DOORBELL_IH	0xf4
 #define UVM_DOORBELL_RETRY_CAM	0xf7
 

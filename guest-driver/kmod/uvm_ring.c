@@ -224,7 +224,8 @@ int uvm_ring_start(struct uvm_ring *ring)
 {
 	u32 range = FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__OFFSET,
 			       ring->doorbell * 2) |
-		    FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__SIZE, 4);
+		    FIELD_PREP(BIF_SDMA_DOORBELL_RANGE__SIZE,
+			       UVM_DOORBELL_SDMA_SLOTS * 2);
 	u64 wb = ring->wb.gpu + UVM_WB_RPTR;
 	int ret;
 
@@ -396,15 +397,17 @@ static void uvm_ring_fail(struct uvm_ring *ring, struct uvm_fence *fence,
  * @late: of a job that timed out; NULL: only if the engine has stopped
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
- * refused a packet, with -EFAULT if it stopped on a page fault; the jobs behind
- * it run on. If @late is done by the time that the engine is halted, it goes on
- * as if nothing had been. Only the ring is reset, not the instance's others.
+ * refused a packet, with -EFAULT if it stopped on a page fault or waits for a
+ * page; the jobs behind it run on. If @late is done by the time that the engine
+ * is halted, it goes on as if nothing had been. Only the ring is reset, not the
+ * instance's others.
  */
 void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late)
 {
 	struct uvm_ring_state state;
 	struct uvm_fence *fence;
 	u32 why, status;
+	bool parked;
 	u64 rptr;
 
 	mutex_lock(&ring->lock);
@@ -423,12 +426,18 @@ void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late)
 		uvm_ring_wreg(ring, mmSDMA_F32_CNTL, 0);
 		goto unlock;
 	}
+	parked = !why && state.context & SDMA_CONTEXT_STATUS__CTXSW_READY;
+	if (parked)
+		why = UVM_EXCEPTION_FAULT;
 	uvm_ring_settle(ring);
 	uvm_ring_wreg(ring, mmSDMA_RB_CNTL(0), 0);
 	rptr = ring->wptr;
 	fence = uvm_fence_oldest(ring);
 	if (fence) {
 		rptr = fence->end;
+		/* Before its process hears of its end, and asks why. */
+		if (parked && fence->pasid)
+			uvm_fault_give_up(ring->uvm, fence->pasid);
 		uvm_ring_fail(ring, fence, &state, why);
 		dma_fence_put(&fence->base);
 	}

@@ -246,7 +246,8 @@ void uvm_update_perform(struct uvm_vm *vm, struct list_head *binds)
 	struct uvm_bind *bind;
 	u32 i;
 
-	if (uvm_vm_sdma_updates && !vm->root &&
+	/* The engine may be the one that waits for what is to be mapped. */
+	if (uvm_vm_sdma_updates && !vm->root && !uvm_fault_may_park(uvm) &&
 	    !uvm_update_by_sdma(uvm, binds))
 		return;
 	list_for_each_entry(bind, binds, node)

@@ -100,6 +100,9 @@ static void uvm_vm_free(struct work_struct *work)
 
 	/* No job of it is left, and no bind: each has a reference. */
 	xa_erase(&uvm->vms.by_pasid, vm->pasid);
+	uvm_mode_set_retry(vm, false);
+	/* Those of jobs that were killed. */
+	uvm_fault_drop(uvm, vm->pasid);
 	uvm_bind_queue_fini(vm);
 	uvm_bind_release_all(vm);
 	flags = uvm_policy_begin(uvm);
@@ -110,6 +113,8 @@ static void uvm_vm_free(struct work_struct *work)
 			ret);
 	if (vm->root)
 		free_pages_exact(vm->root, vm->root_size);
+	mutex_destroy(&vm->mode_lock);
+	mutex_destroy(&vm->config_lock);
 	mutex_destroy(&vm->run_lock);
 	mutex_destroy(&vm->lock);
 	kfree(vm);
@@ -166,6 +171,8 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&vm->ref);
+	mutex_init(&vm->config_lock);
+	mutex_init(&vm->mode_lock);
 	spin_lock_init(&vm->fault_lock);
 	INIT_WORK(&vm->free, uvm_vm_free);
 	vm->uvm = uvm;

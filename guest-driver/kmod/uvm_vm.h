@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Address spaces of processes: what uvm_vm.c, uvm_update.c,
- * uvm_bind_queue.c, uvm_bind.c and uvm_vmid.c share with the rest of the driver. Part of uvm_drv.h, which has the lock order.
+ * uvm_bind_queue.c, uvm_bind.c and uvm_vmid.c share with the rest of the
+ * driver. Part of uvm_drv.h, which has the lock order.
  */
 #ifndef UVM_VM_H
 #define UVM_VM_H
@@ -117,6 +118,13 @@ struct uvm_vm_hang {
  * @ended: of the last that ended; under @run_lock
  * @wait: for @ended
  * @lost: its tables are in no known state: nothing is changed any more
+ * @config_lock: @keeps_vmid and its queues
+ * @keeps_vmid: it has a VMID of its own because it asked for one
+ * @mode_lock: how accesses fail: what follows
+ * @retry: they wait for their pages
+ * @held: those of its queues do for the moment, as pages of it move
+ * @nr_queues: user queues
+ * @queue_vmid: where they run
  * @fault_lock: @fault and @hang
  * @fault: the last fault
  * @hang: the last hang
@@ -147,6 +155,13 @@ struct uvm_vm {
 	u64 ended;
 	wait_queue_head_t wait;
 	bool lost;
+	struct mutex config_lock;
+	bool keeps_vmid;
+	struct mutex mode_lock;
+	bool retry;
+	bool held;
+	u32 nr_queues;
+	u32 queue_vmid;
 	spinlock_t fault_lock;
 	struct uvm_vm_fault fault;
 	struct uvm_vm_hang hang;
@@ -195,6 +210,7 @@ struct uvm_mapping {
  * @va: first address
  * @size: bytes
  * @change: UVM_POLICY_CHANGE_*
+ * @nr_absent: mappings that are absent once it is made
  * @token: the policy's name of the change
  * @writes: what is to be written
  * @nr_writes: how many
@@ -213,6 +229,7 @@ struct uvm_bind {
 	u64 va;
 	u64 size;
 	u32 change;
+	u32 nr_absent;
 	u64 token;
 	struct uvm_policy_write *writes;
 	u32 nr_writes;
@@ -262,6 +279,11 @@ int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
 		     struct dma_fence **fence);
 
 /* uvm_vmid.c */
+int uvm_vmid_reserve(struct uvm_vm *vm);
+void uvm_vmid_unreserve(struct uvm_vm *vm);
+int uvm_vmid_take(struct uvm_vm *vm, u32 ring,
+		  struct uvm_policy_vmid_grant *grant);
+void uvm_vmid_give_back(struct uvm_device *uvm, u64 job);
 struct dma_fence *uvm_vmid_prepare(struct uvm_job *job);
 int uvm_vmid_load(struct uvm_job *job);
 void uvm_vmid_init_job(struct uvm_job *job);

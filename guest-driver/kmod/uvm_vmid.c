@@ -201,6 +201,28 @@ struct dma_fence *uvm_vmid_prepare(struct uvm_job *job)
 	return NULL;
 }
 
+/* Root, mode and flush, as the grant asks for. */
+static int uvm_vmid_ready(struct uvm_vm *vm,
+			  const struct uvm_policy_vmid_grant *grant)
+{
+	struct uvm_device *uvm = vm->uvm;
+	unsigned int flags;
+	int ret = 0;
+
+	if (grant->load & UVM_HUBS_MM)
+		uvm_gmc_load(uvm, grant->vmid, grant->root, vm);
+	else
+		uvm_gmc_retry(uvm, grant->vmid, vm);
+	if (grant->flush & UVM_HUBS_MM)
+		ret = uvm_gmc_invalidate(uvm, BIT(grant->vmid), 0, U64_MAX);
+	if (ret)
+		return ret;
+	flags = uvm_policy_begin(uvm);
+	uvm_policy_vmid_submitted(uvm->policy, grant->job, 1);
+	uvm_policy_end(uvm, flags);
+	return 0;
+}
+
 /**
  * uvm_vmid_load() - make the job's VMID ready for it
  * @job: the job, with a VMID; it goes to its ring next
@@ -210,19 +232,113 @@ struct dma_fence *uvm_vmid_prepare(struct uvm_job *job)
  */
 int uvm_vmid_load(struct uvm_job *job)
 {
-	struct uvm_device *uvm = job->ring->uvm;
-	const struct uvm_policy_vmid_grant *grant = &job->grant;
-	unsigned int flags;
-	int ret = 0;
+	return uvm_vmid_ready(job->vm, &job->grant);
+}
 
-	if (grant->load & UVM_HUBS_MM)
-		uvm_gmc_load(uvm, grant->vmid, grant->root, job->vm->pasid);
-	if (grant->flush & UVM_HUBS_MM)
-		ret = uvm_gmc_invalidate(uvm, BIT(grant->vmid), 0, U64_MAX);
+/**
+ * uvm_vmid_reserve() - give an address space a VMID of its own
+ * @vm: the address space
+ *
+ * Waits its turn among those who want one. Context: within drm_dev_enter().
+ *
+ * Return: 0, -ENOSPC when no further one may be reserved, -ENOMEM,
+ * -ERESTARTSYS.
+ */
+int uvm_vmid_reserve(struct uvm_vm *vm)
+{
+	struct uvm_device *uvm = vm->uvm;
+	struct dma_fence *wait, *poke;
+	unsigned int flags;
+	u32 vmid;
+	int ret;
+
+	do {
+		flags = uvm_policy_begin(uvm);
+		ret = uvm_policy_vmid_reserve(uvm->policy, vm->id, &vmid);
+		wait = ret == -EBUSY ? uvm_poke_get(&uvm->vms) : NULL;
+		/* The pool is another: those who wait ask again. */
+		poke = wait ? NULL : uvm_poke_take(&uvm->vms);
+		uvm_policy_end(uvm, flags);
+		uvm_poke(poke);
+		if (ret != -EBUSY)
+			return ret;
+		ret = wait ? dma_fence_wait(wait, true) : -ENOMEM;
+		dma_fence_put(wait);
+	} while (!ret);
+
+	flags = uvm_policy_begin(uvm);
+	uvm_policy_vmid_give_up(uvm->policy, vm->id);
+	poke = uvm_poke_take(&uvm->vms);
+	uvm_policy_end(uvm, flags);
+	uvm_poke(poke);
+	return ret;
+}
+
+/**
+ * uvm_vmid_unreserve() - put it back
+ * @vm: the address space, with a reserved VMID
+ */
+void uvm_vmid_unreserve(struct uvm_vm *vm)
+{
+	struct uvm_device *uvm = vm->uvm;
+	struct dma_fence *poke;
+	unsigned int flags;
+
+	flags = uvm_policy_begin(uvm);
+	uvm_policy_vmid_unreserve(uvm->policy, vm->id);
+	poke = uvm_poke_take(&uvm->vms);
+	uvm_policy_end(uvm, flags);
+	uvm_poke(poke);
+}
+
+/**
+ * uvm_vmid_take() - use the reserved VMID for something that is no job
+ * @vm: the address space, with a reserved VMID
+ * @ring: a number of the caller's among rings
+ * @grant: out: the VMID, ready, until uvm_vmid_give_back() of its job
+ *
+ * Context: within drm_dev_enter().
+ * Return: 0, -ENOMEM, -ETIMEDOUT.
+ */
+int uvm_vmid_take(struct uvm_vm *vm, u32 ring,
+		  struct uvm_policy_vmid_grant *grant)
+{
+	struct uvm_device *uvm = vm->uvm;
+	const struct uvm_policy_vmid_request request = {
+		.vm = vm->id,
+		.fence = (uintptr_t)vm,
+		.ring = ring,
+		.hubs = UVM_HUBS_MM,
+	};
+	unsigned int flags;
+	int ret;
+
+	flags = uvm_policy_begin(uvm);
+	ret = uvm_policy_vmid_grab(uvm->policy, &request, grant);
+	if (ret)
+		uvm_policy_vmid_give_up(uvm->policy, vm->id);
+	uvm_policy_end(uvm, flags);
 	if (ret)
 		return ret;
+	ret = uvm_vmid_ready(vm, grant);
+	if (ret)
+		uvm_vmid_give_back(uvm, grant->job);
+	return ret;
+}
+
+/**
+ * uvm_vmid_give_back() - end a use of a VMID
+ * @uvm: the device
+ * @job: of the grant
+ */
+void uvm_vmid_give_back(struct uvm_device *uvm, u64 job)
+{
+	struct dma_fence *poke;
+	unsigned int flags;
+
 	flags = uvm_policy_begin(uvm);
-	uvm_policy_vmid_submitted(uvm->policy, grant->job, 1);
+	uvm_policy_vmid_signalled(uvm->policy, job);
+	poke = uvm_poke_take(&uvm->vms);
 	uvm_policy_end(uvm, flags);
-	return 0;
+	uvm_poke(poke);
 }

@@ -85,7 +85,7 @@ pub const REGISTERS: &[(&str, Fidelity)] = &[
     ("{r}_IB_BASE_LO", Exact),
     ("{r}_IB_BASE_HI", Exact),
     ("{r}_IB_SIZE", Exact),
-    ("{r}_CONTEXT_STATUS", Approximate("IDLE and EXCEPTION act; the exception codes are this device's")),
+    ("{r}_CONTEXT_STATUS", Approximate("IDLE, EXCEPTION and CTXSW_READY act; the exception codes are this device's")),
     ("{r}_DOORBELL", Exact),
     ("{r}_DOORBELL_OFFSET", Exact),
     ("{r}_PREEMPT", Approximate("ends the indirect buffer; no context is saved")),

@@ -33,10 +33,13 @@ registers! {
 pub const DOORBELLS: u32 = 512;
 /// Slot numbers that the driver of the original hardware uses by convention.
 pub mod doorbell {
-    /// SDMA instance 0, GFX ring; instance 1 is two slots further.
-    pub const SDMA0_GFX: u32 = 0xf0;
+    /// SDMA instance 0, GFX ring; its other rings follow by number. Ten slots an instance, as on the later parts of the
+    /// family: the two of the first ones leave no room for user queues.
+    pub const SDMA0_GFX: u32 = 0x100;
     /// SDMA instance 1, GFX ring.
-    pub const SDMA1_GFX: u32 = 0xf2;
+    pub const SDMA1_GFX: u32 = 0x10a;
+    /// Slots of an instance.
+    pub const SDMA_SLOTS: u32 = 10;
     /// IH ring 0; rings 1 and 2 follow.
     pub const IH: u32 = 0xf4;
     /// The retry CAM.

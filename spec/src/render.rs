@@ -125,6 +125,7 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
     for (name, value) in [
         ("SDMA0_GFX", doorbell::SDMA0_GFX),
         ("SDMA1_GFX", doorbell::SDMA1_GFX),
+        ("SDMA_SLOTS", doorbell::SDMA_SLOTS),
         ("IH", doorbell::IH),
         ("RETRY_CAM", doorbell::RETRY_CAM),
     ] {

@@ -71,7 +71,7 @@ registers! {
     IB_BASE_HI = "{r}_IB_BASE_HI" @ 0x8e [4; 0x60] Ro {}
     /// Size of the current indirect buffer, dwords.
     IB_SIZE = "{r}_IB_SIZE" @ 0x8f [4; 0x60] Ro { SIZE 19:0 }
-    /// State of the ring. EXCEPTION says why it stopped: see the packet reference.
+    /// State of the ring. EXCEPTION says why it stopped: see the packet reference. CTXSW_READY: it waits for a page.
     CONTEXT_STATUS = "{r}_CONTEXT_STATUS" @ 0x91 [4; 0x60] Ro = 0x0000_0004 { SELECTED 0, IDLE 2, EXPIRED 3, EXCEPTION 6:4, CTXSW_ABLE 7, CTXSW_READY 8 }
     /// Doorbell switch.
     DOORBELL = "{r}_DOORBELL" @ 0x92 [4; 0x60] Rw { ENABLE 28, CAPTURED 30 }

@@ -207,6 +207,72 @@ uapi! {
         /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
         status: u32,
     }
+    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+    drm_uvm_queue_create QueueCreate {
+        /// SDMA instance.
+        ring: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Where the ring lies in the caller's address space, a multiple of 256. It may be mapped later.
+        ring_va: u64,
+        /// Bytes of the ring: a power of two from UVM_QUEUE_MIN_BYTES to UVM_QUEUE_MAX_BYTES.
+        ring_size: u64,
+        /// Where the device writes the read pointer, 64 bits, a multiple of 8; zero: nowhere.
+        rptr_va: u64,
+        /// Out: the queue.
+        id: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+    /// Ends a user queue: what it had not executed never is. When the call returns, it touches no memory any more.
+    drm_uvm_queue_destroy QueueDestroy {
+        /// The queue.
+        id: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+    /// Rings a user queue's doorbell. A call, because the transport has no page of doorbells that a process could map.
+    drm_uvm_queue_kick QueueKick {
+        /// The queue.
+        id: u32,
+        /// UVM_QUEUE_RESET or zero.
+        flags: u32,
+        /// Write pointer: bytes put into the ring since it was made, never wrapping; a multiple of 4. With UVM_QUEUE_RESET the queue drops what it was doing, is empty, and goes on from here.
+        wptr: u64,
+    }
+    /// Tells how a user queue stands.
+    drm_uvm_queue_info QueueInfo {
+        /// The queue.
+        id: u32,
+        /// Out: UVM_QUEUE_RUNNING, UVM_QUEUE_PARKED or UVM_QUEUE_STOPPED.
+        state: u32,
+        /// Out: read pointer, bytes, never wrapping. The packet there is being executed, or is the one that it stopped on.
+        rptr: u64,
+        /// Out: write pointer that was last kicked.
+        wptr: u64,
+        /// Out: UVM_QUEUE_CAUSE_* of one that stopped, else zero.
+        cause: u32,
+        /// Out: the VMID, for people and traces.
+        vmid: u32,
+    }
+    /// Says how the caller's address space is to be run.
+    drm_uvm_vm_config VmConfig {
+        /// UVM_VM_CONFIG_* flags; what is not named is off.
+        flags: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+    /// Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered, and one that a queued bind maps is told only if it still lacks what the access needs then. A fault is told once, and again if its access fails again after an answer.
+    drm_uvm_fault_next FaultNext {
+        /// Nanoseconds to wait at most; zero asks only, negative waits for ever.
+        timeout_ns: i64,
+        /// Out: first address of the page.
+        va: u64,
+        /// Out: 1 if the access was a write.
+        write: u32,
+        /// Out: the VMID, for people and traces.
+        vmid: u32,
+    }
     /// Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
     drm_uvm_hang_query HangQuery {
         /// Out: hangs since the last query; zero: none, and nothing else is valid.
@@ -232,6 +298,12 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("REG", nr::REG, "drm_uvm_reg"),
     ("VM_BIND", nr::VM_BIND, "drm_uvm_vm_bind"),
     ("FAULT_QUERY", nr::FAULT_QUERY, "drm_uvm_fault_query"),
+    ("QUEUE_CREATE", nr::QUEUE_CREATE, "drm_uvm_queue_create"),
+    ("QUEUE_DESTROY", nr::QUEUE_DESTROY, "drm_uvm_queue_destroy"),
+    ("QUEUE_KICK", nr::QUEUE_KICK, "drm_uvm_queue_kick"),
+    ("QUEUE_INFO", nr::QUEUE_INFO, "drm_uvm_queue_info"),
+    ("VM_CONFIG", nr::VM_CONFIG, "drm_uvm_vm_config"),
+    ("FAULT_NEXT", nr::FAULT_NEXT, "drm_uvm_fault_next"),
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
 ];
 
@@ -248,6 +320,12 @@ pub mod nr {
     pub const REG: u32 = 7;
     pub const VM_BIND: u32 = 8;
     pub const FAULT_QUERY: u32 = 9;
+    pub const QUEUE_CREATE: u32 = 10;
+    pub const QUEUE_DESTROY: u32 = 11;
+    pub const QUEUE_KICK: u32 = 12;
+    pub const QUEUE_INFO: u32 = 13;
+    pub const VM_CONFIG: u32 = 14;
+    pub const FAULT_NEXT: u32 = 15;
     pub const HANG_QUERY: u32 = 16;
 }
 
@@ -289,6 +367,28 @@ uapi_consts! {
     VM_TMZ = 16;
     /// What is mapped there makes way; without, EEXIST.
     VM_REPLACE = 32;
+    /// Least bytes of a user queue's ring.
+    QUEUE_MIN_BYTES = 4096;
+    /// Most bytes of a user queue's ring.
+    QUEUE_MAX_BYTES = 16777216;
+    /// Start the queue anew, empty.
+    QUEUE_RESET = 1;
+    /// The queue executes what it is given.
+    QUEUE_RUNNING = 0;
+    /// The queue waits for a page.
+    QUEUE_PARKED = 1;
+    /// The queue stopped on the packet at its read pointer; UVM_QUEUE_RESET starts it again.
+    QUEUE_STOPPED = 2;
+    /// It stopped on a packet that cannot be executed.
+    QUEUE_CAUSE_PACKET = 1;
+    /// It stopped on a page fault; DRM_UVM_FAULT_QUERY tells which.
+    QUEUE_CAUSE_FAULT = 2;
+    /// It stopped on an indirect buffer inside an indirect buffer.
+    QUEUE_CAUSE_NESTED = 3;
+    /// Accesses to pages that are not mapped, or not for that access, wait instead of failing. It holds for what is submitted from now on, and for the caller's queues at once.
+    VM_CONFIG_RETRY = 1;
+    /// The address space keeps a VMID of its own. ENOSPC when only two are left for all others.
+    VM_CONFIG_RESERVE_VMID = 2;
     /// Most mappings of an address space.
     VM_MAX_MAPPINGS = 16384;
     /// Most dwords of a submission.
@@ -343,4 +443,12 @@ uapi_consts! {
     PARAM_VM_SIZE = 20;
     /// Feature bits of the device's window, UVM_WIN_CAP_*.
     PARAM_CAPABILITIES = 21;
+    /// Page faults that wait for their pages, as the driver took them in; one that is raised again counts again.
+    PARAM_RETRY_FAULTS = 40;
+    /// Answers to them.
+    PARAM_RETRY_ANSWERS = 41;
+    /// Times that their interrupt ring overflowed.
+    PARAM_RETRY_OVERFLOWS = 42;
+    /// User queues that a process may still make, on all instances together.
+    PARAM_FREE_QUEUES = 43;
 }

@@ -75,6 +75,8 @@ struct Ring {
     exception: u32,
     reported: Reported,
     parked: Option<Parked>,
+    /// The read pointer was not written back yet: its page was not there.
+    owed: Option<u64>,
 }
 
 /// A ring that waits for a page.
@@ -218,7 +220,7 @@ impl Sdma {
         self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) == 0
             && self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0
             && ring.exception == exception::NONE
-            && (ring.work.is_some() || ring.ib.is_some() || ring.wptr != self.rptr(n))
+            && (ring.work.is_some() || ring.ib.is_some() || ring.owed.is_some() || ring.wptr != self.rptr(n))
     }
     fn status(&self) -> u32 {
         let empty = (0..RINGS).all(|n| !self.busy(n));
@@ -227,8 +229,11 @@ impl Sdma {
         S::REG_IDLE.of(1) | if empty { bits.iter().map(|f| f.mask()).sum() } else { 0 }
     }
     fn context_status(&self, n: u32) -> u32 {
-        let exception = self.rings.get(n as usize).map_or(0, |r| r.exception);
-        CONTEXT_STATUS::IDLE.of(u32::from(!self.busy(n))) | CONTEXT_STATUS::EXCEPTION.of(exception)
+        let ring = self.rings.get(n as usize);
+        let waits = ring.is_some_and(|r| r.parked.is_some());
+        CONTEXT_STATUS::IDLE.of(u32::from(!self.busy(n)))
+            | CONTEXT_STATUS::EXCEPTION.of(ring.map_or(0, |r| r.exception))
+            | CONTEXT_STATUS::CTXSW_READY.of(u32::from(waits))
     }
 
     /// Gives the next ring in turn a step: one packet, or one piece of a long one.
@@ -290,6 +295,10 @@ impl Sdma {
 
     fn step_ring(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Step {
         if self.preempting(n) && self.preempt(ring, n, io) {
+            return Step::More;
+        }
+        if let Some(rptr) = self.rings.get_mut(ring).and_then(|r| r.owed.take()) {
+            self.write_back_rptr(ring, n, rptr, io);
             return Step::More;
         }
         let outcome = match self.work(ring, n, io) {
@@ -396,9 +405,13 @@ impl Sdma {
         let (client, vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return };
         let mut vm = Vm::new(io.hub, io.memory, client, io.vectors, &mut state.reported);
-        // A write-back that goes nowhere is a fault of its own; the ring goes on.
-        let _ = if addr % 8 == 0 { vm.store64(vmid, addr, rptr) } else { vm.write(vmid, addr, &rptr.to_le_bytes()) };
+        let done = if addr % 8 == 0 { vm.store64(vmid, addr, rptr) } else { vm.write(vmid, addr, &rptr.to_le_bytes()) };
         state.reported = Reported::default();
+        // One that goes nowhere is a fault of its own, and the ring goes on; one whose page may come waits like any other.
+        if let Err(Stop::Retry(fault)) = done {
+            state.owed = Some(rptr);
+            self.park(ring, &fault, io);
+        }
     }
 
     /// Fetches, decodes and starts the next packet.
@@ -472,6 +485,8 @@ impl Sdma {
             Packet::Nop { .. } => {}
             Packet::Indirect { .. } if state.ib.is_some() => return Err(Halt::Exception(exception::NESTED_IB)),
             Packet::Indirect { vmid, base, dwords } => {
+                // A user queue names no other address space than its own.
+                let vmid = if ring_vmid == 0 { vmid } else { ring_vmid };
                 if self.regs.field(&IB_CNTL, n, IB_CNTL::IB_ENABLE) == 0 {
                     return Err(ILLEGAL);
                 }

@@ -32,6 +32,8 @@ pub const ALL_HUBS: u32 = (1 << HUBS) - 1;
 /// One past the last VMID.
 const END: u8 = 16;
 const _: () = assert!(END as usize == VMIDS);
+/// VMIDs that stay in the pool whatever is reserved: with two, one that runs for long does not stop all others.
+const POOL_LEAST: usize = 2;
 
 /// A job that wants to run in its address space.
 #[derive(Clone, Copy, Debug)]
@@ -337,15 +339,22 @@ impl Vmids {
     }
 
     /// Sets a VMID of the pool aside for an address space: the one it has, or one that nobody waits for.
-    /// [`Error::NoSpace`] for the pool's last, [`Error::Busy`] when none can be had now.
+    /// [`Error::NoSpace`] for the pool's last [`POOL_LEAST`]; [`Error::Busy`] when none can be had now: it is in the
+    /// queue then, like a job that waits.
     pub(crate) fn reserve(&mut self, vm: Key) -> Result<u8, Error> {
         if let Some(vmid) = self.reserved_for(vm) {
             return Ok(vmid);
         }
-        if count(self.pool()) < 2 {
+        if count(self.pool()) <= POOL_LEAST {
+            self.give_up(vm);
             return Err(Error::NoSpace);
         }
-        let vmid = self.choose(vm).map_err(|_| Error::Busy)?;
+        let Ok(vmid) = self.choose(vm) else {
+            if !self.queue.contains(&vm) {
+                try_push(&mut self.queue, vm)?;
+            }
+            return Err(Error::Busy);
+        };
         let now = self.tick();
         self.edit(vmid, |slot| {
             if slot.owner != Some(vm) {

@@ -219,12 +219,17 @@ fn changes_are_planned_on_those_that_wait() {
     let unmapped = world.commit(second);
 
     assert_eq!(world.memory.walk(0).0, None, "nothing was written");
+    let reached = |world: &World| [0, 1, 4].map(|page| world.policy.vm_reached(world.vm, page * PAGE).ok());
+    assert_eq!(reached(&world), [None; 3]);
     assert_eq!(world.policy.vm_destroy(world.vm), Err(Error::Busy));
     assert_eq!(world.policy.update_abandon(first), Err(Error::Invalid));
     assert_eq!(world.policy.update_landed(first).and(world.policy.update_landed(first)), Err(Error::Invalid));
     mapped.iter().for_each(|write| world.memory.write(write));
-    assert_eq!(world.memory.walk(1).0, Some((VRAM_BASE + PAGE) | pte::VALID | RW));
+    let entry = |page: u64| Some((VRAM_BASE + page * PAGE) | pte::VALID | RW);
+    assert_eq!(world.memory.walk(1).0, entry(1));
+    assert_eq!(reached(&world), [entry(0), entry(1), None], "the one that has landed shows, the next does not");
     world.land(second, &unmapped);
+    assert_eq!(reached(&world), [entry(0), None, None]);
 
     assert_eq!([0, 1, 2, 3].map(|page| world.memory.walk(page).0.is_some()), [true, false, false, true]);
     assert_eq!(world.policy.update_retire(second), Err(Error::Invalid), "caches may know the pages");

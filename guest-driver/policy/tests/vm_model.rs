@@ -363,6 +363,7 @@ impl World {
                     let mapping = self.policy.vm_find(self.vm, page * PAGE + 5);
                     let entry = mapping.map(|m| advance(m.entry, page - m.va / PAGE));
                     assert_eq!(entry.ok(), self.model.get(&page).copied());
+                    assert_eq!(self.policy.vm_reached(self.vm, page * PAGE + 5).ok(), expected, "page {page:#x}");
                 }
             }
         }

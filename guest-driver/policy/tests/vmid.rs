@@ -200,9 +200,9 @@ fn free_vmids_all_spoken_for_name_no_fence() {
 }
 
 #[test]
-fn reserved_vmid_stays_with_its_owner_and_the_pools_last_is_never_reserved() {
+fn reserved_vmid_stays_with_its_owner_and_the_pools_last_two_are_never_reserved() {
     let mut policy = policy();
-    policy.vmid_set_aside(13).unwrap();
+    policy.vmid_set_aside(12).unwrap();
     let (pinned, other) = (vm(&mut policy), vm(&mut policy));
 
     let vmid = policy.vmid_reserve(pinned).unwrap();
@@ -212,10 +212,53 @@ fn reserved_vmid_stays_with_its_owner_and_the_pools_last_is_never_reserved() {
     let busy = run(&mut policy, other, 0, 1);
     assert_ne!(busy.vmid, vmid);
     let third = vm(&mut policy);
-    assert!(matches!(grab(&mut policy, third, 0, 2), Grab::Wait(VmidWait { fence: Some(1), .. })));
+    assert_ne!(run(&mut policy, third, 0, 2).vmid, vmid);
+    let fourth = vm(&mut policy);
+    assert!(matches!(grab(&mut policy, fourth, 0, 2), Grab::Wait(VmidWait { fence: Some(1), .. })));
     assert_eq!(granted(&mut policy, pinned, 0, 3).vmid, vmid, "whoever waits");
     policy.vmid_unreserve(pinned).unwrap();
     assert_eq!(policy.vmid_unreserve(pinned), Err(Error::Invalid));
+}
+
+#[test]
+fn who_wants_to_reserve_waits_in_the_queue_like_a_job() {
+    let mut policy = policy();
+    policy.vmid_set_aside(12).unwrap();
+    let holders: Vec<_> = (1..=3)
+        .map(|fence| {
+            let vm = vm(&mut policy);
+            run(&mut policy, vm, 0, fence).job
+        })
+        .collect();
+    let (first, late) = (vm(&mut policy), vm(&mut policy));
+
+    assert_eq!(policy.vmid_reserve(first), Err(Error::Busy));
+    assert!(matches!(grab(&mut policy, late, 0, 9), Grab::Wait(_)));
+    policy.vmid_signalled(holders[0]).unwrap();
+
+    assert!(matches!(grab(&mut policy, late, 0, 9), Grab::Wait(_)), "the free one is the first one's");
+    let vmid = policy.vmid_reserve(first).unwrap();
+    policy.vmid_signalled(holders[1]).unwrap();
+    assert_ne!(granted(&mut policy, late, 0, 9).vmid, vmid);
+}
+
+#[test]
+fn who_is_refused_a_reservation_holds_up_nobody() {
+    let mut policy = policy();
+    policy.vmid_set_aside(12).unwrap();
+    let vms: Vec<_> = (0..5).map(|_| vm(&mut policy)).collect();
+    let holders: Vec<_> = (0..3).map(|n| run(&mut policy, vms[n], 0, n as u64 + 1).job).collect();
+    assert_eq!(policy.vmid_reserve(vms[3]), Err(Error::Busy));
+    policy.vmid_reserve(vms[0]).unwrap_err();
+    policy.vmid_give_up(vms[0]).unwrap();
+    policy.vmid_give_up(vms[3]).unwrap();
+    policy.vmid_reserve(vms[0]).unwrap();
+
+    assert_eq!(policy.vmid_reserve(vms[3]), Err(Error::NoSpace));
+
+    assert!(matches!(grab(&mut policy, vms[4], 0, 9), Grab::Wait(_)));
+    policy.vmid_signalled(holders[1]).unwrap();
+    granted(&mut policy, vms[4], 0, 9);
 }
 
 #[test]
@@ -424,7 +467,9 @@ proptest! {
                     policy.vmid_signalled(granted.remove(at).grant.job).unwrap();
                 }
                 Op::Touch { vm } => policy.vm_touch(vms[vm]).unwrap(),
-                Op::Reserve { vm } => { let _ = policy.vmid_reserve(vms[vm]); }
+                Op::Reserve { vm } if policy.vmid_reserve(vms[vm]) == Err(Error::Busy) => {
+                    policy.vmid_give_up(vms[vm]).unwrap();
+                }
                 Op::Unreserve { vm } => { let _ = policy.vmid_unreserve(vms[vm]); }
                 Op::Reset => {
                     policy.vmid_reset();

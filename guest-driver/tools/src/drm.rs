@@ -9,11 +9,13 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
+mod queue;
 mod sync;
 mod sys;
 mod vm;
 
 pub use bo::{Bo, Domain};
+pub use queue::Queue;
 pub use sync::{address, FenceState, Syncobj};
 pub use sys::Mapping;
 pub use vm::{Space, RW};

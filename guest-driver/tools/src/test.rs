@@ -16,7 +16,9 @@ mod chaos;
 mod hang;
 mod kmsg;
 mod ktap;
+mod queues;
 mod reload;
+mod retry;
 mod uma;
 mod vidmm;
 mod vm;
@@ -34,6 +36,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vm", vm::CASES),
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
+    ("queues", queues::CASES),
     ("hang", hang::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
@@ -75,6 +78,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == vm::WORKER {
             return vm::worker();
+        }
+        if first == queues::WORKER {
+            return queues::worker(rest);
         }
     }
     let options = match parse(args) {

@@ -250,6 +250,24 @@ pub extern "C" fn uvm_policy_vm_find(
     answer(mapping, || policy.0.vm_find(VmId::from_raw(vm), va).map(UvmPolicyMapping::from))
 }
 
+/// uvm_policy_vm_reached() - the entry of an address as the page tables have it
+/// @policy: the policy
+/// @vm: the address space
+/// @va: any address
+/// @entry: the answer, without FRAGMENT; a change shows once it has landed
+///
+/// Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_policy_vm_reached(
+    policy: Option<&UvmPolicy>,
+    vm: u64,
+    va: u64,
+    entry: Option<&mut MaybeUninit<u64>>,
+) -> c_int {
+    let (Some(policy), Some(entry)) = (policy, entry) else { return errno(Error::Invalid) };
+    answer(entry, || policy.0.vm_reached(VmId::from_raw(vm), va))
+}
+
 /// uvm_policy_table_page_add() - give a page of system memory for page tables
 /// @policy: the policy
 /// @addr: as the device addresses it

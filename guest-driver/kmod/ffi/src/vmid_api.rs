@@ -198,7 +198,11 @@ pub extern "C" fn uvm_policy_vmid_give_up(policy: Option<&mut UvmPolicy>, vm: u6
 /// @vm: the address space
 /// @vmid: 1 to 15
 ///
-/// Return: 0, -ENOSPC for the last one of the pool, -EBUSY when none is free now, -ENOENT, -EINVAL.
+/// With -EBUSY the address space is in the queue: ask again after the next call about VMIDs, or call
+/// uvm_policy_vmid_give_up().
+///
+/// Return: 0, -ENOSPC for the last two of the pool, -EBUSY when none is free now, -ENOMEM, -ENOENT,
+/// -EINVAL.
 #[no_mangle]
 pub extern "C" fn uvm_policy_vmid_reserve(
     policy: Option<&mut UvmPolicy>,

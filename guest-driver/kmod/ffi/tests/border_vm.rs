@@ -184,6 +184,11 @@ fn scattered_pages_become_runs_behind_a_filled_table() {
     ];
     assert_eq!(writes, expected);
     assert_eq!(driver.commit(token), 0);
+    let mut reached = |va| call(|out| uvm_policy_vm_reached(driver.policy().map(|p| &*p), vm, va, out));
+    assert_eq!(reached(3 * PAGE + 8), Err(ENOENT), "it is planned");
+    assert_eq!(uvm_policy_update_landed(driver.policy(), token), 0);
+    let mut reached = |va| call(|out| uvm_policy_vm_reached(driver.policy().map(|p| &*p), vm, va, out));
+    assert_eq!(reached(3 * PAGE + 8), Ok(0x30_1000 | VALID_RW | SYSTEM));
     let found = call(|out| uvm_policy_vm_find(driver.policy().map(|p| &*p), vm, 3 * PAGE + 8, out)).unwrap();
     let second = UvmPolicyMapping {
         va: 2 * PAGE,
@@ -436,7 +441,9 @@ fn null_anywhere_is_einval() {
         Some(uvm_policy_vm_flush(driver.policy(), vm, None)),
         Some(uvm_policy_vm_flushed(None, vm)),
         call(|out| uvm_policy_vm_find(None, vm, 0, out)).err(),
+        call(|out| uvm_policy_vm_reached(None, vm, 0, out)).err(),
         Some(uvm_policy_vm_find(driver.policy().map(|p| &*p), vm, 0, None)),
+        Some(uvm_policy_vm_reached(driver.policy().map(|p| &*p), vm, 0, None)),
         Some(uvm_policy_table_page_add(None, PAGE)),
         call(|out| uvm_policy_table_page_take(None, out)).err(),
         Some(uvm_policy_table_page_take(driver.policy(), None)),

@@ -79,6 +79,8 @@ pub(crate) struct Vm {
     update: Option<Key>,
     /// Changes that are committed and not retired.
     queued: u32,
+    /// The turn of the next that is committed.
+    turn: u64,
     /// Pages that have landed and that a cache may know otherwise: the first, and the one after the last.
     stale: Option<(u64, u64)>,
     /// The flush that was given last: VMIDs, and which change of the tables it follows.
@@ -120,8 +122,8 @@ impl Policy {
         let made = Tables::try_new(&geometry, home).and_then(|tables| {
             let pasid = self.pasids.take()?;
             let ranges = Ranges::new();
-            let vm =
-                Vm { geometry, pasid, seq: 0, ranges, tables, update: None, queued: 0, stale: None, flushing: None };
+            let (update, stale, flushing) = (None, None, None);
+            let vm = Vm { geometry, pasid, seq: 0, ranges, tables, update, queued: 0, turn: 0, stale, flushing };
             self.vms.insert(vm).inspect_err(|_| self.pasids.put(pasid))
         });
         match (made, home.block) {
@@ -218,7 +220,8 @@ impl Policy {
     }
 
     /// Sets a VMID aside for one address space: the one it has, or one that nobody waits for.
-    /// [`Error::NoSpace`] for the last of the pool, [`Error::Busy`] when none can be had at the moment.
+    /// [`Error::NoSpace`] for the last two of the pool; [`Error::Busy`] when none can be had at the moment: ask again
+    /// after the next call about VMIDs, or [`Policy::vmid_give_up`] the place in the queue.
     pub fn vmid_reserve(&mut self, vm: VmId) -> Result<u8, Error> {
         let key = vm.unpack().ok_or(Error::Unknown)?;
         self.vms.get(key)?;

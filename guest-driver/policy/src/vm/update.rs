@@ -99,6 +99,8 @@ pub(crate) struct Update {
     phase: Phase,
     /// Something was mapped before, which a cache may hold.
     replaces: bool,
+    /// Its turn among the address space's committed ones.
+    turn: u64,
 }
 
 impl Update {
@@ -120,6 +122,7 @@ impl Update {
             garbage: Vec::new(),
             phase: Phase::Collecting,
             replaces: false,
+            turn: 0,
         }
     }
 
@@ -372,8 +375,10 @@ impl Update {
             vm.tables.edit(slot, |table| table.detached = false);
         }
         self.phase = Phase::Committed;
-        // It may wait for long: what only the planning needed goes.
-        (self.told, self.old, self.new) = (Vec::new(), Vec::new(), Vec::new());
+        self.turn = vm.turn;
+        vm.turn = vm.turn.saturating_add(1);
+        // It may wait for long: what only the planning needed goes. The tables have the old state until then.
+        (self.told, self.new) = (Vec::new(), Vec::new());
         (self.edits, self.created) = (Vec::new(), Vec::new());
         Ok(())
     }
@@ -385,7 +390,15 @@ impl Update {
             return Err(Error::Invalid);
         }
         self.phase = Phase::Landed;
+        self.old = Vec::new();
         Ok(self.replaces.then_some((self.low, self.high)))
+    }
+
+    /// Of a committed one that has not landed and rewrites the entry of a page: its turn, and what that page maps
+    /// before it.
+    pub(super) fn before(&self, vm: Key, page: u64) -> Option<(u64, Option<&Piece>)> {
+        let rewrites = self.phase == Phase::Committed && self.vm == vm && (self.low..self.high).contains(&page);
+        rewrites.then(|| (self.turn, ranges::at(&self.old, page)))
     }
 
     /// Whether the address space is planned as if it were done.

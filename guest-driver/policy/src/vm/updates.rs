@@ -305,8 +305,8 @@ impl Policy {
         Ok(())
     }
 
-    /// What an address of an address space is mapped onto; [`Error::Unknown`] for nothing. A change under way
-    /// does not show before it is complete.
+    /// What an address of an address space is mapped onto once all that is committed has landed;
+    /// [`Error::Unknown`] for nothing.
     pub fn vm_find(&self, vm: VmId, va: u64) -> Result<Mapping, Error> {
         let vm = self.vms.get(vm.unpack().ok_or(Error::Unknown)?)?;
         let (page, _) = vm.geometry.range(va & !(PAGE_SIZE - 1), PAGE_SIZE)?;
@@ -315,6 +315,20 @@ impl Policy {
         let bo_offset = if piece.is_prt() { 0 } else { bytes(piece.offset) };
         let va = vm.geometry.canonical(bytes(piece.start));
         Ok(Mapping { va, size: bytes(piece.len), entry: piece.entry, bo: piece.bo, bo_offset })
+    }
+
+    /// The entry of an address as the page tables have it, FRAGMENT apart: of what is committed, only what has landed
+    /// shows. [`Error::Unknown`] for nothing. Costs a look at each change that is not retired.
+    pub fn vm_reached(&self, vm: VmId, va: u64) -> Result<u64, Error> {
+        let key = vm.unpack().ok_or(Error::Unknown)?;
+        let vm = self.vms.get(key)?;
+        let (page, _) = vm.geometry.range(va & !(PAGE_SIZE - 1), PAGE_SIZE)?;
+        let queued = self.updates.iter().filter(|_| vm.queued != 0).filter_map(|update| update.before(key, page));
+        let piece = match queued.min_by_key(|(turn, _)| *turn) {
+            Some((_, before)) => before,
+            None => ranges::at(vm.ranges.as_slice(), page),
+        };
+        piece.map(|piece| piece.entry_at(page)).ok_or(Error::Unknown)
     }
 
     /// Gives a page of system memory for tables, by the address that the device knows it by. It need not be

@@ -7,6 +7,7 @@ use uvm_spec::uapi;
 
 use super::case::{same, Case, Ctx, Run, PATIENCE};
 use super::reload::with_parameters;
+use super::retry;
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
 
@@ -17,7 +18,7 @@ mod maps;
 mod moves;
 mod queued;
 
-pub use queued::{worker, WORKER};
+pub use queued::{patiently, worker, Gate, WORKER};
 
 const fn once(name: &'static str, run: fn(&super::Ctx) -> anyhow::Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -76,6 +77,20 @@ pub const FAULTS: &[Case] = &[
     once("registers_are_out_of_reach", faults::registers_are_out_of_reach),
     once("faults_are_counted_and_forgotten", faults::faults_are_counted_and_forgotten),
     once("one_guilty_among_innocents", super::vmid::one_guilty_among_innocents),
+    ring("missing_page_of_a_write_comes_later", retry::missing_page_of_a_write_comes_later),
+    ring("missing_page_of_a_read_comes_later", retry::missing_page_of_a_read_comes_later),
+    ring("missing_packets_come_later", retry::missing_packets_come_later),
+    once("missing_page_comes_by_a_queued_bind", retry::missing_page_comes_by_a_queued_bind),
+    ring("missing_permission_comes_later", retry::missing_permission_comes_later),
+    ring("missing_ring_of_a_queue_comes_later", retry::missing_ring_of_a_queue_comes_later),
+    ring("page_that_never_comes_fails_its_job_alone", retry::page_that_never_comes_fails_its_job_alone),
+    once("long_copy_asks_for_page_after_page", retry::long_copy_asks_for_page_after_page),
+    once("retries_switched_off_fail", retry::retries_switched_off_fail),
+    once("every_queue_parks_and_each_goes_on_by_itself", retry::every_queue_parks_and_each_goes_on_by_itself),
+    once("ten_thousand_faults_are_each_answered_once", retry::ten_thousand_faults_are_each_answered_once),
+    once("overflow_loses_no_fault_for_good", retry::overflow_loses_no_fault_for_good),
+    once("tables_are_written_while_the_engine_waits", retry::tables_are_written_while_the_engine_waits),
+    once("killed_while_parked_leaves_nothing_behind", retry::killed_while_parked_leaves_nothing_behind),
 ];
 
 /// What needs page tables most.

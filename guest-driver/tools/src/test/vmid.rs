@@ -159,6 +159,16 @@ fn at_once(ctx: &Ctx, tasks: &[(&str, u32)]) -> Result<()> {
     begun.and(ended)
 }
 
+/// Does `work` while `n` processes submit without pause; they must all end well.
+pub fn while_busy(ctx: &Ctx, n: usize, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut rng = ctx.rng();
+    let mut workers = (0..n).map(|_| start(HONEST, 30, rng.next())).collect::<Result<Vec<_>>>()?;
+    let begun = ready(&mut workers).and_then(|()| go(&mut workers));
+    let done = begun.and_then(|()| work());
+    let ended = finish(workers);
+    done.and(ended)
+}
+
 pub fn twelve_processes_keep_apart(ctx: &Ctx) -> Result<()> {
     at_once(ctx, &[(HONEST, 20); 12])
 }

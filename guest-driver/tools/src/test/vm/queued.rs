@@ -24,7 +24,7 @@ use crate::test::reload::{debugfs, while_unbound, with_parameters};
 const GATES: u64 = PACKETS + (1 << 20);
 
 /// A submission that waits until it is told to end: with it, what waits for its fence.
-struct Gate {
+pub struct Gate {
     // None: somebody else opens it.
     map: Option<Mapping>,
     ended: Syncobj,
@@ -34,7 +34,7 @@ struct Gate {
 
 impl Gate {
     /// On a ring, in the client's own space; one a ring, and none on ring 0 where buffers are cleared or moved meanwhile.
-    fn new(device: &Device, ring: u32) -> Result<Self> {
+    pub fn new(device: &Device, ring: u32) -> Result<Self> {
         let va = GATES + u64::from(ring) * (1 << 18);
         let space = Space::new(device, va, 1 << 12)?;
         let flag = Bo::new(device, PAGE, Domain::Gtt)?;
@@ -45,7 +45,12 @@ impl Gate {
         Ok(Self { map: Some(map), ended, flag, _space: space })
     }
 
-    fn open(&self) -> Result<()> {
+    /// Signals when the submission ends.
+    pub fn ended(&self) -> &Syncobj {
+        &self.ended
+    }
+
+    pub fn open(&self) -> Result<()> {
         self.unlock();
         self.ended.wait(PATIENCE)?;
         same("fence of the gate", self.ended.state()?, FenceState::Done)
@@ -72,7 +77,7 @@ impl Drop for Gate {
 }
 
 /// Gates stay shut for as long as a busy machine takes: no job times out meanwhile.
-fn patiently(run: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn patiently(run: impl FnOnce() -> Result<()>) -> Result<()> {
     with_parameters(c"timeout_ms=60000", run)
 }
 
