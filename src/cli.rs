@@ -4,6 +4,7 @@
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use vhost_device_uvm::inject::Spec;
 
 /// A GPU's memory system as a vhost-user device: VRAM, registers, page tables, SDMA rings and interrupts beside stock QEMU.
 ///
@@ -62,6 +63,14 @@ pub struct Serve {
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
 
+    /// Let the verbs regs, walk, rings, tlb, vmids, faults and top look at the device, over a Unix socket at PATH
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
+
+    /// Let something go wrong in the hardware; may be repeated. `vhost-device-uvm inject --help` tells what can
+    #[arg(long, value_name = "SPEC")]
+    pub inject: Vec<Spec>,
+
     /// Least severe messages to print: error, warn, info, debug, trace or off. RUST_LOG is used without it
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<log::LevelFilter>,
@@ -72,6 +81,8 @@ pub enum Command {
     /// Work on recorded traces
     #[command(subcommand)]
     Trace(TraceCommand),
+    #[command(flatten)]
+    Live(crate::live::Live),
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,9 @@
 //! [`Gpu`] is a plain state machine: no thread, no callback. Whoever owns it serialises calls, calls [`Gpu::run`] while
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
+mod inject;
+mod view;
+
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
 use crate::ih::Ih;
@@ -12,6 +15,7 @@ use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
 use crate::trace::{Event, Sink, Tracer};
 use crate::vram::{Vram, VramError};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -104,7 +108,7 @@ pub enum Progress {
 }
 
 /// What the device counted since its reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Register reads from outside.
     pub reads: u64,
@@ -147,6 +151,8 @@ pub struct Gpu {
     retries: Vec<Fault>,
     trace: Tracer,
     counters: Counters,
+    /// Faults that a user wants.
+    injected: Option<Box<inject::Injected>>,
 }
 
 /// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
@@ -179,6 +185,7 @@ impl Gpu {
             retries: Vec::new(),
             trace: Tracer::default(),
             counters: Counters::default(),
+            injected: None,
         })
     }
     /// Sends every event to `sink` from now on.
@@ -207,7 +214,10 @@ impl Gpu {
     }
     /// The next edge of the interrupt line, if there is one.
     pub fn take_interrupt(&mut self) -> Option<window::Event> {
-        self.ih.take_interrupt()
+        match self.injected.as_deref_mut() {
+            None => self.ih.take_interrupt(),
+            Some(injected) => injected.take_interrupt(),
+        }
     }
     /// What was counted since the last reset.
     pub fn counters(&self) -> Counters {
@@ -237,6 +247,7 @@ impl Gpu {
         self.vectors.clear();
         self.retries.clear();
         self.counters = Counters::default();
+        self.reset_injected();
         self.trace.record(self.clock.now(), || Event::Reset);
     }
 
@@ -260,6 +271,7 @@ impl Gpu {
         self.counters.doorbells += 1;
         let dw = slot.saturating_mul(2);
         let taken = match self.nbio.route(dw) {
+            _ if self.is_removed() => false,
             #[allow(clippy::cast_possible_truncation)] // the IH's pointer is 32 bits wide
             Route::Ih => {
                 let rang = self.ih.doorbell(dw, value as u32);
@@ -290,6 +302,12 @@ impl Gpu {
     ///
     /// The quantum sees one memory map from its start to its end: one that is replaced meanwhile stays mapped until then.
     pub fn run(&mut self) -> Progress {
+        match self.injected {
+            None => self.quantum(),
+            Some(_) => self.run_injected(),
+        }
+    }
+    fn quantum(&mut self) -> Progress {
         let vram = Arc::clone(&self.vram);
         let memory = Memory::new(&vram, &self.memory);
         let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
@@ -408,6 +426,9 @@ impl Gpu {
 
     /// A register read, from outside or by a packet. None: undefined.
     fn read(&mut self, index: u32) -> Option<u32> {
+        if let Some(value) = self.intercept_read(index) {
+            return Some(value);
+        }
         if let Some(indirect) = self.nbio.indirect(index) {
             return match indirect {
                 // An indirect register that names an indirect register leads nowhere.
@@ -438,6 +459,12 @@ impl Gpu {
     }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {
+        if self.intercept_write(index, value) {
+            return Some(());
+        }
+        self.write_now(index, value)
+    }
+    fn write_now(&mut self, index: u32, value: u32) -> Option<()> {
         if let Some(indirect) = self.nbio.indirect(index) {
             return match indirect {
                 Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,

@@ -6,15 +6,18 @@
 //! handler ([`ih`]) writes vectors to memory and raises the line, which the transport drains.
 
 pub mod bus;
+pub mod control;
 pub mod device;
 pub mod gmc;
 pub mod ih;
+pub mod inject;
 pub mod nbio;
 pub mod regs;
 pub mod sdma;
 mod throttle;
 pub mod trace;
 pub mod vhost_user;
+pub mod view;
 pub mod vram;
 
 pub use device::{Config, Counters, Gpu, GpuError, Progress};

@@ -2,6 +2,7 @@
 //! The backend program: command line, the process's own event loop, exit status.
 
 mod cli;
+mod live;
 
 use anyhow::{bail, Context};
 use clap::Parser;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
+use vhost_device_uvm::control::Control;
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
 use vhost_device_uvm::trace::{self, FileSink, Sink, TraceError};
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     logger.init();
     let result = match cli.command {
         None => serve(&cli.serve),
+        Some(Command::Live(command)) => return live::run(&command),
         Some(Command::Trace(TraceCommand::Decode { file })) => decode(&file),
     };
     match result {
@@ -77,7 +80,10 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     let memory = SystemMemory::new(GuestMemoryMmap::new());
     let mut gpu = Gpu::new(config, memory.clone(), Box::new(RealClock::default()))?;
     gpu.set_trace(trace);
+    args.inject.iter().cloned().for_each(|spec| gpu.inject(spec));
 
+    // Before the other: who waits for that one finds this one too.
+    let control = args.control_socket.as_deref().map(Socket::bind_private).transpose()?;
     // The name is removed when this function ends.
     let (socket, _name) = match (&args.socket_path, args.fd) {
         (Some(path), None) => Socket::bind(path).map(|(socket, name)| (socket, Some(name)))?,
@@ -95,6 +101,15 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
     events.add_subscriber(Box::new(Signals { file: signals, over: Arc::clone(&over) }));
     let finished = server.finished().try_clone().context("cannot watch for the session's end")?;
     events.add_subscriber(Box::new(Finished { event: finished, over: Arc::clone(&over) }));
+    // As the socket's name above.
+    let _control_name = match control {
+        Some((listener, name)) => {
+            let control = Control::new(listener, server.handle()).context("the control socket")?;
+            events.add_subscriber(Box::new(control));
+            Some(name)
+        }
+        None => None,
+    };
     while !over.load(Ordering::Relaxed) {
         events.run().context("the event loop failed")?;
     }

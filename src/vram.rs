@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! VRAM: a memfd that the device maps and a transport can hand to the front end, or a part of system memory (UMA).
 
+mod poison;
+
 use crate::gmc::tmz::Cipher;
+use poison::Poison;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use thiserror::Error;
@@ -58,6 +61,7 @@ pub struct Vram {
     backing: Backing,
     size: u64,
     cipher: Cipher,
+    poison: Poison,
 }
 
 impl Vram {
@@ -82,7 +86,7 @@ impl Vram {
             return Err(VramError::Base(base));
         }
         let cipher = Cipher::random().map_err(|source| VramError::Memory { size, source })?;
-        Ok(Self { backing: Backing::Carveout(base), size, cipher })
+        Ok(Self { backing: Backing::Carveout(base), size, cipher, poison: Poison::default() })
     }
     /// The memfd: what a front end maps as the VRAM BAR. None where VRAM is part of system memory.
     pub fn file(&self) -> Option<&File> {
@@ -118,6 +122,23 @@ impl Vram {
     /// Bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+    /// Page `page` has an uncorrectable error from now on.
+    pub fn poison(&self, page: u64) {
+        self.poison.add(page);
+    }
+    /// All pages are sound again.
+    pub fn clear_poison(&self) {
+        self.poison.clear();
+    }
+    /// Whether any page has an uncorrectable error.
+    #[inline(always)]
+    pub fn has_poison(&self) -> bool {
+        self.poison.any()
+    }
+    /// Bytes from `offset` on, at most `len`, that come before the first page with an error.
+    pub fn sound(&self, offset: u64, len: usize) -> usize {
+        self.poison.sound(offset, len)
     }
     /// What encrypts TMZ pages.
     pub fn cipher(&self) -> &Cipher {

@@ -136,6 +136,17 @@ fn suites_leave_a_clean_kernel_log_and_a_good_status() {
     verdict().check().unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+/// The suites in which the hardware fails need a guest of their own: the last takes the device away.
+#[test]
+fn suites_inject_and_removal_pass_in_a_guest_whose_hardware_fails() {
+    let lab = Lab::prepare(&vm::inject::arm(&Options::default())).unwrap_or_else(|failure| panic!("{failure}"));
+    let _turn = turn();
+    let suites = ["inject", "removal"].map(str::to_owned);
+    let verdict = run_suites(&lab, &suites, false, false).unwrap_or_else(|failure| panic!("{failure}"));
+    verdict.check().unwrap_or_else(|failure| panic!("{failure}\n{}", verdict.report.output.join("\n")));
+    assert!(verdict.summary.passed.len() >= 9, "skipped: {}", verdict.report.output.join("\n"));
+}
+
 #[test]
 fn demo_carries_the_kernel_image_through_every_domain() {
     let lab = lab();

@@ -131,13 +131,17 @@ proptest! {
                     let got = gmc::walk(&memory, &context, va, access);
                     // A walk from any directory entry on its way ends where it does.
                     let mut way = Vec::new();
-                    let whole = gmc::walk::walk_from(&memory, &context, context.root(), va, access, |level, entry| {
-                        way.push(gmc::walk::Start { entry, level });
+                    let whole = gmc::walk::walk_from(&memory, &context, context.root(), va, access, |look| {
+                        if let (gmc::walk::Step::Directory(level), Some(entry)) = (look.step, look.entry) {
+                            // One that is not valid is none to start from.
+                            way.extend((entry & bit::VALID != 0).then_some(gmc::walk::Start { entry, level }));
+                        }
                     });
                     prop_assert_eq!(whole, got);
                     for from in way {
-                        let short = gmc::walk::walk_from(&memory, &context, from, va, access, |level, _| {
-                            assert!(level < from.level, "a cached entry is not read again");
+                        let short = gmc::walk::walk_from(&memory, &context, from, va, access, |look| {
+                            let again = matches!(look.step, gmc::walk::Step::Directory(level) if level >= from.level);
+                            assert!(!again, "a cached entry is not read again");
                         });
                         prop_assert_eq!(short, got, "{:x?} from {:x?} at {:#x}", space, from, va);
                     }

@@ -117,6 +117,8 @@
 #define UVM_PARAM_RETRY_OVERFLOWS	42
 /* User queues that a process may still make, on all instances together. */
 #define UVM_PARAM_FREE_QUEUES	43
+/* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
+#define UVM_PARAM_VRAM_ERRORS	50
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.

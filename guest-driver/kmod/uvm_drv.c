@@ -140,6 +140,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_FREE_QUEUES:
 		args->value = uvm_queues_free(uvm);
 		break;
+	case UVM_PARAM_VRAM_ERRORS:
+		args->value = atomic64_read(&uvm->ecc.errors);
+		break;
 	case UVM_PARAM_BYTES_MOVED:
 		args->value = atomic64_read(&uvm->bytes_moved);
 		break;
@@ -386,6 +389,7 @@ static void uvm_stop(struct uvm_device *uvm)
 	/* From here on the device touches no memory and sends no event. */
 	virtio_reset_device(uvm->vdev);
 	cancel_work_sync(&uvm->ih.work);
+	uvm_ecc_fini(uvm);
 	destroy_workqueue(uvm->ih.wq);
 	uvm_ih_fini(uvm);
 	uvm_retry_fini(uvm);
@@ -448,6 +452,8 @@ static int uvm_probe(struct virtio_device *vdev)
 		return ret;
 
 	INIT_WORK(&uvm->ih.work, uvm_ih_work);
+	uvm_ecc_init(uvm);
+	uvm_lost_init(uvm);
 	uvm->ih.wq = alloc_ordered_workqueue("uvm-ih", WQ_HIGHPRI |
 					     WQ_MEM_RECLAIM);
 	if (!uvm->ih.wq)
@@ -484,7 +490,7 @@ static void uvm_remove(struct virtio_device *vdev)
 	struct uvm_device *uvm = vdev->priv;
 
 	/* No ioctl, fault or job is on its way in when this returns. */
-	drm_dev_unplug(&uvm->drm);
+	uvm_lost_fini(uvm);
 	uvm_stop(uvm);
 	uvm_vms_kick(uvm);
 }

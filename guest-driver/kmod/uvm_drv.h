@@ -199,6 +199,36 @@ struct uvm_ih {
 };
 
 /**
+ * struct uvm_ecc - uncorrectable errors of VRAM
+ * @work: retires @pages
+ * @lock: of the lists
+ * @pages: page numbers that are to be retired
+ * @told: the last page numbers that were told
+ * @nr_pages: how many
+ * @nr_told: how many ever
+ * @errors: times that one was told, each read of a page tells again
+ */
+struct uvm_ecc {
+	struct work_struct work;
+	spinlock_t lock;
+	u64 pages[16];
+	u64 told[16];
+	u32 nr_pages;
+	u32 nr_told;
+	atomic64_t errors;
+};
+
+/**
+ * struct uvm_lost - whether the device is lost
+ * @work: draws the consequences
+ * @lost: it is
+ */
+struct uvm_lost {
+	struct work_struct work;
+	bool lost;
+};
+
+/**
  * struct uvm_kbuf - the driver's own memory in the GART window
  * @cpu: kernel address
  * @gpu: VMID-0 address
@@ -368,6 +398,8 @@ struct uvm_device {
 	struct uvm_ih ih;
 	struct uvm_retry retry;
 	struct uvm_queues queues;
+	struct uvm_ecc ecc;
+	struct uvm_lost lost;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
@@ -527,6 +559,18 @@ void uvm_ih_fini(struct uvm_device *uvm);
 void uvm_ih_kick(struct uvm_device *uvm);
 void uvm_ih_flush(struct uvm_device *uvm);
 void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw);
+void uvm_ih_poll(struct uvm_device *uvm);
+
+/* uvm_ecc.c */
+void uvm_ecc_init(struct uvm_device *uvm);
+void uvm_ecc_fini(struct uvm_device *uvm);
+void uvm_ecc_error(struct uvm_device *uvm, u64 page);
+
+/* uvm_lost.c */
+void uvm_lost_init(struct uvm_device *uvm);
+void uvm_lost_fini(struct uvm_device *uvm);
+void uvm_lost(struct uvm_device *uvm, const char *why);
+bool uvm_is_lost(struct uvm_device *uvm);
 
 /* uvm_fence.c */
 struct uvm_fence *uvm_fence_alloc(void);

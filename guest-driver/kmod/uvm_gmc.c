@@ -98,6 +98,9 @@ static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 	int ret;
 
 	lockdep_assert_held(&uvm->gart.lock);
+	/* It reaches no memory any more, and answers nothing. */
+	if (uvm_is_lost(uvm))
+		return -ENODEV;
 	/* The entries first; they went through a write-combining mapping. */
 	wmb();
 	uvm_wreg(uvm, mmMM_VM_INVALIDATE_ENG_REQ(engine),
@@ -111,9 +114,12 @@ static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 	ret = read_poll_timeout(uvm_rreg, ack, (ack & vmids) == vmids, 20,
 				UVM_INV_TIMEOUT_US, false, uvm,
 				mmMM_VM_INVALIDATE_ENG_ACK(engine));
-	if (ret)
+	if (ret) {
 		drm_err(&uvm->drm, "invalidation of VMIDs %#x: no acknowledge\n",
 			vmids);
+		/* Nothing can be taken from it any more: a reset is all. */
+		uvm_lost(uvm, "an invalidation is stuck");
+	}
 	uvm->gart.invalidations++;
 	return ret;
 }

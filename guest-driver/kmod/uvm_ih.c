@@ -158,6 +158,11 @@ void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
 		if (vector.source == IH_SRC_PAGE_FAULT)
 			uvm_ih_fault(uvm, &vector);
 		break;
+	case IH_CLIENT_DF:
+		if (vector.source == IH_SRC_ECC_ERROR)
+			uvm_ecc_error(uvm, vector.data[0] |
+				      (u64)vector.data[1] << 32);
+		break;
 	default:
 		atomic64_inc(&uvm->ih.unknown);
 	}
@@ -265,6 +270,19 @@ void uvm_ih_kick(struct uvm_device *uvm)
 }
 
 /**
+ * uvm_ih_poll() - read the interrupt rings although no interrupt came
+ * @uvm: the device
+ *
+ * One that is lost is the last: the device waits for its read pointer to move
+ * before it interrupts again. Context: any.
+ */
+void uvm_ih_poll(struct uvm_device *uvm)
+{
+	xchg(&uvm->ih.look, true);
+	queue_work(uvm->ih.wq, &uvm->ih.work);
+}
+
+/**
  * uvm_ih_flush() - deal with every page fault that was told before now
  * @uvm: the device
  *
@@ -273,8 +291,7 @@ void uvm_ih_kick(struct uvm_device *uvm)
  */
 void uvm_ih_flush(struct uvm_device *uvm)
 {
-	xchg(&uvm->ih.look, true);
-	queue_work(uvm->ih.wq, &uvm->ih.work);
+	uvm_ih_poll(uvm);
 	flush_work(&uvm->ih.work);
 }
 

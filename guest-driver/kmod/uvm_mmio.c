@@ -103,6 +103,10 @@ u32 uvm_rreg(struct uvm_device *uvm, u32 index)
 	mutex_lock(&uvm->mmio.lock);
 	uvm_win_command(uvm, index & UVM_WIN_CMD_INDEX);
 	value = uvm_win_get32(uvm->vdev, UVM_WIN_OFF_DATA);
+	/* All ones is what a bus gives where nobody answers. */
+	if (unlikely(value == U32_MAX) && !uvm_is_lost(uvm) &&
+	    uvm_win_get32(uvm->vdev, UVM_WIN_OFF_MAGIC) == U32_MAX)
+		uvm_lost(uvm, "registers read all ones");
 	mutex_unlock(&uvm->mmio.lock);
 	return value;
 }

@@ -26,6 +26,8 @@
 #define UVM_EXCEPTION_FAULT	2
 /* An indirect buffer in an indirect buffer. */
 #define UVM_EXCEPTION_NESTED_IB	3
+/* What it read has an uncorrectable error. */
+#define UVM_EXCEPTION_POISON	4
 
 /**
  * uvm_ring_reg() - a register of the ring's instance
@@ -353,6 +355,8 @@ static int uvm_ring_error(u32 why)
 		return -ETIME;
 	case UVM_EXCEPTION_FAULT:
 		return -EFAULT;
+	case UVM_EXCEPTION_POISON:
+		return -EIO;
 	default:
 		return -ECANCELED;
 	}
@@ -365,6 +369,8 @@ static const char *uvm_ring_reason(u32 why)
 		return "a job timed out";
 	case UVM_EXCEPTION_NESTED_IB:
 		return "the engine refused an indirect buffer in another";
+	case UVM_EXCEPTION_POISON:
+		return "the engine read broken memory";
 	default:
 		return "the engine refused a packet";
 	}
@@ -398,9 +404,9 @@ static void uvm_ring_fail(struct uvm_ring *ring, struct uvm_fence *fence,
  *
  * The job's fence fails with -ETIME, with -ECANCELED if the engine itself
  * refused a packet, with -EFAULT if it stopped on a page fault or waits for a
- * page; the jobs behind it run on. If @late is done by the time that the engine
- * is halted, it goes on as if nothing had been. Only the ring is reset, not the
- * instance's others.
+ * page, with -EIO if on broken memory; the jobs behind it run on. If @late is
+ * done by the time that the engine is halted, it goes on as if nothing had been.
+ * Only the ring is reset, not the instance's others.
  */
 void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late)
 {
@@ -415,6 +421,9 @@ void uvm_ring_recover(struct uvm_ring *ring, struct uvm_fence *late)
 		goto unlock;
 	/* A halted engine says that it is idle. */
 	status = uvm_ring_rreg(ring, mmSDMA_STATUS_REG);
+	/* Whatever it said: all of the ring's jobs fail soon. */
+	if (uvm_is_lost(ring->uvm))
+		goto unlock;
 	uvm_ring_wreg(ring, mmSDMA_F32_CNTL, SDMA_F32_CNTL__HALT);
 	uvm_ring_get_state(ring, &state);
 	state.status = status;

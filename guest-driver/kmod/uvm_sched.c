@@ -149,6 +149,7 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 
 	/* The interrupt may be lost. */
 	uvm_fence_process(ring);
+	uvm_ih_poll(ring->uvm);
 	if (job->fence->ring && !dma_fence_is_signaled(&job->fence->base)) {
 		trace_uvm_job_timeout(ring->index, job->fence->seq);
 		uvm_ring_recover(ring, job->fence);

@@ -27,6 +27,9 @@ pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<
     if let Some(trace) = &options.trace {
         command.arg("--trace").arg(trace);
     }
+    if let Some(path) = &options.control_socket {
+        command.arg("--control-socket").arg(path);
+    }
     command.args(&options.backend_args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Process::start(&format!("the backend {}", program.display()), command, true)
 }

@@ -17,6 +17,7 @@ pub mod accel;
 mod backend;
 pub mod bench;
 pub mod failure;
+pub mod inject;
 pub mod ktap;
 pub mod lab;
 pub mod options;

@@ -48,6 +48,9 @@ pub struct Options {
     /// Let the device write a trace to this file.
     #[arg(long, value_name = "FILE", conflicts_with = "no_device")]
     pub trace: Option<PathBuf>,
+    /// Let the device be looked at meanwhile, over a Unix socket at this path.
+    #[arg(long, value_name = "PATH", conflicts_with = "no_device")]
+    pub control_socket: Option<PathBuf>,
     /// Use this backend program instead of building the checkout's.
     #[arg(long, value_name = "FILE")]
     pub backend: Option<PathBuf>,
@@ -78,6 +81,7 @@ impl Default for Options {
             uma: None,
             no_device: false,
             trace: None,
+            control_socket: None,
             backend: None,
             qemu_args: Vec::new(),
             backend_args: Vec::new(),

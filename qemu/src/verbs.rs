@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+use crate::inject;
 use crate::ktap;
 use crate::lab::Lab;
 use crate::options::Options;
@@ -41,7 +42,8 @@ pub fn run(options: &Options, words: &[String]) -> Result<i32, Failure> {
 /// # Errors
 /// [`Failure::TestsFailed`] with every reason not to be content; as [`Lab::run`].
 pub fn test(options: &Options, suites: &[String]) -> Result<i32, Failure> {
-    let lab = Lab::prepare(options)?;
+    let armed = inject::is_wanted(suites).then(|| inject::arm(options));
+    let lab = Lab::prepare(armed.as_ref().unwrap_or(options))?;
     let verdict = run_suites(&lab, suites, true, true)?;
     eprintln!("{}", verdict.summary.line());
     verdict.check()?;

@@ -94,6 +94,8 @@ pub mod client {
     pub const SDMA1: u8 = 0x09;
     /// The MM hub's page faults.
     pub const VMC: u8 = 0x12;
+    /// The data fabric: errors of VRAM.
+    pub const DF: u8 = 0x17;
     /// The GC hub's page faults.
     pub const UTCL2: u8 = 0x1b;
 }
@@ -102,6 +104,8 @@ pub mod client {
 pub mod source {
     /// A page fault (clients VMC and UTCL2).
     pub const PAGE_FAULT: u8 = 0;
+    /// An uncorrectable error of VRAM (client DF).
+    pub const ECC_ERROR: u8 = 0;
     /// SDMA: an indirect buffer was preempted.
     pub const SDMA_IB_PREEMPT: u8 = 219;
     /// SDMA: the TRAP packet.
@@ -168,6 +172,23 @@ impl Vector {
             pasid: dw[3] as u16,
             data: [dw[4], dw[5], dw[6], dw[7]],
         }
+    }
+}
+
+/// The vector of an uncorrectable error at byte `offset` of VRAM: source data 0 and 1 hold the page's number. The layout
+/// of the source data is this device's own.
+#[allow(clippy::cast_possible_truncation)] // two dwords of one number
+pub const fn ecc_error(offset: u64) -> Vector {
+    let page = offset >> 12;
+    Vector {
+        client: client::DF,
+        source: source::ECC_ERROR,
+        ring: 0,
+        vmid: 0,
+        mm: true,
+        timestamp: 0,
+        pasid: 0,
+        data: [page as u32, (page >> 32) as u32, 0, 0],
     }
 }
 

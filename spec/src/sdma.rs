@@ -93,4 +93,6 @@ pub mod exception {
     pub const FAULT: u32 = 2;
     /// An indirect buffer inside an indirect buffer, or an endless one.
     pub const NESTED_IB: u32 = 3;
+    /// What it read has an uncorrectable error.
+    pub const POISON: u32 = 4;
 }

@@ -451,4 +451,6 @@ uapi_consts! {
     PARAM_RETRY_OVERFLOWS = 42;
     /// User queues that a process may still make, on all instances together.
     PARAM_FREE_QUEUES = 43;
+    /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
+    PARAM_VRAM_ERRORS = 50;
 }

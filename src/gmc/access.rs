@@ -12,6 +12,8 @@ use vm_memory::{Bytes, VolatileSlice};
 pub enum Stop {
     /// It failed and no default page stands in: the engine stops.
     Error,
+    /// What it read has an uncorrectable error: the engine stops.
+    Poison,
     /// It waits for its page and may be made again.
     Retry(Fault),
 }
@@ -256,6 +258,9 @@ impl<'a, 'm> Vm<'a, 'm> {
     /// The same where a stream has the page in clear memory.
     #[inline(always)]
     fn streamed(&mut self, vmid: u8, va: u64, len: usize, access: Access) -> Option<VolatileSlice<'m>> {
+        if self.memory.has_poison() {
+            return None;
+        }
         let page = self.hub.streamed(self.client, vmid, va, access)?;
         let offset = va % PAGE_SIZE;
         let at = page.phys(offset);
@@ -273,6 +278,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             Ok(t) => {
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
+                let len = if access == Access::Write && !self.atomic { len } else { self.sound(at, len)? };
                 let secret = t.entry & pte::TMZ != 0 && at.space == Space::Vram;
                 match self.memory.slice(at, len) {
                     Some(slice) if secret => return Ok(Piece::Secret(at.addr, slice.len().min(BOUNCE))),
@@ -284,6 +290,17 @@ impl<'a, 'm> Vm<'a, 'm> {
         };
         self.fault(&fault, len)
     }
+    /// How much of `len` bytes at `at` can be read. None of it: the driver is told of the page.
+    fn sound(&mut self, at: Phys, len: usize) -> Result<usize, Stop> {
+        match self.memory.sound(at, len) {
+            0 if len > 0 => {
+                log::debug!("uncorrectable error in VRAM at {:#x}", at.addr);
+                self.vectors.push(ih::ecc_error(at.addr));
+                Err(Stop::Poison)
+            }
+            sound => Ok(sound),
+        }
+    }
     fn atomic_piece(&mut self, vmid: u8, va: u64, len: usize) -> Result<Piece<'m>, Stop> {
         self.atomic = true;
         let piece = self.piece(vmid, va, len, Access::Write);
@@ -293,7 +310,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
         if fault.retry {
-            self.hub.faults += 1;
+            self.hub.note(fault);
             return Err(Stop::Retry(*fault));
         }
         let handled = self.hub.handle(fault, self.client.cid, self.atomic);

@@ -2,6 +2,7 @@
 //! Page faults as values, and how the fault status register tells them.
 
 use super::Access;
+use std::fmt;
 use uvm_spec::hub::{mm, permission, walker_error, Cid};
 use uvm_spec::{Field, Reg};
 
@@ -24,6 +25,21 @@ pub enum Cause {
     Unmapped,
     /// The entry is marked as not worth a retry; told as not valid.
     NoRetry,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range => f.write_str("outside of the address space"),
+            Self::Pde(level) => write!(f, "PDB{level}'s entry is not valid"),
+            Self::Valid => f.write_str("the page table entry is not valid"),
+            Self::Permission => f.write_str("the entry denies the access"),
+            Self::Nack => f.write_str("no memory is there"),
+            Self::Unmapped => f.write_str("in the system aperture, but in no memory"),
+            Self::DummyPage => f.write_str("it leads to the dummy page"),
+            Self::NoRetry => f.write_str("marked as not worth a retry"),
+        }
+    }
 }
 
 /// A failed translation.

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A VM hub: its registers, the apertures of VMID 0, fault status, invalidation engines.
 
-use super::walk::{walk, walk_from};
-use super::{Access, Cause, Context, DummyPage, Fault, Memory, Page, Pages, PdeCache, Phys, Space};
-use super::{Stream, Tlb, Translation, Vidmm};
+mod view;
+
+use super::corrupt::Corruptions;
+use super::walk::{walk, walk_from, Step};
+use super::{
+    Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb,
+    Translation, Vidmm,
+};
+use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use uvm_spec::hub::{mm, Cid, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
-use uvm_spec::{ih, PAGE_SHIFT, PAGE_SIZE, VMIDS};
+use uvm_spec::{ih, pte, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +58,9 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    /// The last faults.
+    recent: Recent,
+    corruptions: Corruptions,
 }
 
 /// Who translates through a hub: each has an L1 of its own.
@@ -122,6 +131,8 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            recent: Recent::default(),
+            corruptions: Corruptions::default(),
         };
         hub.decode_contexts();
         hub
@@ -151,6 +162,7 @@ impl Hub {
         self.l2.reset();
         self.pdes.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+        self.recent.clear();
     }
     /// The VMIDs, a bit each, that were invalidated since the last call.
     pub fn take_invalidated(&mut self) -> u32 {
@@ -244,6 +256,9 @@ impl Hub {
         self.walks += 1;
         let space = Self::space(&self.contexts, self.vidmm.as_ref(), vmid, va);
         let context = space.ok_or(Fault { vmid, va, access, cause: Cause::Range, retry: false })?;
+        if self.corruptions.any() {
+            self.corruptions.strike(memory, &context, va);
+        }
         let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
         let from = self.pdes.start(&context, index);
         let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
@@ -256,8 +271,13 @@ impl Hub {
             }
             stream.walked(vmid, va);
         }
-        let found = walk_from(memory, &context, from, va, access, |level, entry| {
-            self.pdes.fill(&context, index, level, entry);
+        let found = walk_from(memory, &context, from, va, access, |look| {
+            if let Look { step: Step::Directory(level), entry: Some(entry), .. } = look {
+                // One that is not valid is never held.
+                if entry & pte::VALID != 0 {
+                    self.pdes.fill(&context, index, level, entry);
+                }
+            }
         })?;
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
@@ -345,7 +365,7 @@ impl Hub {
     /// it.
     pub fn handle(&mut self, fault: &Fault, cid: Cid, atomic: bool) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
-        self.faults += 1;
+        self.note(fault);
         let held = self.regs.get(self.role.fault_status, 0) != 0;
         let fault_cntl = self.regs.get(self.role.fault_cntl, 0);
         if held && !F::ALLOW_SUBSEQUENT_PROTECTION_FAULT_STATUS_ADDR_UPDATES.is_set(fault_cntl) {

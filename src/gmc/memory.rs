@@ -68,8 +68,24 @@ impl<'a> Memory<'a> {
         let rest = usize::try_from(region.len().checked_sub(offset)?).ok()?;
         region.get_slice(MemoryRegionAddress(offset), len.min(rest)).ok().filter(|s| !s.is_empty())
     }
-    /// Reads the naturally aligned integer at `at` in one access; None where no memory is or the address is unaligned.
+    /// Bytes from `at` on, at most `len`, that can be read before a page of VRAM with an uncorrectable error.
+    pub fn sound(&self, at: Phys, len: usize) -> usize {
+        match at.space {
+            Space::Vram if self.has_poison() => self.vram.sound(at.addr, len),
+            _ => len,
+        }
+    }
+    /// Whether any page of VRAM has an uncorrectable error.
+    #[inline(always)]
+    pub fn has_poison(&self) -> bool {
+        self.vram.has_poison()
+    }
+    /// Reads the naturally aligned integer at `at` in one access; None where no memory is, where it is broken, or where
+    /// the address is unaligned.
     pub fn load<T: AtomicAccess>(&self, at: Phys) -> Option<T> {
+        if self.sound(at, size_of::<T>()) < size_of::<T>() {
+            return None;
+        }
         self.slice(at, size_of::<T>())?.load(0, std::sync::atomic::Ordering::Acquire).ok()
     }
     /// Writes the naturally aligned integer at `at` in one access, after all before it.

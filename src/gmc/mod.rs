@@ -6,11 +6,13 @@
 //! (cached directory entries) → `walk` (page tables) → `memory`.
 
 pub mod access;
+mod corrupt;
 pub mod dummy;
 pub mod fault;
 pub mod hub;
 pub mod memory;
 pub mod pde;
+pub mod recent;
 pub mod stream;
 pub mod tlb;
 pub mod tmz;
@@ -23,10 +25,11 @@ pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};
 pub use memory::{Memory, Phys, Space};
 pub use pde::PdeCache;
+pub use recent::Recent;
 pub use stream::Stream;
 pub use tlb::{Pages, Tlb};
 pub use vidmm::Vidmm;
-pub use walk::{walk, Context, Page, Translation};
+pub use walk::{walk, Context, Look, Page, Translation};
 
 /// How VMID 0 translates outside the untranslated apertures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,4 +50,15 @@ pub enum Access {
     Write,
     /// Fetch instructions.
     Execute,
+}
+
+impl Access {
+    /// Its name in views and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Execute => "execute",
+        }
+    }
 }

@@ -46,6 +46,13 @@ impl Stream {
         let page = self.pages.get(usize::try_from(va % SPAN / PAGE_SIZE).ok()?)?;
         (page.entry & needed != 0).then_some(*page)
     }
+    /// The pages that it holds: VMID, address, page.
+    pub fn pages(&self) -> impl Iterator<Item = (u8, u64, Page)> + '_ {
+        #[allow(clippy::cast_possible_truncation)] // the low bits hold a VMID
+        let (vmid, first) = (self.key as u8 & 0xf, self.key & !(SPAN - 1));
+        let held = (0u64..).zip(&self.pages).filter(|(_, page)| self.key != u64::MAX && page.entry != 0);
+        held.map(move |(n, page)| (vmid, first + n * PAGE_SIZE, *page))
+    }
     /// Fetches the line of `va` if the stream goes on there from its last page; the walk starts at `from`.
     pub fn go_on(
         &mut self,

@@ -139,6 +139,18 @@ impl Tlb {
         self.misses += 1;
         None
     }
+    /// The entries in use: VMID, first byte, what it leads to (from that byte on).
+    pub fn entries(&self) -> impl Iterator<Item = (u8, u64, Translation)> + '_ {
+        self.sets.as_flattened().iter().filter_map(|e| {
+            let vmid = u8::try_from(e.vmid()).ok()?;
+            let valid = e.generation != 0 && self.generations.get(usize::from(vmid)) == Some(&e.generation);
+            valid.then(|| (vmid, e.first(), e.translate(e.first())))
+        })
+    }
+    /// Entries that it can hold.
+    pub fn capacity(&self) -> usize {
+        self.sets.len() * WAYS
+    }
     /// Keeps a translation of `va`. Partially resident ones are not kept.
     pub fn fill(&mut self, vmid: u8, va: u64, translation: &Translation) {
         let (Some(at), Some(&generation)) = (translation.at, self.generations.get(usize::from(vmid))) else { return };

@@ -73,7 +73,7 @@ impl Context {
     pub fn root(&self) -> Start {
         Start { entry: self.base, level: self.depth }
     }
-    pub(super) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
+    pub(crate) fn phys(&self, entry: u64, mask: u64) -> Option<Phys> {
         let addr = entry & mask;
         if entry & pte::SYSTEM != 0 {
             return Some(Phys { space: Space::System, addr });
@@ -90,11 +90,46 @@ impl Context {
         let cause = if cause == Cause::NoRetry { Cause::Valid } else { cause };
         Fault { vmid: self.vmid, va, access, cause, retry }
     }
-    fn load(&self, memory: &Memory<'_>, table: u64, slot: u64) -> Result<u64, Cause> {
+    /// Entry `slot` of the table that `table` points at.
+    #[inline]
+    fn load(
+        &self,
+        memory: &Memory<'_>,
+        table: u64,
+        slot: u64,
+        step: Step,
+        see: &mut impl FnMut(Look),
+    ) -> Result<u64, Cause> {
         let table = self.phys(table, pte::PDE_ADDR).ok_or(Cause::Nack)?;
         let at = slot.checked_mul(pte::ENTRY_BYTES).and_then(|o| table.offset(o)).ok_or(Cause::Nack)?;
-        memory.load::<u64>(at).ok_or(Cause::Nack)
+        let entry = memory.load::<u64>(at);
+        see(Look { step, slot, at, entry });
+        entry.ok_or(Cause::Nack)
     }
+}
+
+/// Which table a walk looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A directory of this level: 0 is the one above the page table.
+    Directory(u8),
+    /// The page table.
+    Table,
+    /// The table of single pages behind an entry with TF.
+    Further,
+}
+
+/// A walk's look at an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// In which table.
+    pub step: Step,
+    /// Which entry of it.
+    pub slot: u64,
+    /// Where the entry lies.
+    pub at: Phys,
+    /// The entry; None where no memory is.
+    pub entry: Option<u64>,
 }
 
 /// log2 of the pages that an entry in a directory of level `level` covers.
@@ -105,16 +140,16 @@ pub(super) fn shift(ctx: &Context, level: u8) -> u32 {
 
 /// Translates `va` for `access`.
 pub fn walk(memory: &Memory<'_>, ctx: &Context, va: u64, access: Access) -> Result<Translation, Fault> {
-    walk_from(memory, ctx, ctx.root(), va, access, |_, _| {})
+    walk_from(memory, ctx, ctx.root(), va, access, |_| {})
 }
-/// The same from further down. `seen` is shown each valid directory entry that is read, with its level.
+/// The same from further down. `see` is shown each look at an entry.
 pub fn walk_from(
     memory: &Memory<'_>,
     ctx: &Context,
     from: Start,
     va: u64,
     access: Access,
-    seen: impl FnMut(u8, u64),
+    mut see: impl FnMut(Look),
 ) -> Result<Translation, Fault> {
     let page = va >> PAGE_SHIFT;
     if !ctx.enabled || page < ctx.start || page > ctx.end {
@@ -123,7 +158,7 @@ pub fn walk_from(
     // Tables index pages from the start of the space.
     let index = page - ctx.start;
     let (entry, shift) =
-        descend(memory, ctx, from, index, seen).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
+        descend(memory, ctx, from, index, &mut see).map_err(|(cause, e)| ctx.fault(va, access, cause, e))?;
     let found = leaf(ctx, entry, va, index, shift, access).map_err(|cause| ctx.fault(va, access, cause, entry))?;
     // A large page may reach past the end of the space; what is past it is no part of the translation.
     let left = (ctx.end - page).saturating_add(1).saturating_mul(PAGE_SIZE) - va % PAGE_SIZE;
@@ -136,16 +171,16 @@ fn descend(
     ctx: &Context,
     from: Start,
     index: u64,
-    seen: impl FnMut(u8, u64),
+    see: &mut impl FnMut(Look),
 ) -> Result<(u64, u32), (Cause, u64)> {
-    let table = match directories(memory, ctx, from, index, seen)? {
+    let table = match directories(memory, ctx, from, index, see)? {
         (entry, Some(shift)) => return Ok((entry, shift)),
         (table, None) => table,
     };
     let block = pte::block_fragment(table).min(ctx.block_bits);
-    let entry = ctx.load(memory, table, inside(ctx, index) >> block).map_err(|c| (c, 0))?;
+    let entry = ctx.load(memory, table, inside(ctx, index) >> block, Step::Table, see).map_err(|c| (c, 0))?;
     if block > 0 && entry & (pte::VALID | pte::TF) == pte::VALID | pte::TF {
-        let entry = ctx.load(memory, entry, index & mask(block)).map_err(|c| (c, 0))?;
+        let entry = ctx.load(memory, entry, index & mask(block), Step::Further, see).map_err(|c| (c, 0))?;
         return Ok((entry, 0));
     }
     Ok((entry, block))
@@ -157,7 +192,7 @@ fn directories(
     ctx: &Context,
     from: Start,
     index: u64,
-    mut seen: impl FnMut(u8, u64),
+    see: &mut impl FnMut(Look),
 ) -> Result<(u64, Option<u32>), (Cause, u64)> {
     let Start { mut entry, level } = from;
     if level < ctx.depth && entry & pte::PDE_PTE != 0 {
@@ -167,13 +202,12 @@ fn directories(
         let shift = shift(ctx, level);
         // The root takes all the bits that are left.
         let slot = if level + 1 == ctx.depth { index >> shift } else { (index >> shift) & mask(pte::LEVEL_BITS) };
-        entry = ctx.load(memory, entry, slot).map_err(|c| (c, 0))?;
+        entry = ctx.load(memory, entry, slot, Step::Directory(level), see).map_err(|c| (c, 0))?;
         if entry & pte::VALID == 0 {
             // A partially resident directory entry makes all below it partially resident.
             let prt = entry & pte::PRT != 0;
             return if prt { Ok((entry, Some(shift))) } else { Err((Cause::Pde(level), entry)) };
         }
-        seen(level, entry);
         if entry & pte::PDE_PTE != 0 {
             return Ok((entry, Some(shift)));
         }
@@ -219,12 +253,15 @@ pub fn line(memory: &Memory<'_>, ctx: &Context, from: Start, va: u64) -> Option<
     }
     let first = page & !(LINE as u64 - 1);
     let index = first.checked_sub(ctx.start).filter(|i| i % LINE as u64 == 0)?;
-    let (table, None) = directories(memory, ctx, from, index, |_, _| {}).ok()? else { return None };
+    let (table, None) = directories(memory, ctx, from, index, &mut |_| {}).ok()? else { return None };
     if pte::block_fragment(table).min(ctx.block_bits) > 0 {
         return None;
     }
     let at = ctx.phys(table, pte::PDE_ADDR)?.offset(inside(ctx, index).checked_mul(pte::ENTRY_BYTES)?)?;
     let mut entries = [0u64; LINE];
+    if memory.has_poison() {
+        return None;
+    }
     memory.slice(at, LINE * 8)?.get_array_ref(0, LINE).ok()?.copy_to(&mut entries);
     let count = usize::try_from(ctx.end.saturating_sub(first)).map_or(LINE, |left| left.saturating_add(1).min(LINE));
     let mut pages = [Page::default(); LINE];

@@ -66,6 +66,10 @@ impl Cam {
             entry.take_if(|e| e.ring == ring && e.slot == slot);
         }
     }
+    /// The entries in use: index, VMID, page number, the IH ring that was told.
+    pub fn entries(&self) -> impl Iterator<Item = (usize, u8, u64, usize)> + '_ {
+        self.entries.iter().enumerate().filter_map(|(i, e)| e.map(|e| (i, e.vmid, e.page, e.ring)))
+    }
     /// Entries in use.
     pub fn outstanding(&self) -> usize {
         self.entries.iter().flatten().count()

@@ -113,6 +113,12 @@ impl Ih {
     pub fn take_interrupt(&mut self) -> Option<Event> {
         self.line.pop_front()
     }
+    /// Raises the edge of ring `ring` once more, with its pointer as it is now.
+    pub fn fire_again(&mut self, ring: u32) {
+        let wptr = self.wptr(ring as usize);
+        self.line.retain(|e| e.ring != ring);
+        self.line.push_back(Event { ring, wptr });
+    }
 
     /// Whether the driver made room for vectors or CAM entries since the last call.
     pub fn take_room(&mut self) -> bool {
@@ -125,6 +131,14 @@ impl Ih {
     /// Whether the driver has been told of the fault's page and has not answered.
     pub fn knows(&self, fault: &Fault) -> bool {
         self.cam.knows(fault)
+    }
+    /// The retry CAM.
+    pub fn cam(&self) -> &Cam {
+        &self.cam
+    }
+    /// The PASID that vectors of the MM hub's VMID `vmid` carry.
+    pub fn pasid(&self, vmid: u8) -> u32 {
+        self.regs.field(&IH_VMID_LUT_MM, vmid.into(), IH_VMID_LUT::PASID)
     }
     /// Retry faults that the driver has been told of and has not answered.
     pub fn outstanding(&self) -> usize {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! An SDMA instance: its registers, its rings, and the fetch of packets from a ring or an indirect buffer.
 
+mod hang;
+pub mod view;
+
 use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
 use super::work::{Outcome, Stream, Work};
 use crate::gmc::access::Reported;
@@ -8,6 +11,7 @@ use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
 use crate::regs::{RegFile, Written};
 use crate::throttle::Throttle;
 use crate::trace::{Event, Tracer};
+use hang::Hang;
 use uvm_spec::sdma::*;
 use uvm_spec::{hub::cid, ih, Block};
 
@@ -77,6 +81,8 @@ struct Ring {
     parked: Option<Parked>,
     /// The read pointer was not written back yet: its page was not there.
     owed: Option<u64>,
+    /// It stands still until it is switched off.
+    hung: bool,
 }
 
 /// A ring that waits for a page.
@@ -97,6 +103,7 @@ pub struct Sdma {
     /// Offset of the settable time stamp from the reference clock.
     timestamp: u64,
     stops: Throttle,
+    hangs: Vec<Hang>,
     /// Packets executed since reset.
     pub packets: u64,
     /// Bytes copied, filled or written since reset.
@@ -115,6 +122,7 @@ impl From<Stop> for Halt {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Error => Self::Exception(exception::FAULT),
+            Stop::Poison => Self::Exception(exception::POISON),
             Stop::Retry(fault) => Self::Park(fault),
         }
     }
@@ -133,14 +141,15 @@ impl Sdma {
             turn: 0,
             timestamp: 0,
             stops: Throttle::default(),
+            hangs: Vec::new(),
             packets: 0,
             bytes: 0,
         }
     }
     /// Brings every register to its reset value and drops all work.
     pub fn reset(&mut self) {
-        let stops = std::mem::take(&mut self.stops);
-        *self = Self { stops, ..Self::new(self.number) };
+        let (stops, hangs) = (std::mem::take(&mut self.stops), std::mem::take(&mut self.hangs));
+        *self = Self { stops, hangs, ..Self::new(self.number) };
     }
     /// The register file, for dispatch.
     pub fn regs(&self) -> &RegFile {
@@ -200,6 +209,13 @@ impl Sdma {
     fn rptr(&self, n: u32) -> u64 {
         self.wide(&RB_RPTR, &RB_RPTR_HI, n) & !3
     }
+    /// Bytes of ring `n`.
+    fn ring_size(&self, n: u32) -> u64 {
+        4 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40)
+    }
+    fn ring_base(&self, n: u32) -> u64 {
+        u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40
+    }
     #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
     fn set_rptr(&mut self, n: u32, rptr: u64) {
         self.regs.set(&RB_RPTR, n, rptr as u32);
@@ -208,8 +224,9 @@ impl Sdma {
 
     /// Whether ring `n` has something to do and may do it at time `now`.
     fn runnable(&self, n: u32, now: u64) -> bool {
-        let parked = self.rings.get(n as usize).and_then(|r| r.parked);
-        self.busy(n) && (self.preempting(n) || parked.is_none_or(|p| p.due.is_some_and(|due| due <= now)))
+        let Some(ring) = self.rings.get(n as usize) else { return false };
+        let parked = ring.parked;
+        self.busy(n) && !ring.hung && (self.preempting(n) || parked.is_none_or(|p| p.due.is_some_and(|due| due <= now)))
     }
     fn preempting(&self, n: u32) -> bool {
         self.regs.field(&PREEMPT, n, PREEMPT::IB_PREEMPT) != 0
@@ -416,9 +433,11 @@ impl Sdma {
 
     /// Fetches, decodes and starts the next packet.
     fn fetch(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Step, Halt> {
+        if !self.hangs.is_empty() && self.hangs_now(ring) {
+            return Ok(Step::Idle);
+        }
         let rptr = self.rptr(n);
-        let size = 4u64 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40);
-        let base = u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40;
+        let (size, base) = (self.ring_size(n), self.ring_base(n));
         let (client, ring_vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return Ok(Step::Idle) };
         let (vmid, left) = match state.ib {
@@ -549,6 +568,7 @@ impl Sdma {
         let why = match code {
             exception::ILLEGAL => "illegal packet",
             exception::FAULT => "page fault without a default page",
+            exception::POISON => "uncorrectable error in what it read",
             _ => "indirect buffer inside an indirect buffer",
         };
         let name = RING_NAMES.get(ring).copied().unwrap_or("?");

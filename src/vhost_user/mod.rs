@@ -14,5 +14,5 @@ mod shmem;
 mod socket;
 pub mod window;
 
-pub use server::{ServeError, Server};
+pub use server::{Handle, ServeError, Server};
 pub use socket::{Socket, SocketError, SocketName};

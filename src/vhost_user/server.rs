@@ -59,6 +59,21 @@ pub struct Server {
     outcome: Arc<Mutex<Option<Result<(), ServeError>>>>,
 }
 
+/// The device of a [`Server`], for who looks at it meanwhile.
+#[derive(Clone)]
+pub struct Handle(Arc<SharedGpu>);
+
+impl Handle {
+    /// Lets `look` see the device. Everybody else waits: it is to be quick.
+    pub fn look<R>(&self, look: impl FnOnce(&Gpu) -> R) -> R {
+        self.0.look(look)
+    }
+    /// Lets `change` change the device, and the engines go on from there.
+    pub fn change<R>(&self, change: impl FnOnce(&mut Gpu) -> R) -> R {
+        self.0.change(change)
+    }
+}
+
 impl Server {
     /// Serves `gpu` on `socket`. `memory` is the map that `gpu` was made with.
     pub fn start(gpu: Gpu, config: &Config, memory: SystemMemory, socket: Socket) -> Result<Self, ServeError> {
@@ -107,6 +122,11 @@ impl Server {
         };
         std::thread::Builder::new().name("session".into()).spawn(session).map_err(ServeError::system("a thread"))?;
         Ok(())
+    }
+
+    /// The device, for who looks at it meanwhile.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.device))
     }
 
     /// Readable once the session has ended.

@@ -108,6 +108,10 @@ impl<R: RawMutexFair> SharedGpu<R> {
         let vram_ready = vram_base.is_some() || self.mapper.is_ready();
         let vram_base = vram_base.unwrap_or(0);
         let counters = machine.gpu.counters();
+        if machine.gpu.is_removed() {
+            // Nobody drives the bus.
+            return [0xff; SIZE];
+        }
         machine.window.get(Live { vram_ready, ih_wptr, vram_base, counters })
     }
 
@@ -115,6 +119,9 @@ impl<R: RawMutexFair> SharedGpu<R> {
     pub(super) fn set_config(&self, offset: usize, bytes: &[u8]) {
         let mut machine = self.machine.lock();
         self.note_config_access(&mut machine);
+        if machine.gpu.is_removed() {
+            return;
+        }
         match machine.window.set(offset, bytes) {
             None => (),
             Some(Access::Read(index)) => {
@@ -129,6 +136,19 @@ impl<R: RawMutexFair> SharedGpu<R> {
                 self.run_inline(machine);
             }
         }
+    }
+
+    /// Lets `look` see the device.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Gpu) -> T) -> T {
+        look(&self.machine.lock().gpu)
+    }
+
+    /// Lets `change` change the device.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Gpu) -> T) -> T {
+        let mut machine = self.machine.lock();
+        let result = change(&mut machine.gpu);
+        self.run_inline(machine);
+        result
     }
 
     /// Rings `doorbells` in their order.

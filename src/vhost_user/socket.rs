@@ -89,6 +89,19 @@ impl Socket {
         Ok((Self::Listening(listener), name))
     }
 
+    /// Listens at `path` as [`Socket::bind`] does, for this user alone. To be called before there are threads: for a
+    /// moment, what any of them created would be the user's alone too.
+    pub fn bind_private(path: &Path) -> Result<(UnixListener, SocketName), SocketError> {
+        let before = umask(0o177);
+        let bound = Self::bind(path);
+        umask(before);
+        match bound? {
+            (Self::Listening(listener), name) => Ok((listener, name)),
+            // It was just bound.
+            (Self::Connected(_), _) => Err(SocketError::InUse(path.into())),
+        }
+    }
+
     /// Takes over descriptor `fd`, a listening or a connected Unix stream socket.
     pub fn inherit(fd: RawFd) -> Result<Self, SocketError> {
         let problem = |problem: String| SocketError::Inherited { fd, problem };
@@ -145,6 +158,12 @@ fn make_room(path: &Path) -> Result<(), SocketError> {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(bind(e)),
         _ => Err(SocketError::InUse(path.into())),
     }
+}
+
+#[allow(unsafe_code, reason = "umask has no safe wrapper in std")]
+fn umask(mask: libc::mode_t) -> libc::mode_t {
+    // SAFETY: the call has no precondition and cannot fail.
+    unsafe { libc::umask(mask) }
 }
 
 #[allow(unsafe_code, reason = "getsockopt has no safe wrapper in std")]

@@ -4,6 +4,7 @@
 
 mod cli;
 mod config;
+mod control;
 mod guest;
 mod lifecycle;
 mod malformed;

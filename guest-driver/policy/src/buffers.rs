@@ -4,6 +4,7 @@
 use crate::ids::{BlockId, Token};
 use crate::moves::{Domain, Location};
 use crate::placement::DomainMask;
+use crate::residency::Residency;
 
 /// What a new buffer object is to be.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,8 @@ pub(crate) struct Bo {
     pub(crate) place: Place,
     pub(crate) moving: Option<Token>,
     pub(crate) pins: u32,
+    /// Of those that the memory manager moves by itself.
+    pub(crate) residency: Option<Residency>,
 }
 
 impl Bo {

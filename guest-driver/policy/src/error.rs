@@ -21,6 +21,10 @@ pub enum Error {
     Exists,
     /// The thing is in use and no end of that use is known to the policy (a pin, an owner).
     Busy,
+    /// The process may not have more.
+    Limit,
+    /// Steps of the memory manager's were tried again and again, and failed.
+    Failed,
     /// The thing is in use by a move; the token says which one to wait for.
     Wait(Token),
 }
@@ -34,6 +38,8 @@ impl fmt::Display for Error {
             Error::Unknown => f.write_str("unknown identifier"),
             Error::Exists => f.write_str("already mapped"),
             Error::Busy => f.write_str("in use"),
+            Error::Limit => f.write_str("over the process's limit"),
+            Error::Failed => f.write_str("a step failed again and again"),
             Error::Wait(token) => write!(f, "in use by move {:#x}", token.raw()),
         }
     }

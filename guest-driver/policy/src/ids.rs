@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Identifiers: what crosses the border instead of pointers.
 //!
-//! All are 64 bits: kind in 63:60, segment in 59:56 (blocks only), generation in 55:32, slot in 31:0. The kind
-//! keeps a block from being taken for a buffer; the generation changes each time a slot is used again, so an id
-//! kept after its object's end is told from the slot's new owner (for 2^24 - 1 reuses of one slot).
+//! All are 64 bits: kind in 63:60, segment in 59:56 (of actions: which one of a move), generation in 55:32, slot in
+//! 31:0. The kind keeps a block from being taken for a buffer; the generation changes each time a slot is used again,
+//! so an id kept after its object's end is told from the slot's new owner (for 2^24 - 1 reuses of one slot).
 
 const KIND_SHIFT: u32 = 60;
 const SEGMENT_SHIFT: u32 = 56;
@@ -50,6 +50,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
         pub struct $name(u64);
 
         impl $name {
@@ -91,12 +92,28 @@ id! {
     UpdateId
 }
 
+id! {
+    /// A process: the owner of allocations, with its limits.
+    ProcessId
+}
+id! {
+    /// A submission, or another use that needs allocations in place.
+    TicketId
+}
+id! {
+    /// An action that was given out and is to be answered.
+    ActionId
+}
+
 const KIND_BLOCK: u64 = 1;
 const KIND_BO: u64 = 2;
 const KIND_TOKEN: u64 = 3;
 const KIND_VM: u64 = 4;
 const KIND_JOB: u64 = 5;
 const KIND_UPDATE: u64 = 6;
+const KIND_PROCESS: u64 = 7;
+const KIND_TICKET: u64 = 8;
+const KIND_ACTION: u64 = 9;
 
 impl BlockId {
     pub(crate) fn pack(segment: SegmentId, key: Key) -> Self {
@@ -122,7 +139,21 @@ macro_rules! pack {
     };
 }
 
-pack! { BoId = KIND_BO Token = KIND_TOKEN VmId = KIND_VM JobId = KIND_JOB UpdateId = KIND_UPDATE }
+pack! {
+    BoId = KIND_BO Token = KIND_TOKEN VmId = KIND_VM JobId = KIND_JOB UpdateId = KIND_UPDATE
+    ProcessId = KIND_PROCESS TicketId = KIND_TICKET
+}
+
+impl ActionId {
+    /// `key` is the move's; `part` tells its actions apart and has four bits.
+    pub(crate) fn pack(part: u8, key: Key) -> Self {
+        Self(pack(KIND_ACTION, part, key))
+    }
+
+    pub(crate) fn unpack(self) -> Option<(u8, Key)> {
+        unpack(KIND_ACTION, self.0)
+    }
+}
 
 /// A segment: the index in which it was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,8 @@
 //!   build proves it: its `alloc` crate has no other kind of allocation.
 //! - **Identifiers, not pointers.** An id carries its kind and a generation; a stale one is recognised.
 //! - **Bounded work.** No recursion; every walk in a segment is bounded by the height of a balanced tree, except
-//!   the one documented at [`Policy::alloc`], and every walk in an address space by the entries that change.
+//!   the one documented at [`Policy::alloc`], and every walk in an address space by the entries that change. An
+//!   event of the memory manager looks at each resident allocation a few times at most for each that it picks.
 //!
 //! A buffer goes to VRAM:
 //!
@@ -39,10 +40,90 @@
 //! # }
 //! ```
 //!
-//! Map: `heap` places ranges inside one segment, [`Policy`] owns segments, buffer objects and moves,
-//! `placement` orders domains for a request, `moves` turns a change of domain into actions. `vm` keeps address
-//! spaces and turns a change of what they map into writes of page table entries, `vmid` shares the hardware's
-//! contexts among them.
+//! # The memory manager: events in, actions out
+//!
+//! Beside such moves, which the caller asks for one by one, the policy is a whole memory manager. It is started once
+//! ([`Policy::start`]) on segments that the device describes ([`SegmentTable`]: discrete with a small BAR, UMA,
+//! vidmm), one of which is the paging segment; what the driver takes for itself (page tables, rings) should have
+//! segments of its own kinds, since it cannot wait for others to leave. From then on the caller has two calls, both
+//! short, both under its lock: [`Policy::handle`] takes an [`event::Event`] and answers at once;
+//! [`Policy::next_action`] gives the next [`event::Action`] to carry out, until there is none. (C: `uvm_mm_start`,
+//! `uvm_mm_event`, `uvm_mm_next`.)
+//!
+//! **The loop.** After each event call `next_action` until it gives nothing. What it gives may be carried out in any
+//! order, at the same time and without the lock: whatever depends on an action comes only after its answer. Each
+//! action with an id is answered exactly once by [`event::Event::Done`]; an id that was not given out or is answered
+//! already is [`Error::Unknown`]. A notice (`Ready`, `Refused`, `Gone`) has no id and no answer.
+//!
+//! **What an action owes.** It has ended, in the device too, when it is answered: fences signalled, invalidations
+//! acknowledged, frames really free.
+//!
+//! | action | does | if it fails |
+//! |---|---|---|
+//! | `AllocPages` | zeroed pages for a range of the allocation, which stay | nothing was made; the move is taken back |
+//! | `Bind` | GART entries for the range's pages | none is bound; taken back |
+//! | `Copy`, `Clear` | the copy engine | the target is undefined; taken back |
+//! | `SwapOut`, `SwapIn` | write or read the backing store, source kept | the target is undefined; taken back |
+//! | `Zap` | out of all page tables, GPUs' and CPUs' | still in them; taken back, or again at a tick |
+//! | `WritePtes` | entries in each address space that maps it | not there; the use that needs it tries again |
+//! | `Unbind`, `FreePages`, `SwapDrop` | take something back | again at a tick, until it succeeds |
+//!
+//! So every failure is an event like any other and leaves each byte valid somewhere ([`Policy::residence`]): at the
+//! old place until all of a move's bytes are at the new one, and from then on at the new one. A failed
+//! move counts against the use that it was for, which tries again a few times and is then refused with the reason. For
+//! lack of pages the manager first has others written to the backing store.
+//!
+//! **An allocation** ([`Spec`]) begins empty: no memory, reads as zeros. It has a list of segment kinds, best first,
+//! where jobs may use it. Outside of segments it is in system pages or in the backing store. A move goes one hop,
+//! between local memory and system pages in chunks: pages, bind at a window of the paging segment, copy, unbind. Two
+//! chunks are under way at a time. `Destroy` takes effect when no use is left; `Gone` is the last of it.
+//!
+//! **A use** is a job ([`event::Event::Submit`]), a device's fault, an explicit move or the CPU's wish to map what it
+//! cannot reach. Its ticket ends in `Ready` or `Refused`. Between `Ready` and [`event::Event::Fence`] nothing of its
+//! set moves. `Fence` says that the job has ended, well or not; the driver owes it for each `Ready`. Who waits is
+//! served in order of arrival, see `working_set` for why nobody starves and how far others may pass ([`PASSES`]).
+//! `Cancel` is for a caller that was interrupted before `Ready`.
+//!
+//! **Page tables.** `Map` and `Unmap` count the places in address spaces that show the allocation; the caller itself
+//! clears entries before `Unmap`. After `Map` the next use has them written. `Zap` comes before the bytes move,
+//! `WritePtes` when they are in a segment again.
+//!
+//! **The CPU.** `CpuAccess` answers `Direct` (it reaches the bytes there until a `Zap`), `Peek` (local memory beyond
+//! the BAR: by the copy engine), or a ticket, whose `Ready` means that it can be mapped now.
+//!
+//! **Memory pressure.** `Pressure` (a shrinker's scan) answers how many bytes will be freed; the actions follow. It is
+//! safe from reclaim as long as the caller does not carry out actions there. `Advise` says that content is not needed
+//! (it may be thrown away at any time) and is needed again, and tells whether it was kept.
+//!
+//! A driver's part, in short:
+//!
+//! ```text
+//! event(e):            lock; ret = uvm_mm_event(policy, e, &reply, log); unlock; queue the worker; return ret
+//! worker:              lock; while (uvm_mm_next(policy, &a, log)) { unlock; begin a; lock; } unlock
+//! when a has ended:    event({ .op = UVM_MM_EV_DONE, .id = a.id, .value = 0 or UVM_MM_FAIL_* })
+//! submit ioctl:        event(SUBMIT) -> reply.id; wait for its READY (arm the fence then) or REFUSED (its error);
+//!                      on a signal: event(CANCEL), and if that is -EBUSY it is ready after all
+//! job's fence:         event(FENCE, ticket)     from a work item: the policy's lock sleeps
+//! shrinker:            trylock; event(PRESSURE, bytes) -> reply.value
+//! timer:               event(TICK) while something failed, a few times a second
+//! ```
+//!
+//! **Beside the older calls.** `uvm_policy_alloc`, `_reserve` and `_free` go on working, best in segments of the
+//! driver's own. `uvm_policy_bo_*` and `uvm_policy_move_*` keep buffers apart that the manager leaves alone: both
+//! kinds lie in the same heaps, and their moves in the same table, but a buffer is moved by the functions of its kind
+//! alone (`uvm_policy_move_begin` becomes `Move`, `_complete` becomes `Done`, `_bo_pin` becomes `Pin`). Once all
+//! buffers are the manager's, these functions can go.
+//!
+//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. What is taken beside the manager
+//! is part of that (`uvm_mm_log_range`), unless it lies in the driver's own segments, which decide nothing.
+//!
+//! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
+//! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the caller
+//! carries out as a whole. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
+//! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
+//! rules in `evict`, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
+//! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
+//! them.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(uvm_kernel, allow(stable_features), feature(vec_push_within_capacity))]
@@ -51,24 +132,41 @@ extern crate alloc;
 
 mod buffers;
 mod error;
+pub mod event;
+mod evict;
+mod gather;
 mod heap;
 mod ids;
+mod manager;
 mod moves;
 mod page;
+mod paging;
 mod pasid;
 mod placement;
 mod policy;
+pub mod record;
+mod residency;
+mod retire;
+mod run;
+mod segment;
 mod slab;
 mod table;
+mod victims;
 mod vm;
 mod vmid;
+mod working_set;
 
 pub use buffers::{BoConfig, BoInfo};
 pub use error::Error;
+pub use evict::EvictKind;
 pub use heap::{BlockKind, From};
-pub use ids::{BlockId, BoId, JobId, SegmentId, Token, UpdateId, VmId};
+pub use ids::{ActionId, BlockId, BoId, JobId, ProcessId, SegmentId, TicketId, Token, UpdateId, VmId};
+pub use manager::{ManagerConfig, ManagerStats};
 pub use moves::{Action, Actions, Begin, Domain, Location, MoveOptions, Outcome, Started};
 pub use placement::{DomainList, DomainMask, PlacementRequest};
 pub use policy::{AllocRequest, Allocation, Policy, SegmentConfig, SegmentStats};
+pub use residency::{Limits, Residence, Spec, Usage, PRIORITIES};
+pub use segment::{Placements, SegmentDesc, SegmentKind, SegmentTable};
 pub use vm::{Change, Invalidate, Mapping, Prepared, TableWrite, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};
+pub use working_set::PASSES;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Moves of buffer objects between domains: a begin that plans, and a complete that commits or rolls back.
 //!
+//! These are the moves that the caller asks for and carries out. The memory manager's own are in `paging`; both kinds
+//! are kept in one table, and a buffer has one at most.
+//!
 //! Between the two the buffer is busy: its old range and its new one are both held, so whichever way the move
 //! ends, its bytes are valid in one of them.
 
@@ -9,6 +12,7 @@ use crate::error::Error;
 use crate::heap::{BlockKind, From};
 use crate::ids::{BlockId, BoId, Token};
 use crate::policy::{AllocRequest, Policy};
+use crate::run::Run;
 use crate::table::Few;
 
 /// The largest window of GART addresses used to copy to or from system pages that have no lasting ones. Past
@@ -156,9 +160,13 @@ pub enum Outcome {
 
 /// A move in flight.
 pub(crate) struct Move {
-    bo: BoId,
-    to: Place,
-    window: Option<BlockId>,
+    pub(crate) bo: BoId,
+    /// The place that is free at the end: the new one, until the bytes count as moved; then the old one.
+    pub(crate) to: Place,
+    /// Of a move that the caller carries out.
+    pub(crate) window: Option<BlockId>,
+    /// Of one that the memory manager does.
+    pub(crate) run: Option<Run>,
 }
 
 impl Policy {
@@ -172,7 +180,8 @@ impl Policy {
         if let Some(token) = bo.moving {
             return Ok(Begin::Wait(token));
         }
-        if !bo.allowed.has(to) || (options.relocate && to == Domain::System) {
+        let managed = bo.residency.is_some();
+        if managed || !bo.allowed.has(to) || (options.relocate && to == Domain::System) {
             return Err(Error::Invalid);
         }
         let (from, size, align) = (bo.place.location, bo.size, bo.align);
@@ -190,7 +199,7 @@ impl Policy {
         };
         let actions = plan(from, place.location, size, window.map(|(_, at, len)| (at, len)), options.empty);
         let window = window.map(|(block, ..)| block);
-        let token = match self.moves.insert(Move { bo: id, to: place, window }) {
+        let token = match self.moves.insert(Move { bo: id, to: place, window, run: None }) {
             Ok(key) => Token::pack(key),
             Err(error) => return Err(self.undo(place.block, window, error)),
         };
@@ -202,7 +211,11 @@ impl Policy {
     /// [`Outcome::Failed`]: it is where it was and the new range is free. Never allocates, so it cannot fail
     /// for a token that is in flight; any other is [`Error::Unknown`].
     pub fn complete(&mut self, token: Token, outcome: Outcome) -> Result<Location, Error> {
-        let Move { bo, to, window } = self.moves.remove(token.unpack().ok_or(Error::Unknown)?)?;
+        let key = token.unpack().ok_or(Error::Unknown)?;
+        if self.moves.get(key)?.run.is_some() {
+            return Err(Error::Invalid);
+        }
+        let Move { bo, to, window, .. } = self.moves.remove(key)?;
         let bo = self.bo_mut(bo)?;
         bo.moving = None;
         let freed = match outcome {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The policy object: segments and what lies in them. Moves are in `moves`.
+//! The policy object: segments and what lies in them. Moves are in `moves`, the memory
+//! manager's events in `residency`, `working_set` and `paging`.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -8,10 +9,12 @@ use crate::buffers::{Bo, BoConfig, BoInfo, Place};
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
+use crate::manager::Manager;
 use crate::moves::{Domain, Move};
 use crate::page::PageSize;
 use crate::pasid::Pasids;
 use crate::placement::{self, DomainList, DomainMask, PlacementRequest, Room};
+use crate::segment::{Segment, SegmentDesc, SegmentKind};
 use crate::slab::Slab;
 use crate::table::try_push;
 use crate::vm::{TablePages, Update, Vm};
@@ -73,18 +76,13 @@ pub struct SegmentStats {
     pub holes: u64,
 }
 
-struct Segment {
-    domain: Domain,
-    base: u64,
-    heap: Heap,
-}
-
 /// The memory manager's decisions for one device.
 ///
 /// Callers hold it behind one lock of their own: each call is short and finishes what it began.
 pub struct Policy {
-    page: PageSize,
-    segments: Vec<Segment>,
+    pub(crate) page: PageSize,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) mm: Manager,
     pub(crate) bos: Slab<Bo>,
     pub(crate) moves: Slab<Move>,
     pub(crate) vms: Slab<Vm>,
@@ -101,6 +99,7 @@ impl Policy {
         Ok(Self {
             page,
             segments: Vec::new(),
+            mm: Manager::new(),
             bos: Slab::new(),
             moves: Slab::new(),
             vms: Slab::new(),
@@ -111,18 +110,36 @@ impl Policy {
         })
     }
 
-    /// Adds a segment. The first one of a domain is where that domain's buffers go.
+    /// Adds a segment of VRAM that the CPU reaches, or of the GART for snooped accesses. The first one of a domain
+    /// is where that domain's buffers go.
     pub fn add_segment(&mut self, config: &SegmentConfig) -> Result<SegmentId, Error> {
-        if config.domain == Domain::System || !self.page.is_aligned(config.base | config.size) {
+        let kind = match config.domain {
+            Domain::System => return Err(Error::Invalid),
+            Domain::Gtt => SegmentKind::Snooped,
+            Domain::Vram => SegmentKind::Local,
+        };
+        self.add_segment_of(&SegmentDesc { kind, base: config.base, size: config.size })
+    }
+
+    /// Adds a segment of any kind. Segments of one domain share its addresses and must not overlap.
+    pub fn add_segment_of(&mut self, desc: &SegmentDesc) -> Result<SegmentId, Error> {
+        if !self.page.is_aligned(desc.base | desc.size) {
             return Err(Error::Invalid);
         }
-        config.base.checked_add(config.size).ok_or(Error::Invalid)?;
+        let end = desc.base.checked_add(desc.size).ok_or(Error::Invalid)?;
+        let overlaps = |other: &Segment| {
+            let other_end = other.base.saturating_add(self.page.to_bytes(other.heap.stats().size));
+            other.kind.domain() == desc.kind.domain() && desc.base < other_end && other.base < end
+        };
+        if self.mm.is_started() || self.segments.iter().any(overlaps) {
+            return Err(Error::Invalid);
+        }
         if self.segments.len() >= MAX_SEGMENTS {
             return Err(Error::NoSpace);
         }
         let id = SegmentId(u8::try_from(self.segments.len()).map_err(|_| Error::NoSpace)?);
-        let heap = Heap::try_new(self.page.pages_down(config.size))?;
-        try_push(&mut self.segments, Segment { domain: config.domain, base: config.base, heap })?;
+        let heap = Heap::try_new(self.page.pages_down(desc.size))?;
+        try_push(&mut self.segments, Segment { kind: desc.kind, base: desc.base, heap })?;
         Ok(id)
     }
 
@@ -192,6 +209,15 @@ impl Policy {
         target.heap.free(key).map(drop)
     }
 
+    /// Where a segment's offsets start.
+    pub(crate) fn segment_base(&self, segment: SegmentId) -> Result<u64, Error> {
+        Ok(self.segment(segment)?.base)
+    }
+
+    pub(crate) fn heap_mut(&mut self, segment: SegmentId) -> Result<&mut Heap, Error> {
+        Ok(&mut self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?.heap)
+    }
+
     /// What an id names.
     pub fn allocation(&self, id: BlockId) -> Result<Allocation, Error> {
         let (segment, key) = id.unpack().ok_or(Error::Unknown)?;
@@ -227,10 +253,11 @@ impl Policy {
         })
     }
 
-    /// The segment where a domain's buffers go.
+    /// The segment of a domain where what is asked for by domain goes: the driver's own one, or the first.
     pub fn segment_of(&self, domain: Domain) -> Result<SegmentId, Error> {
-        let index = self.segments.iter().position(|s| s.domain == domain).ok_or(Error::Unknown)?;
-        u8::try_from(index).map(SegmentId).map_err(|_| Error::Unknown)
+        let ids = || self.segment_ids().filter(|id| self.kind(*id).is_some_and(|kind| kind.domain() == domain));
+        let own = ids().find(|id| self.kind(*id).is_some_and(SegmentKind::is_own));
+        own.or_else(|| ids().next()).ok_or(Error::Unknown)
     }
 
     /// The domains to try for a buffer, best first. Empty when none can ever hold it.
@@ -260,6 +287,7 @@ impl Policy {
         if !align.is_power_of_two() {
             return Err(Error::Invalid);
         }
+        self.make_slots()?;
         let key = self.bos.insert(Bo {
             size,
             align,
@@ -267,6 +295,7 @@ impl Policy {
             place: Place::SYSTEM,
             moving: None,
             pins: 0,
+            residency: None,
         })?;
         Ok(BoId::pack(key))
     }
@@ -279,7 +308,7 @@ impl Policy {
         if let Some(token) = bo.moving {
             return Err(Error::Wait(token));
         }
-        if bo.pins != 0 {
+        if bo.pins != 0 || bo.residency.is_some() {
             return Err(Error::Busy);
         }
         if let Some(block) = self.bos.remove(key)?.place.block {
@@ -333,7 +362,7 @@ impl Policy {
         self.page.bytes()
     }
 
-    fn segment(&self, id: SegmentId) -> Result<&Segment, Error> {
+    pub(crate) fn segment(&self, id: SegmentId) -> Result<&Segment, Error> {
         self.segments.get(usize::from(id.0)).ok_or(Error::Unknown)
     }
 }

@@ -30,6 +30,36 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Number of slots, vacant ones included.
+    pub(crate) fn slots(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Makes sure that as many objects in all find a slot without an allocation.
+    pub(crate) fn ensure(&mut self, count: u32) -> Result<(), Error> {
+        while self.slots() < count {
+            let slot = self.slots();
+            try_push(&mut self.entries, Entry { generation: 0, next_vacant: self.vacant, value: None })?;
+            self.vacant = Some(slot);
+        }
+        Ok(())
+    }
+
+    /// What is in a slot, for those who know that it is still the one they mean.
+    pub(crate) fn at(&self, slot: u32) -> Option<&T> {
+        self.entries.get(slot as usize)?.value.as_ref()
+    }
+
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.entries.get_mut(slot as usize)?.value.as_mut()
+    }
+
+    /// The present key of a slot in use.
+    pub(crate) fn key(&self, slot: u32) -> Option<Key> {
+        let entry = self.entries.get(slot as usize)?;
+        entry.value.as_ref().map(|_| Key { slot, generation: entry.generation })
+    }
+
     pub(crate) fn insert(&mut self, value: T) -> Result<Key, Error> {
         let slot = match self.vacant {
             Some(slot) => slot,

@@ -16,7 +16,7 @@ mod vm;
 
 pub use bo::{Bo, Domain};
 pub use queue::Queue;
-pub use sync::{address, FenceState, Syncobj};
+pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::Mapping;
 pub use vm::{Space, RW};
 

@@ -14,6 +14,7 @@ mod bringup;
 mod case;
 mod chaos;
 mod hang;
+mod inject;
 mod kmsg;
 mod ktap;
 mod queues;
@@ -42,6 +43,8 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
     ("chaos", chaos::CASES),
+    ("inject", inject::CASES),
+    ("removal", inject::REMOVAL),
 ];
 
 /// What a planned case calls.

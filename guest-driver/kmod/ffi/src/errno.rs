@@ -6,6 +6,7 @@ use core::ffi::c_int;
 use uvm_policy::Error;
 
 const ENOENT: c_int = 2;
+const EIO: c_int = 5;
 const EAGAIN: c_int = 11;
 const ENOMEM: c_int = 12;
 const EBUSY: c_int = 16;
@@ -16,7 +17,8 @@ const ENOSPC: c_int = 28;
 /// The negative errno of an error.
 pub(crate) fn errno(error: Error) -> c_int {
     match error {
-        Error::NoSpace => -ENOSPC,
+        Error::NoSpace | Error::Limit => -ENOSPC,
+        Error::Failed => -EIO,
         Error::NoMemory => -ENOMEM,
         Error::Invalid => -EINVAL,
         Error::Unknown => -ENOENT,

@@ -21,12 +21,18 @@ mod errno;
 mod kernel;
 #[cfg(any(uvm_kernel, test))]
 mod message;
+mod mm_api;
+mod mm_types;
+mod retire_api;
 mod types;
 mod update_api;
 mod vm_types;
 mod vmid_api;
 
 pub use api::*;
+pub use mm_api::*;
+pub use mm_types::*;
+pub use retire_api::*;
 pub use types::*;
 pub use update_api::*;
 pub use vm_types::*;

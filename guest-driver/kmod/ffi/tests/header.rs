@@ -47,7 +47,16 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 20] = [
+const NAMES: [(&str, &str); 29] = [
+    ("UvmMmSegment", "uvm_mm_segment"),
+    ("UvmMmConfig", "uvm_mm_config"),
+    ("UvmMmEvent", "uvm_mm_event"),
+    ("UvmMmReply", "uvm_mm_reply"),
+    ("UvmMmAction", "uvm_mm_action"),
+    ("UvmMmPlace", "uvm_mm_place"),
+    ("UvmMmUsage", "uvm_mm_usage"),
+    ("UvmMmStats", "uvm_mm_stats"),
+    ("UvmMmLog", "uvm_mm_log"),
     ("UvmPolicy", "uvm_policy"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
@@ -98,9 +107,12 @@ fn generate() -> String {
         .with_config(config)
         .with_src(crate_dir().join("src/types.rs"))
         .with_src(crate_dir().join("src/vm_types.rs"))
+        .with_src(crate_dir().join("src/mm_types.rs"))
         .with_src(crate_dir().join("src/api.rs"))
         .with_src(crate_dir().join("src/vmid_api.rs"))
         .with_src(crate_dir().join("src/update_api.rs"))
+        .with_src(crate_dir().join("src/mm_api.rs"))
+        .with_src(crate_dir().join("src/retire_api.rs"))
         .generate()
         .expect("cbindgen reads the crate")
         .write(&mut header);
@@ -115,6 +127,7 @@ fn in_kernel_style(header: &str) -> String {
     let mut in_safety = false;
     for line in body.lines() {
         let line = line.replace("uint64_t", "u64").replace("uint32_t", "u32").replace("uintptr_t", "size_t");
+        let line = line.replace("int32_t", "s32").replace("uint8_t", "u8");
         match line.trim() {
             "* # Safety" => {
                 in_safety = true;

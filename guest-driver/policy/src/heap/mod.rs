@@ -11,6 +11,7 @@
 //! First fit by address fragments about as little as best fit does. An operation touches one path of the tree,
 //! some 20 nodes at 100,000 extents.
 
+mod retire;
 mod tree;
 
 use core::ops::Range;
@@ -18,6 +19,7 @@ use core::ops::Range;
 use crate::error::Error;
 use crate::ids::{next_generation, Key};
 use crate::table::Few;
+use retire::Retired;
 use tree::{Extent, Tree, MAX_HEIGHT, NIL};
 
 /// Free extents that are tried one by one for an aligned fit before a longer one that surely fits is taken.
@@ -90,6 +92,7 @@ pub struct Stats {
 pub struct Heap {
     tree: Tree,
     stats: Stats,
+    retired: Retired,
 }
 
 impl Heap {
@@ -98,7 +101,11 @@ impl Heap {
         if size == 0 {
             return Err(Error::Invalid);
         }
-        Ok(Self { tree: Tree::try_new(size)?, stats: Stats { size, holes: 1, ..Stats::default() } })
+        Ok(Self {
+            tree: Tree::try_new(size)?,
+            stats: Stats { size, holes: 1, ..Stats::default() },
+            retired: Retired::default(),
+        })
     }
 
     /// Counts at this moment.
@@ -116,6 +123,7 @@ impl Heap {
         if request.len == 0 || !request.align.is_power_of_two() || kind == BlockKind::Free {
             return Err(Error::Invalid);
         }
+        self.take_retired()?;
         let (slot, start) = self.search(request).ok_or(Error::NoSpace)?;
         self.carve(slot, start, request.len, kind)
     }
@@ -126,6 +134,7 @@ impl Heap {
         if len == 0 || end > self.stats.size {
             return Err(Error::Invalid);
         }
+        self.take_retired()?;
         let slot = self.tree.find(start).ok_or(Error::NoSpace)?;
         let hole = self.tree.get(slot);
         if !hole.is_free() || hole.end() < end {

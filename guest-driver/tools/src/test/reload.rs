@@ -233,6 +233,23 @@ pub fn bound_device() -> Result<String> {
     names.into_iter().find(|name| name.starts_with("virtio")).context("the driver is bound to no device")
 }
 
+/// Takes the driver off its device, which resets that, and brings it back.
+pub fn rebind() -> Result<()> {
+    let name = bound_device()?;
+    std::fs::write("/sys/bus/virtio/drivers/uvm/unbind", &name).context("unbinding")?;
+    std::fs::write("/sys/bus/virtio/drivers/uvm/bind", &name).context("binding again")
+}
+
+/// The module of a device that is gone unloads, leaves nothing behind, and finds no device when it is loaded again.
+pub fn goes_for_good() -> Result<()> {
+    unload_soon()?;
+    same("what is left of the driver", traces(), Vec::new())?;
+    load()?;
+    refused_open()?;
+    ensure!(bound_device().is_err(), "the driver is bound to a device that is gone");
+    Ok(())
+}
+
 fn unbound_device_answers_with_an_error(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let bo = filled(&device, Domain::Vram, &stamps(6, 4096))?;
