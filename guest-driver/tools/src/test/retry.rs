@@ -142,6 +142,8 @@ pub fn missing_page_comes_by_a_queued_bind(ctx: &Ctx) -> Result<()> {
             gate.open()?;
             done.wait(PATIENCE)?;
             same("the submission with its page", done.state()?, FenceState::Done)?;
+            // The access is let go on first.
+            bound.wait(PATIENCE)?;
             same("the bind", bound.state()?, FenceState::Done)?;
             same("what was written", bo.map()?.load(0), 9)?;
             same("faults in all", raised()?, 1)?;
