@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The command line, by the conventions of QEMU for vhost-user backend programs.
 
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use vhost_device_uvm::inject::Spec;
+use vhost_device_uvm::trace::Depth;
 
 /// A GPU's memory system as a vhost-user device: VRAM, registers, page tables, SDMA rings and interrupts beside stock QEMU.
 ///
 /// Serves one front end and ends with it. SIGTERM and SIGINT end it at once. Exit status: 0 after a session or a signal,
-/// 1 where it could not start or the front end broke the protocol, 2 for a wrong command line.
+/// 1 where it could not start or the front end broke the protocol, 2 for a wrong command line, 3 where --check found
+/// something. The commands on traces: 0
+/// where all is well, 1 where two traces differ or a replay diverges, 2 where a file cannot be used.
 #[derive(Debug, Parser)]
 #[command(name = "vhost-device-uvm", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group(ArgGroup::new("socket").args(["socket_path", "fd"]).required(true)))]
@@ -59,9 +63,15 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub tlb_l2: usize,
 
-    /// Record register accesses, ring packets and interrupts in FILE
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
+    /// Record what happens in FILE, a new one. DEPTH is mmio (register accesses, doorbells, faults, interrupts), full
+    /// (everything, with all that a replay needs) or off
+    #[arg(long, num_args = 2, value_names = ["DEPTH", "FILE"])]
+    pub trace: Option<Vec<OsString>>,
+
+    /// Judge what the driver does by the rules of the programming guide: each finding is a line in the log, and the exit
+    /// status is 3 if there was any
+    #[arg(long)]
+    pub check: bool,
 
     /// Let the verbs regs, walk, rings, tlb, vmids, faults and top look at the device, over a Unix socket at PATH
     #[arg(long, value_name = "PATH")]
@@ -78,11 +88,29 @@ pub struct Serve {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Offline(Offline),
+    #[command(flatten)]
+    Live(crate::live::Live),
+}
+
+/// Commands on recorded traces.
+#[derive(Debug, Subcommand)]
+pub enum Offline {
     /// Work on recorded traces
     #[command(subcommand)]
     Trace(TraceCommand),
-    #[command(flatten)]
-    Live(crate::live::Live),
+    /// Run a full trace again without QEMU: every output of the device must be the recorded one, bit by bit
+    Replay {
+        /// What --trace full recorded
+        file: PathBuf,
+        /// Stop once event N has happened and show the device's state; events are counted as `trace decode` shows
+        #[arg(long, value_name = "N")]
+        stop_at: Option<u64>,
+        /// Stop after each call of the device and ask on standard input what to do
+        #[arg(long)]
+        step: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +120,80 @@ pub enum TraceCommand {
         /// What --trace recorded
         file: PathBuf,
     },
+    /// Write a trace in another format
+    Export {
+        /// What to write
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// Only accesses of this register; may be repeated. Without its block's name it is meant in every block
+        #[arg(long, value_name = "NAME")]
+        register: Vec<String>,
+        /// What a replay needs too: calls, clock values, memory read and written
+        #[arg(long)]
+        all: bool,
+        /// Where the registers lie, for mmiotrace: bus address
+        #[arg(long, value_name = "ADDR", default_value = "0xf0000000", value_parser = address)]
+        base: u64,
+        /// Replace OUT if it exists
+        #[arg(long)]
+        force: bool,
+        /// What --trace recorded
+        file: PathBuf,
+        /// Where to write; standard output without it
+        out: Option<PathBuf>,
+    },
+    /// Compare the register programming of two runs
+    Diff {
+        /// A trace
+        a: PathBuf,
+        /// Another
+        b: PathBuf,
+        /// Most differences to print
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        most: usize,
+    },
+    /// Count what a trace holds
+    Stat {
+        /// What --trace recorded
+        file: PathBuf,
+    },
+    /// Make a page of a trace: one HTML file that needs nothing else
+    Report {
+        /// Replace OUT if it exists
+        #[arg(long)]
+        force: bool,
+        /// What --trace recorded
+        file: PathBuf,
+        /// Where to write
+        out: PathBuf,
+    },
+}
+
+/// Format of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One line an event
+    Text,
+    /// One JSON object a line
+    Json,
+    /// What Linux's mmiotrace writes
+    Mmiotrace,
+    /// Protobuf for Perfetto
+    Perfetto,
+}
+
+impl Serve {
+    /// How deep to trace and where to, if at all; the message of a wrong DEPTH.
+    pub fn recording(&self) -> Result<Option<(Depth, PathBuf)>, String> {
+        let Some([depth, file]) = self.trace.as_deref() else { return Ok(None) };
+        let depth = match depth.to_str() {
+            Some("off") => return Ok(None),
+            Some("mmio") => Depth::Mmio,
+            Some("full") => Depth::Full,
+            _ => return Err(format!("--trace {}: off, mmio or full is meant", depth.to_string_lossy())),
+        };
+        Ok(Some((depth, file.into())))
+    }
 }
 
 /// Whether the command line asks for the capabilities. The conventions want all else ignored then, even what is wrong.
@@ -102,11 +204,14 @@ pub fn wants_capabilities() -> bool {
 /// A carve-out such as `64M` or `64M@0x30000000`.
 fn carveout(text: &str) -> Result<(u64, Option<u64>), String> {
     let Some((bytes, base)) = text.split_once('@') else { return Ok((size(text)?, None)) };
-    let base = match base.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| "not a hexadecimal address".to_string())?,
-        None => size(base)?,
-    };
+    let base = if base.starts_with("0x") { address(base)? } else { size(base)? };
     Ok((size(bytes)?, Some(base)))
+}
+
+/// An address such as `0xf0000000`.
+fn address(text: &str) -> Result<u64, String> {
+    let hex = text.strip_prefix("0x").ok_or("an address starts with 0x")?;
+    u64::from_str_radix(hex, 16).map_err(|_| "not a hexadecimal address".to_string())
 }
 
 /// A size such as `256M`.

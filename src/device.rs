@@ -8,22 +8,25 @@ mod inject;
 mod view;
 
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
+use crate::check::{Checker, Checks, Finding, Pointers, Rule};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
-use crate::trace::{Event, Sink, Tracer};
+use crate::trace::event::{Answer, Call};
+use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use uvm_spec::{ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
+use uvm_spec::{ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
 use vm_memory::GuestAddressSpace;
 
 /// What a user chooses about the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Bytes of VRAM, a multiple of 16 MiB.
     pub vram_size: u64,
@@ -38,7 +41,8 @@ pub struct Config {
 }
 
 /// What VRAM is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Uma {
     /// Memory of its own, behind a BAR.
     #[default]
@@ -93,6 +97,14 @@ impl Config {
             return Err(GpuError::TooMuchVram(self.vram_size));
         }
         Ok(())
+    }
+    fn vram(&self) -> Result<Vram, GpuError> {
+        self.validate()?;
+        Ok(match self.uma {
+            Uma::Off => Vram::new(self.vram_size)?,
+            Uma::Top => Vram::carveout(self.vram_size, None)?,
+            Uma::At(base) => Vram::carveout(self.vram_size, Some(base))?,
+        })
     }
 }
 
@@ -150,9 +162,20 @@ pub struct Gpu {
     /// Faults whose access waits and which the IH has not taken yet.
     retries: Vec<Fault>,
     trace: Tracer,
+    checks: Checks,
+    /// Nothing has happened to it yet.
+    pristine: bool,
     counters: Counters,
     /// Faults that a user wants.
     injected: Option<Box<inject::Injected>>,
+}
+
+/// What the checks compare before and after something from outside.
+struct Watched {
+    /// VMIDs that rings work in, a bit each.
+    active: u32,
+    rings: Vec<(RingId, Pointers)>,
+    rptrs: [u32; IH_RINGS],
 }
 
 /// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
@@ -163,14 +186,12 @@ const QUANTUM_STEPS: usize = 128;
 impl Gpu {
     /// A device after power-on, working on `memory`.
     pub fn new(config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Result<Self, GpuError> {
-        config.validate()?;
-        let vram = match config.uma {
-            Uma::Off => Vram::new(config.vram_size)?,
-            Uma::Top => Vram::carveout(config.vram_size, None)?,
-            Uma::At(base) => Vram::carveout(config.vram_size, Some(base))?,
-        };
+        let vram = config.vram()?;
+        Ok(Self::around(vram, config, memory, clock))
+    }
+    fn around(vram: Vram, config: Config, memory: SystemMemory, clock: Box<dyn Clock>) -> Self {
         let mm_hub = Hub::new(HubId::Mm, config.levels, config.tlb);
-        Ok(Self {
+        Self {
             config,
             memory,
             clock,
@@ -184,13 +205,51 @@ impl Gpu {
             vectors: Vec::new(),
             retries: Vec::new(),
             trace: Tracer::default(),
+            checks: Checks::default(),
+            pristine: true,
             counters: Counters::default(),
             injected: None,
-        })
+        }
     }
-    /// Sends every event to `sink` from now on.
-    pub fn set_trace(&mut self, sink: Option<Box<dyn Sink>>) {
-        self.trace = Tracer::new(sink);
+    /// The same with this key of TMZ pages instead of a random one.
+    pub fn with_key(
+        config: Config,
+        memory: SystemMemory,
+        clock: Box<dyn Clock>,
+        key: &[u8; 32],
+    ) -> Result<Self, GpuError> {
+        let vram = config.vram()?.with_key(key);
+        Ok(Self::around(vram, config, memory, clock))
+    }
+    /// Sends every event to `trace` from now on.
+    pub fn set_trace(&mut self, trace: Tracer) {
+        self.mm_hub.set_trace(trace.clone());
+        self.gc_hub.set_trace(trace.clone());
+        self.trace = trace;
+        self.trace.record(|| Event::Device {
+            version: env!("CARGO_PKG_VERSION").into(),
+            depth: self.trace.depth(),
+            config: self.config,
+            pristine: self.pristine,
+            key: if self.trace.is_full() { self.vram.cipher().key().to_vec() } else { Vec::new() },
+        });
+    }
+    /// Judges from now on what the driver does, or no longer.
+    pub fn set_checks(&mut self, on: bool) {
+        self.checks = if on { Checks::on() } else { Checks::default() };
+        self.mm_hub.set_checks(self.checks.clone());
+    }
+    /// Who judges the driver.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+    /// What the driver did wrong, oldest first: one finding a place.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.checks.tell(|c| c.findings().cloned().collect()).unwrap_or_default()
+    }
+    /// How often each rule was broken.
+    pub fn finding_counts(&self) -> BTreeMap<Rule, u64> {
+        self.checks.tell(|c| c.counts().clone()).unwrap_or_default()
     }
     /// How it was made.
     pub fn config(&self) -> &Config {
@@ -214,10 +273,23 @@ impl Gpu {
     }
     /// The next edge of the interrupt line, if there is one.
     pub fn take_interrupt(&mut self) -> Option<window::Event> {
-        match self.injected.as_deref_mut() {
+        let event = match self.injected.as_deref_mut() {
             None => self.ih.take_interrupt(),
             Some(injected) => injected.take_interrupt(),
-        }
+        }?;
+        self.begin(Call::TakeInterrupt);
+        self.trace.record(|| Event::Line { ring: event.ring, wptr: event.wptr });
+        Some(event)
+    }
+    /// A call from outside begins.
+    #[inline]
+    fn begin(&mut self, call: Call) {
+        self.pristine = false;
+        self.trace.call(&*self.clock, || call);
+    }
+    #[inline]
+    fn now(&self) -> u64 {
+        self.trace.clock(&*self.clock)
     }
     /// What was counted since the last reset.
     pub fn counters(&self) -> Counters {
@@ -237,6 +309,7 @@ impl Gpu {
     }
     /// Brings every register to its reset value and stops the engines. VRAM keeps its content.
     pub fn reset(&mut self) {
+        self.begin(Call::Reset);
         self.nbio.reset();
         self.gc_hub.reset();
         self.mm_hub.reset();
@@ -248,28 +321,48 @@ impl Gpu {
         self.retries.clear();
         self.counters = Counters::default();
         self.reset_injected();
-        self.trace.record(self.clock.now(), || Event::Reset);
+        self.trace.reset();
+        self.checks.tell(Checker::reset);
     }
 
     /// Reads the register at dword `index`; an undefined one reads as zero.
     pub fn mmio_read(&mut self, index: u32) -> u32 {
+        self.begin(Call::Read { index });
         self.counters.reads += 1;
         let value = self.read(index).unwrap_or(0);
-        self.trace.record(self.clock.now(), || Event::Register { write: false, index, value });
+        self.trace.record(|| Event::Register { who: Who::Driver, write: false, index, value });
+        if self.checks.is_on() {
+            self.tick();
+            self.checks.tell(|c| c.read(index, value));
+        }
         value
     }
     /// Writes the register at dword `index`; an undefined one swallows it.
     pub fn mmio_write(&mut self, index: u32, value: u32) {
+        self.begin(Call::Write { index, value });
         self.counters.writes += 1;
-        self.trace.record(self.clock.now(), || Event::Register { write: true, index, value });
+        self.trace.record(|| Event::Register { who: Who::Driver, write: true, index, value });
+        let before = self.watch();
+        if let Some(before) = &before {
+            let held = self.peek_register(index).unwrap_or(0);
+            self.checks.tell(|c| c.write(index, value, held, before.active));
+        }
         if self.write(index, value).is_none() {
             log::debug!("write of {value:#x} to undefined register {index:#x}");
+        }
+        if let Some(before) = before {
+            if Some(index) == self.ih.cam_register() {
+                self.answered(value);
+            }
+            self.judge(&before);
         }
     }
     /// Rings doorbell `slot` (64 bits each).
     pub fn doorbell(&mut self, slot: u32, value: u64) {
+        self.begin(Call::Doorbell { slot, value });
         self.counters.doorbells += 1;
         let dw = slot.saturating_mul(2);
+        let before = self.watch();
         let taken = match self.nbio.route(dw) {
             _ if self.is_removed() => false,
             #[allow(clippy::cast_possible_truncation)] // the IH's pointer is 32 bits wide
@@ -286,7 +379,7 @@ impl Gpu {
                     let data = [slot, 0, 0, 0];
                     self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
                     let vram = Arc::clone(&self.vram);
-                    self.deliver(&Memory::new(&vram, &self.memory));
+                    self.deliver(&Memory::traced(&vram, &self.memory, &self.trace));
                 }
                 taken
             }
@@ -295,29 +388,58 @@ impl Gpu {
         if !taken {
             log::debug!("doorbell {slot:#x} rang for nobody");
         }
-        self.trace.record(self.clock.now(), || Event::Doorbell { slot, value, taken });
+        self.trace.record(|| Event::Doorbell { slot, value, taken });
+        if let Some(before) = before {
+            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw));
+            self.checks.tell(|c| c.doorbell(slot, taken, target));
+            if self.ih.is_cam_doorbell(dw) {
+                #[allow(clippy::cast_possible_truncation)] // as the IH takes it
+                self.answered(value as u32);
+            }
+            self.judge(&before);
+        }
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
     ///
     /// The quantum sees one memory map from its start to its end: one that is replaced meanwhile stays mapped until then.
     pub fn run(&mut self) -> Progress {
-        match self.injected {
+        self.begin(Call::Run);
+        if self.checks.is_on() {
+            self.tick();
+        }
+        self.note_state();
+        let progress = match self.injected {
             None => self.quantum(),
             Some(_) => self.run_injected(),
+        };
+        self.note_state();
+        progress
+    }
+    /// Where the rings are and what the caches did, for a full trace.
+    #[inline]
+    fn note_state(&self) {
+        if !self.trace.is_full() {
+            return;
         }
+        for (ring, rptr, wptr) in self.ring_pointers() {
+            self.trace.ring(ring, rptr, wptr);
+        }
+        let Counters { tlb_hits, walks, .. } = self.counters();
+        self.trace.tlb(tlb_hits, walks);
     }
     fn quantum(&mut self) -> Progress {
         let vram = Arc::clone(&self.vram);
-        let memory = Memory::new(&vram, &self.memory);
+        let memory = Memory::traced(&vram, &self.memory, &self.trace);
         let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
         for _ in 0..QUANTUM_STEPS {
             let (step, instance) = self.step(&memory);
             self.deliver(&memory);
+            self.trace.settle();
             match step {
                 Step::Idle => return Progress::Idle,
                 Step::Until(due) => {
-                    let ticks = due.saturating_sub(self.clock.now());
+                    let ticks = due.saturating_sub(self.now());
                     return Progress::Waiting(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / CLOCK_HZ)));
                 }
                 Step::Register(op) => self.engine_register(instance, op, &memory),
@@ -331,7 +453,7 @@ impl Gpu {
     }
     /// One step of the next instance in turn.
     fn step(&mut self, memory: &Memory<'_>) -> (Step, usize) {
-        let now = self.clock.now();
+        let now = self.now();
         let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
         for i in 1..=SDMA_INSTANCES {
@@ -344,7 +466,8 @@ impl Gpu {
                 retries: &mut self.retries,
                 now,
                 retry_due,
-                trace: &mut self.trace,
+                trace: &self.trace,
+                checks: &self.checks,
             };
             match sdma.step(&mut io) {
                 Step::Idle => {}
@@ -361,25 +484,27 @@ impl Gpu {
     fn engine_register(&mut self, instance: usize, op: RegOp, memory: &Memory<'_>) {
         #[allow(clippy::cast_possible_truncation)] // 0 or 1
         let number = instance as u8;
-        let event = |write, index, value| move || Event::EngineRegister { instance: number, write, index, value };
+        let event = |write, index, value| move || Event::Register { who: Who::Sdma(number), write, index, value };
         match op {
             RegOp::Write { index, value, byte_enable } => {
                 let mask = (0..4).filter(|b| byte_enable & 1 << b != 0).fold(0, |m, b| m | 0xff << (8 * b));
                 let value = if mask == u32::MAX { value } else { self.read(index).unwrap_or(0) & !mask | value & mask };
-                self.trace.record(self.clock.now(), event(true, index, value));
+                self.trace.record(event(true, index, value));
                 self.write(index, value);
             }
             RegOp::Read { index, ring } => {
                 let value = self.read(index).unwrap_or(0);
-                self.trace.record(self.clock.now(), event(false, index, value));
+                self.trace.record(event(false, index, value));
+                let now = self.now();
                 let mut io = Io {
                     hub: &mut self.mm_hub,
                     memory,
                     vectors: &mut self.vectors,
                     retries: &mut self.retries,
                     retry_due: None,
-                    now: self.clock.now(),
-                    trace: &mut self.trace,
+                    now,
+                    trace: &self.trace,
+                    checks: &self.checks,
                 };
                 if let Some(sdma) = self.sdma.get_mut(instance) {
                     sdma.polled(ring, value, &mut io);
@@ -393,17 +518,78 @@ impl Gpu {
         if self.vectors.is_empty() && self.retries.is_empty() {
             return;
         }
-        let now = self.clock.now();
+        let now = self.now();
         for vector in self.vectors.drain(..) {
+            let overwritten = self.ih.overwritten;
             let written = self.ih.raise(vector, now, memory, &self.mm_hub);
             let delivered = written.is_some();
-            self.trace.record(now, || Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
+            if delivered {
+                self.checks.tell(|c| c.vector(self.ih.route(&vector), self.ih.overwritten > overwritten));
+            }
+            self.trace.record(|| Event::Interrupt { vector: written.unwrap_or(vector).pack(), delivered });
+            if let Some(fault) = Fault::of_vector(&vector) {
+                let stage = written.map_or(Stage::Dropped, |v| Stage::Delivered { stamp: v.timestamp, cam: 0 });
+                self.trace.fault_told(&fault, stage);
+            }
         }
         for fault in self.retries.drain(..) {
             let vector = self.mm_hub.vector(&fault);
-            if let Some(written) = self.ih.raise_retry(&fault, vector, now, memory, &self.mm_hub) {
-                self.trace.record(now, || Event::Interrupt { vector: written.pack(), delivered: true });
+            let overwritten = self.ih.overwritten;
+            let written = self.ih.raise_retry(&fault, vector, now, memory, &self.mm_hub);
+            if let Some(written) = written {
+                self.checks.tell(|c| {
+                    c.vector(self.ih.route(&vector), self.ih.overwritten > overwritten);
+                    if self.ih.cam_enabled() {
+                        c.told(written.data[2], fault.vmid, fault.va >> PAGE_SHIFT);
+                    }
+                });
+                self.trace.record(|| Event::Interrupt { vector: written.pack(), delivered: true });
             }
+            let told = |v: ihspec::Vector| Stage::Delivered { stamp: v.timestamp, cam: v.data[2] };
+            self.trace.fault_told(&fault, written.map_or(Stage::Held, told));
+        }
+    }
+
+    // What the checks look at. Nothing of it is done without them.
+
+    fn tick(&self) {
+        let now = self.now();
+        self.checks.tell(|c| c.tick(now, |index| self.ih.waits(index)));
+    }
+    /// What may change under a register write or a doorbell.
+    fn watch(&self) -> Option<Watched> {
+        if !self.checks.is_on() {
+            return None;
+        }
+        self.tick();
+        let active = self.sdma.iter().fold(0, |all, s| all | s.active_vmids());
+        Some(Watched { active, rings: self.sdma.iter().flat_map(Sdma::states).collect(), rptrs: self.ih.rptrs() })
+    }
+    /// The driver answered CAM entry `index`.
+    fn answered(&self, index: u32) {
+        self.checks.tell(|c| c.answered(index));
+    }
+    /// Tells the checker what changed since `before`.
+    fn judge(&mut self, before: &Watched) {
+        let after = self.sdma.iter().flat_map(Sdma::states);
+        self.checks.tell(|c| {
+            for ((ring, old), (_, new)) in before.rings.iter().zip(after) {
+                c.pointers(*ring, *old, new);
+            }
+            for (ring, (old, new)) in before.rptrs.into_iter().zip(self.ih.rptrs()).enumerate() {
+                if old != new {
+                    c.acknowledged(ring);
+                }
+            }
+        });
+        let pages = self.checks.tell(Checker::pages).unwrap_or_default();
+        if pages.is_empty() {
+            return;
+        }
+        let memory = Memory::new(&self.vram, &self.memory);
+        for (vmid, page, access) in pages {
+            let now = self.mm_hub.peek(&memory, vmid, page << PAGE_SHIFT, access).ok().map(|t| t.entry);
+            self.checks.tell(|c| c.looked(vmid, page, now));
         }
     }
 
@@ -417,9 +603,17 @@ impl Gpu {
         }
         for sdma in &mut self.sdma {
             sdma.wake(|f, timed| {
-                answered == Some((f.vmid, f.va >> PAGE_SHIFT))
-                    || invalidated & 1 << f.vmid != 0
-                    || room && !timed && !self.ih.knows(f)
+                let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
+                    Answer::Cam
+                } else if invalidated & 1 << f.vmid != 0 {
+                    Answer::Invalidation
+                } else if room && !timed && !self.ih.knows(f) {
+                    Answer::Room
+                } else {
+                    return false;
+                };
+                self.trace.fault_answered(f, by);
+                true
             });
         }
     }
@@ -435,7 +629,7 @@ impl Gpu {
                 Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,
                 Indirect::Register(target) => self.read(target),
                 Indirect::Vram(addr) => {
-                    let memory = Memory::new(&self.vram, &self.memory);
+                    let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
                     memory.load::<u32>(Phys { space: Space::Vram, addr: addr & !3 }).map(u32::from_le)
                 }
             };
@@ -457,6 +651,10 @@ impl Gpu {
         }
         self.nbio.regs().read(index).map(|r| r.0)
     }
+    /// Read and write pointer of each SDMA ring, bytes.
+    pub fn ring_pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
+        self.sdma.iter().flat_map(Sdma::pointers)
+    }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {
         if self.intercept_write(index, value) {
@@ -470,7 +668,7 @@ impl Gpu {
                 Indirect::Register(target) if self.nbio.indirect(target).is_some() => None,
                 Indirect::Register(target) => self.write(target, value),
                 Indirect::Vram(addr) => {
-                    let memory = Memory::new(&self.vram, &self.memory);
+                    let memory = Memory::traced(&self.vram, &self.memory, &self.trace);
                     memory.store(Phys { space: Space::Vram, addr: addr & !3 }, value.to_le())
                 }
             };

@@ -6,6 +6,7 @@
 //! handler ([`ih`]) writes vectors to memory and raises the line, which the transport drains.
 
 pub mod bus;
+pub mod check;
 pub mod control;
 pub mod device;
 pub mod gmc;

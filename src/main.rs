@@ -3,22 +3,24 @@
 
 mod cli;
 mod live;
+mod offline;
 
 use anyhow::{bail, Context};
-use clap::Parser;
-use cli::{Cli, Command, Serve, TraceCommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command, Serve};
 use event_manager::{EventManager, EventOps, Events, MutEventSubscriber, SubscriberOps};
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use vhost_device_uvm::bus::{RealClock, SystemMemory};
+use vhost_device_uvm::check::Checks;
 use vhost_device_uvm::control::Control;
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
-use vhost_device_uvm::trace::{self, FileSink, Sink, TraceError};
+use vhost_device_uvm::trace::{Recorder, Tracer};
 use vhost_device_uvm::vhost_user::{Server, Socket};
 use vhost_device_uvm::{Config, Gpu};
 use vm_memory::GuestMemoryMmap;
@@ -40,23 +42,21 @@ fn main() -> ExitCode {
         logger.filter_level(level);
     }
     logger.init();
-    let result = match cli.command {
-        None => serve(&cli.serve),
+    let (result, failure) = match cli.command {
+        None => (serve(&cli.serve), ExitCode::FAILURE),
         Some(Command::Live(command)) => return live::run(&command),
-        Some(Command::Trace(TraceCommand::Decode { file })) => decode(&file),
+        Some(Command::Offline(command)) => (offline::run(command), ExitCode::from(2)),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("vhost-device-uvm: {e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|e| {
+        eprintln!("vhost-device-uvm: {e:#}");
+        failure
+    })
 }
 
-fn serve(args: &Serve) -> anyhow::Result<()> {
+fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
     // Before any thread starts: they inherit the mask, and only the event loop sees the signals.
     let signals = block_signals().context("cannot watch for signals")?;
+    let recording = args.recording().unwrap_or_else(|why| Cli::command().error(ErrorKind::InvalidValue, why).exit());
     if args.uma.is_none() {
         check_memory(args.vram)?;
     }
@@ -73,13 +73,15 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
         uma,
     };
     config.validate()?;
-    let trace = match &args.trace {
-        Some(path) => Some(Box::new(FileSink::create(path).context("cannot trace")?) as Box<dyn Sink>),
-        None => None,
+    let trace = match recording {
+        Some((depth, path)) => Tracer::new(depth, Box::new(Recorder::create(&path, depth).context("cannot trace")?)),
+        None => Tracer::default(),
     };
     let memory = SystemMemory::new(GuestMemoryMmap::new());
     let mut gpu = Gpu::new(config, memory.clone(), Box::new(RealClock::default()))?;
     gpu.set_trace(trace);
+    gpu.set_checks(args.check);
+    let checks = gpu.checks().clone();
     args.inject.iter().cloned().for_each(|spec| gpu.inject(spec));
 
     // Before the other: who waits for that one finds this one too.
@@ -117,8 +119,24 @@ fn serve(args: &Serve) -> anyhow::Result<()> {
         log::warn!("QEMU is still there: it aborts when the guest next touches the device, and cannot reconnect");
     }
     server.shut_down();
-    server.outcome().unwrap_or(Ok(())).map_err(Into::into)
+    server.outcome().unwrap_or(Ok(()))?;
+    Ok(judgement(&checks))
 }
+
+/// Sums up what the checks found.
+fn judgement(checks: &Checks) -> ExitCode {
+    let counts = checks.tell(|c| c.counts().clone()).unwrap_or_default();
+    for (rule, count) in &counts {
+        eprintln!("check: {} x {count}: {}", rule.name(), rule.says().trim());
+    }
+    if counts.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(FOUND)
+}
+
+/// Exit status where the checks found something.
+const FOUND: u8 = 3;
 
 /// VRAM is memory of this machine, if only as far as the guest uses it.
 fn check_memory(vram: u64) -> anyhow::Result<()> {
@@ -128,18 +146,6 @@ fn check_memory(vram: u64) -> anyhow::Result<()> {
     let total = total.context("cannot tell how much memory the machine has")?.saturating_mul(1024);
     if vram > total {
         bail!("{} MiB of VRAM are more than the machine's memory of {} MiB", vram >> 20, total >> 20);
-    }
-    Ok(())
-}
-
-fn decode(file: &std::path::Path) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let result = trace::decode_file(file, &mut out).and_then(|events| Ok(out.flush().map(|()| events)?));
-    match result {
-        Ok(events) => log::info!("{events} events"),
-        // Whoever reads has seen enough.
-        Err(TraceError::Io(e)) if e.kind() == ErrorKind::BrokenPipe => (),
-        Err(e) => return Err(e.into()),
     }
     Ok(())
 }

@@ -123,6 +123,10 @@ impl Vram {
     pub fn size(&self) -> u64 {
         self.size
     }
+    /// The same with another key of TMZ pages.
+    pub fn with_key(self, key: &[u8; 32]) -> Self {
+        Self { cipher: Cipher::new(key), ..self }
+    }
     /// Page `page` has an uncorrectable error from now on.
     pub fn poison(&self, page: u64) {
         self.poison.add(page);

@@ -368,6 +368,9 @@
 #define MMIO_MMU_CNTL__ENABLE	GENMASK(0, 0)
 #define mmMMIO_MMU_START_ADDRESS(n)	(0x1c400 + (n))
 
+#define mmANNOTATE_OP	0x1e000
+#define mmANNOTATE_RANGE(n)	(0x1e004 + (n))
+
 /* the config space window */
 #define UVM_WIN_VIRTIO_ID	0x27
 #define UVM_WIN_MAGIC	0x304d5655

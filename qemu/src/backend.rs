@@ -25,7 +25,7 @@ pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<
         None => command.arg("--vram").arg(options.vram.to_string()),
     };
     if let Some(trace) = &options.trace {
-        command.arg("--trace").arg(trace);
+        command.arg("--trace").args(trace);
     }
     if let Some(path) = &options.control_socket {
         command.arg("--control-socket").arg(path);

@@ -24,6 +24,12 @@ pub enum Failure {
         /// The end of what it said.
         log: String,
     },
+    /// The device's checks found fault with the driver.
+    #[error("the device's checks found fault with the driver:\n{}", log.trim_end())]
+    DriverFaulty {
+        /// The end of what the backend said.
+        log: String,
+    },
     /// The backend did not get as far as listening.
     #[error("the backend did not start: {reason}\n{}", log.trim_end())]
     BackendNotStarted {

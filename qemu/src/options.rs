@@ -45,9 +45,9 @@ pub struct Options {
     /// Boot without the device.
     #[arg(long)]
     pub no_device: bool,
-    /// Let the device write a trace to this file.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_device")]
-    pub trace: Option<PathBuf>,
+    /// Let the device write a trace, off, mmio or full, to this file.
+    #[arg(long, num_args = 2, value_names = ["DEPTH", "FILE"], conflicts_with = "no_device")]
+    pub trace: Option<Vec<PathBuf>>,
     /// Let the device be looked at meanwhile, over a Unix socket at this path.
     #[arg(long, value_name = "PATH", conflicts_with = "no_device")]
     pub control_socket: Option<PathBuf>,
@@ -119,7 +119,10 @@ impl Options {
         if let Some(folder) = self.overlays.iter().find(|folder| !folder.is_dir()) {
             return bad(format!("--overlay {}: not a folder", folder.display()));
         }
-        if let Some(trace) = &self.trace {
+        if let Some([depth, trace]) = self.trace.as_deref() {
+            if !["off", "mmio", "full"].iter().any(|known| depth.as_os_str() == *known) {
+                return bad(format!("--trace {}: off, mmio or full", depth.display()));
+            }
             let parent = trace.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if !parent.is_dir() || trace.is_dir() {
                 return bad(format!("--trace {}: no file can be made there", trace.display()));
@@ -194,6 +197,8 @@ mod tests {
         assert!(refusal(|o| o.kernel = Some("/nowhere/vmlinuz".into())).contains("/nowhere/vmlinuz"));
         assert!(refusal(|o| o.modules = vec!["/".into()]).contains("not a file"));
         assert!(refusal(|o| o.overlays = vec!["/proc/version".into()]).contains("not a folder"));
-        assert!(refusal(|o| o.trace = Some("/nowhere/trace".into())).contains("--trace"));
+        let trace = |depth: &str, file: &str| Some(vec![depth.into(), file.into()]);
+        assert!(refusal(|o| o.trace = trace("full", "/nowhere/trace")).contains("--trace /nowhere/trace"));
+        assert!(refusal(|o| o.trace = trace("deep", "trace")).contains("--trace deep"));
     }
 }

@@ -206,6 +206,9 @@ fn finish(
     match end {
         _ if panicked => Err(Failure::GuestPanicked { console: watch.console_tail.since_first(&PANIC_BEGINS, SHOWN) }),
         End::Signal(signal) => Err(Failure::Interrupted(signal)),
+        End::Exit if backend_status.is_some_and(|status| status.code() == Some(CHECKS_FOUND)) => {
+            Err(Failure::DriverFaulty { log: backend_log })
+        }
         End::TimedOut(after) => Err(Failure::TimedOut { after, console: watch.said_last() }),
         // QEMU aborts when the backend dies, so the backend is the one to name, whichever was seen first.
         End::Backend | End::Qemu | End::Exit if backend_status.is_some_and(|status| !status.success()) => {
@@ -222,6 +225,9 @@ fn finish(
         },
     }
 }
+
+/// Exit status of a backend whose checks found something.
+const CHECKS_FOUND: i32 = 3;
 
 fn after_exit(watch: &mut Watch<'_>, qemu_status: Option<ExitStatus>) -> Result<Report, Failure> {
     if let Some(status) = qemu_status.filter(|status| !status.success()) {

@@ -117,6 +117,8 @@ pub const REGISTERS: &[(&str, Fidelity)] = &[
     ("MC_VM_SYSTEM_APERTURE_HIGH_ADDR", Exact),
     ("MC_VM_SYSTEM_APERTURE_DEFAULT_ADDR_{}", Exact),
     ("MC_VM_MX_L1_TLB_CNTL", Approximate("SYSTEM_ACCESS_MODE acts; no ATC")),
+    ("ANNOTATE_OP", Approximate("no hardware has it")),
+    ("ANNOTATE_RANGE_{}", Approximate("no hardware has it")),
     ("MMIO_MMU_CNTL", Approximate("a profile of its own, after no public part")),
     ("MMIO_MMU_START_ADDRESS_{}", Approximate("a profile of its own, after no public part")),
 ];

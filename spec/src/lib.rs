@@ -9,6 +9,7 @@
 
 #[macro_use]
 mod reg;
+pub mod annotate;
 pub mod fidelity;
 pub mod hub;
 pub mod ih;

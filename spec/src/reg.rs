@@ -143,6 +143,7 @@ pub const BLOCKS: &[&Block] = &[
     &crate::hub::GC_HUB,
     &crate::hub::MM_HUB,
     &crate::vidmm::VIDMM,
+    &crate::annotate::ANNOTATE,
 ];
 
 /// A register found by its index; `Display` prints the vendor's name.

@@ -245,6 +245,7 @@ pub fn reference(out: &mut dyn Write) -> fmt::Result {
         let title = block.prefix.trim_end_matches(['_', '.']);
         let title = match (title, block.base) {
             ("", 0) => "NBIO",
+            ("", base) if base == crate::annotate::ANNOTATE.base => "Annotations for the checks",
             ("", base) if base == crate::vidmm::VIDMM.base => "MMU profile vidmm",
             ("", _) => "OSSSYS (IH)",
             (other, _) => other,

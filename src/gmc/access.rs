@@ -3,9 +3,11 @@
 //! address cannot go stale between them.
 
 use super::{Access, Cause, Client, Fault, Hub, Memory, Phys, Space};
+use crate::check::Used;
+use crate::trace::Event;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use uvm_spec::{ih, pte, PAGE_SIZE};
-use vm_memory::{Bytes, VolatileSlice};
+use vm_memory::VolatileSlice;
 
 /// The access did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             let n = piece.len().min(rest.len());
             let part = rest.get_mut(..n).ok_or(Stop::Error)?;
             match piece {
-                Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop::Error)?,
+                Piece::Memory(s) => self.memory.get(&s, part).ok_or(Stop::Error)?,
                 Piece::Secret(addr, _) => self.memory.read_secret(addr, part).ok_or(Stop::Error)?,
                 Piece::Nothing(_) => part.fill(0),
             }
@@ -105,7 +107,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             let n = piece.len().min(rest.len());
             let part = rest.get(..n).ok_or(Stop::Error)?;
             match piece {
-                Piece::Memory(s) => s.write_slice(part, 0).map_err(|_| Stop::Error)?,
+                Piece::Memory(s) => self.memory.put(&s, part).ok_or(Stop::Error)?,
                 Piece::Secret(addr, _) => self.memory.write_secret(addr, part).ok_or(Stop::Error)?,
                 Piece::Nothing(_) => {}
             }
@@ -144,11 +146,17 @@ impl<'a, 'm> Vm<'a, 'm> {
                     break;
                 }
             }
+            if self.memory.trace.is_some() {
+                self.note_copies(vmid, &batch);
+            }
             for (from, to) in batch.iter().flatten() {
                 let n = from.len().min(to.len());
+                if let (Piece::Secret(..), Piece::Memory(_)) = (from, to) {
+                    self.hub.checks().tell(|c| c.leaked(vmid, src.wrapping_add(*done), dst.wrapping_add(*done)));
+                }
                 match (from, to) {
-                    (Piece::Memory(from), Piece::Memory(to)) => from.copy_to_volatile_slice(*to),
-                    (Piece::Nothing(_), Piece::Memory(to)) => zero(to, n),
+                    (Piece::Memory(from), Piece::Memory(to)) => self.memory.copy(from, to),
+                    (Piece::Nothing(_), Piece::Memory(to)) => self.zero(to, n),
                     (_, Piece::Nothing(_)) => {}
                     (from, to) => self.bounce(from, to, n)?,
                 }
@@ -173,17 +181,31 @@ impl<'a, 'm> Vm<'a, 'm> {
         let to = self.piece(vmid, dst, from.len(), Access::Write)?;
         Ok((from, to))
     }
+    /// Zeroes the first `len` bytes of `to`, or all it has.
+    fn zero(&self, to: &VolatileSlice<'_>, len: usize) {
+        let len = len.min(to.len());
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(ZERO.len());
+            // The slice is as long as checked: this cannot fail.
+            let Ok(part) = to.subslice(done, n) else { return };
+            if self.memory.put(&part, ZERO.get(..n).unwrap_or(&[])).is_none() {
+                return;
+            }
+            done += n;
+        }
+    }
     /// Copies `n` bytes where one side is encrypted.
     fn bounce(&self, from: &Piece<'_>, to: &Piece<'_>, n: usize) -> Result<(), Stop> {
         let mut buf = [0u8; BOUNCE];
         let part = buf.get_mut(..n).ok_or(Stop::Error)?;
         match from {
-            Piece::Memory(s) => s.read_slice(part, 0).map_err(|_| Stop::Error)?,
+            Piece::Memory(s) => self.memory.get(s, part).ok_or(Stop::Error)?,
             Piece::Secret(addr, _) => self.memory.read_secret(*addr, part).ok_or(Stop::Error)?,
             Piece::Nothing(_) => {}
         }
         match to {
-            Piece::Memory(s) => s.write_slice(part, 0).map_err(|_| Stop::Error),
+            Piece::Memory(s) => self.memory.put(s, part).ok_or(Stop::Error),
             Piece::Secret(addr, _) => self.memory.write_secret(*addr, part).ok_or(Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
@@ -192,7 +214,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     pub fn load32(&mut self, vmid: u8, va: u64) -> Result<u32, Stop> {
         let va = va & !3;
         match self.piece(vmid, va, 4, Access::Read)? {
-            Piece::Memory(s) => s.load(0, std::sync::atomic::Ordering::Acquire).map_err(|_| Stop::Error),
+            Piece::Memory(s) => self.memory.load_from(&s).ok_or(Stop::Error),
             Piece::Secret(addr, _) => {
                 let mut bytes = [0; 4];
                 self.memory.read_secret(addr, &mut bytes).ok_or(Stop::Error)?;
@@ -204,7 +226,7 @@ impl<'a, 'm> Vm<'a, 'm> {
     /// Writes the dword at `va`, whose low two bits are ignored, after everything before it.
     pub fn store32(&mut self, vmid: u8, va: u64, value: u32) -> Result<(), Stop> {
         match self.piece(vmid, va & !3, 4, Access::Write)? {
-            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop::Error),
+            Piece::Memory(s) => self.memory.store_to(&s, value).ok_or(Stop::Error),
             Piece::Secret(addr, _) => self.memory.write_secret(addr, &value.to_le_bytes()).ok_or(Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
@@ -212,18 +234,15 @@ impl<'a, 'm> Vm<'a, 'm> {
     /// Writes the quadword at `va`, whose low three bits are ignored, after everything before it.
     pub fn store64(&mut self, vmid: u8, va: u64, value: u64) -> Result<(), Stop> {
         match self.piece(vmid, va & !7, 8, Access::Write)? {
-            Piece::Memory(s) => s.store(value, 0, std::sync::atomic::Ordering::Release).map_err(|_| Stop::Error),
+            Piece::Memory(s) => self.memory.store_to(&s, value).ok_or(Stop::Error),
             Piece::Secret(addr, _) => self.memory.write_secret(addr, &value.to_le_bytes()).ok_or(Stop::Error),
             Piece::Nothing(_) => Ok(()),
         }
     }
     /// Runs `op` on the dword at `va` (low two bits ignored), or on a zero that is then forgotten.
-    pub fn atomic32<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU32) -> R) -> Result<R, Stop> {
+    pub fn atomic32(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU32) -> u32) -> Result<u32, Stop> {
         match self.atomic_piece(vmid, va & !3, 4)? {
-            Piece::Memory(s) => {
-                use vm_memory::VolatileMemory;
-                s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
-            }
+            Piece::Memory(s) => self.memory.atomic32(&s, op).ok_or(Stop::Error),
             Piece::Secret(addr, _) => {
                 // Nobody else sees the clear text, so there is nobody to be atomic against.
                 let mut bytes = [0; 4];
@@ -237,12 +256,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         }
     }
     /// Runs `op` on the quadword at `va` (low three bits ignored), or on a zero that is then forgotten.
-    pub fn atomic64<R>(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU64) -> R) -> Result<R, Stop> {
+    pub fn atomic64(&mut self, vmid: u8, va: u64, op: impl Fn(&AtomicU64) -> u64) -> Result<u64, Stop> {
         match self.atomic_piece(vmid, va & !7, 8)? {
-            Piece::Memory(s) => {
-                use vm_memory::VolatileMemory;
-                s.get_atomic_ref(0).map(op).map_err(|_| Stop::Error)
-            }
+            Piece::Memory(s) => self.memory.atomic64(&s, op).ok_or(Stop::Error),
             Piece::Secret(addr, _) => {
                 let mut bytes = [0; 8];
                 self.memory.read_secret(addr, &mut bytes).ok_or(Stop::Error)?;
@@ -255,6 +271,38 @@ impl<'a, 'm> Vm<'a, 'm> {
         }
     }
 
+    /// Tells what is about to be copied: pieces that follow each other on both sides as one.
+    #[cold]
+    fn note_copies(&self, vmid: u8, batch: &[Option<(Piece<'m>, Piece<'m>)>]) {
+        let trace = self.hub.trace();
+        let mut run: Option<(Option<Phys>, Phys, u64)> = None;
+        for (from, to) in batch.iter().flatten() {
+            let n = from.len().min(to.len()) as u64;
+            let place = |piece: &Piece<'_>| match piece {
+                Piece::Memory(slice) => Some(self.memory.place(slice)),
+                Piece::Secret(addr, _) => Some(Phys { space: Space::Vram, addr: *addr }),
+                Piece::Nothing(_) => None,
+            };
+            let Some(target) = place(to) else { continue };
+            let source = place(from);
+            match &mut run {
+                Some((first, into, bytes))
+                    if into.offset(*bytes) == Some(target)
+                        && first.map(|first| first.offset(*bytes)) == source.map(Some) =>
+                {
+                    *bytes += n;
+                }
+                _ => {
+                    if let Some((from, to, bytes)) = run.replace((source, target, n)) {
+                        trace.detail(|| Event::Copy { vmid, from, to, bytes });
+                    }
+                }
+            }
+        }
+        if let Some((from, to, bytes)) = run {
+            trace.detail(|| Event::Copy { vmid, from, to, bytes });
+        }
+    }
     /// The same where a stream has the page in clear memory.
     #[inline(always)]
     fn streamed(&mut self, vmid: u8, va: u64, len: usize, access: Access) -> Option<VolatileSlice<'m>> {
@@ -267,6 +315,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         if page.entry & pte::TMZ != 0 && at.space == Space::Vram {
             return None;
         }
+        if self.hub.checks().is_on() {
+            self.hub.note_use(self.memory, vmid, va, access, Used { entry: page.entry, at: Some(at) });
+        }
         self.memory.slice(at, usize::try_from(PAGE_SIZE - offset).map_or(len, |left| left.min(len)))
     }
     /// The contiguous piece at `va`, at most `len` bytes.
@@ -276,6 +327,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         }
         let fault = match self.hub.translate(self.memory, self.client, vmid, va, access) {
             Ok(t) => {
+                if self.hub.checks().is_on() {
+                    self.hub.note_use(self.memory, vmid, va, access, Used { entry: t.entry, at: t.at });
+                }
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
                 let len = if access == Access::Write && !self.atomic { len } else { self.sound(at, len)? };
@@ -314,12 +368,21 @@ impl<'a, 'm> Vm<'a, 'm> {
             return Err(Stop::Retry(*fault));
         }
         let handled = self.hub.handle(fault, self.client.cid, self.atomic);
+        self.hub.checks().tell(|c| {
+            if fault.cause == Cause::Nack {
+                c.nowhere(fault.vmid, fault.va);
+            }
+            if handled.page.is_some() {
+                c.stood_in(fault.vmid, fault.va);
+            }
+        });
         let reported = match fault.access {
             Access::Write => &mut self.reported.write,
             _ => &mut self.reported.read,
         };
         if !std::mem::replace(reported, true) {
             log::debug!("page fault: {fault:x?}");
+            self.hub.trace().fault_raised(fault, None);
             self.vectors.extend(handled.vector);
         }
         let page = handled.page.ok_or(Stop::Error)?;
@@ -332,18 +395,4 @@ impl<'a, 'm> Vm<'a, 'm> {
 
 fn step(va: u64, done: usize) -> u64 {
     va.wrapping_add(done as u64)
-}
-
-/// Zeroes the first `len` bytes of `to`, or all it has.
-fn zero(to: &VolatileSlice<'_>, len: usize) {
-    let len = len.min(to.len());
-    let mut done = 0;
-    while done < len {
-        let n = (len - done).min(ZERO.len());
-        // The slice is as long as checked: this cannot fail.
-        if to.write_slice(ZERO.get(..n).unwrap_or(&[]), done).is_err() {
-            return;
-        }
-        done += n;
-    }
 }

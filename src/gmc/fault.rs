@@ -2,12 +2,14 @@
 //! Page faults as values, and how the fault status register tells them.
 
 use super::Access;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use uvm_spec::hub::{mm, permission, walker_error, Cid};
-use uvm_spec::{Field, Reg};
+use uvm_spec::{ih, Field, Reg};
 
 /// Why an address does not translate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// Outside the space's limits, or the space is disabled.
     Range,
@@ -58,6 +60,15 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// The fault that `vector` tells of, if it does; why it failed is not told, and stands as not valid.
+    pub fn of_vector(vector: &ih::Vector) -> Option<Self> {
+        let hub = matches!(vector.client, ih::client::VMC | ih::client::UTCL2);
+        (hub && vector.source == ih::source::PAGE_FAULT).then(|| {
+            let told = ih::PageFault::unpack(vector.data);
+            let access = if told.write { Access::Write } else { Access::Read };
+            Self { vmid: vector.vmid, va: told.va, access, cause: Cause::Valid, retry: told.retry }
+        })
+    }
     /// The status register's value, as if by client `cid`; `atomic` says that it was no plain write.
     pub fn status(&self, cid: Cid, atomic: bool) -> u32 {
         use mm::VM_L2_PROTECTION_FAULT_STATUS as S;

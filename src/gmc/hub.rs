@@ -4,18 +4,21 @@
 mod view;
 
 use super::corrupt::Corruptions;
-use super::walk::{walk, walk_from, Step};
-use super::{
-    Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space, Stream, Tlb,
-    Translation, Vidmm,
-};
+use super::walk::{shift, walk, walk_from, Step, LINE};
+use super::{Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space};
+use super::{Stream, Tlb, Translation, Vidmm};
+use crate::check::{Checks, Seen, Used};
 use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
+use crate::trace::event::{cache, Event, Found};
+use crate::trace::Tracer;
+use serde::{Deserialize, Serialize};
 use uvm_spec::hub::{mm, Cid, HubRegs, GC_HUB, GC_REGS, MM_HUB, MM_REGS};
 use uvm_spec::{ih, pte, PAGE_SHIFT, PAGE_SIZE, VMIDS};
 
 /// Which hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HubId {
     /// Graphics.
     Gc,
@@ -58,6 +61,8 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    trace: Tracer,
+    checks: Checks,
     /// The last faults.
     recent: Recent,
     corruptions: Corruptions,
@@ -72,11 +77,23 @@ pub struct Client {
     pub cid: Cid,
 }
 
+impl Client {
+    /// Which L1, as events name it.
+    fn number(self) -> u8 {
+        u8::try_from(self.l1).unwrap_or(u8::MAX)
+    }
+}
+
+/// log2 of the bytes of a stream's line.
+const LINE_BITS: u32 = PAGE_SHIFT + LINE.ilog2();
+/// Levels of directories at most.
+const PDE_LEVELS: u8 = 4;
+
 /// Clients of a hub: the SDMA instances.
 pub const CLIENTS: usize = 2;
 
 /// Sizes of a hub's caches, entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlbSizes {
     /// Each client's L1.
     pub l1: usize,
@@ -131,6 +148,8 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            trace: Tracer::default(),
+            checks: Checks::default(),
             recent: Recent::default(),
             corruptions: Corruptions::default(),
         };
@@ -163,6 +182,32 @@ impl Hub {
         self.pdes.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
         self.recent.clear();
+    }
+    /// Tells `checks` from now on.
+    pub fn set_checks(&mut self, checks: Checks) {
+        self.checks = checks;
+    }
+    /// Who judges the driver.
+    #[inline(always)]
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+    /// Tells the checker of a translation in use, beside what the tables say at the same moment.
+    #[cold]
+    pub fn note_use(&self, memory: &Memory<'_>, vmid: u8, va: u64, access: Access, used: Used) {
+        let now = self.peek(memory, vmid, va, access);
+        let current = now.ok().map(|t| Used { entry: t.entry, at: t.at });
+        let page = self.regs.pair(self.role.fault_default_addr, 0) & 0xf_ffff_ffff;
+        let dummy = used.at.is_some_and(|at| at.space == Space::System && at.addr >> PAGE_SHIFT == page);
+        self.checks.tell(|c| c.translated(&Seen { vmid, va, access, used, current, dummy }));
+    }
+    /// Sends what it does to `trace` from now on.
+    pub fn set_trace(&mut self, trace: Tracer) {
+        self.trace = trace;
+    }
+    /// Where it sends events.
+    pub fn trace(&self) -> &Tracer {
+        &self.trace
     }
     /// The VMIDs, a bit each, that were invalidated since the last call.
     pub fn take_invalidated(&mut self) -> u32 {
@@ -251,6 +296,9 @@ impl Hub {
         }
         if let Some(hit) = self.l2.look_up(vmid, va, access) {
             l1.fill(vmid, va, &hit);
+            if self.trace.is_full() {
+                self.note_fill(client, vmid, va, hit.bits, cache::L1);
+            }
             return Ok(hit);
         }
         self.walks += 1;
@@ -267,21 +315,55 @@ impl Hub {
             if let Some(page) = stream.go_on(memory, &context, from, va, access) {
                 let offset = va % PAGE_SIZE;
                 let at = Some(page.phys(offset));
-                return Ok(Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT });
+                let found = Translation { at, len: PAGE_SIZE - offset, entry: page.entry, bits: PAGE_SHIFT };
+                if self.trace.is_full() {
+                    self.note_walk(client, vmid, va, access, &Ok(found));
+                    self.note_fill(client, vmid, va, LINE_BITS, cache::STREAM);
+                }
+                return Ok(found);
             }
             stream.walked(vmid, va);
         }
+        let mut filled = 0u32;
         let found = walk_from(memory, &context, from, va, access, |look| {
             if let Look { step: Step::Directory(level), entry: Some(entry), .. } = look {
                 // One that is not valid is never held.
                 if entry & pte::VALID != 0 {
                     self.pdes.fill(&context, index, level, entry);
+                    filled |= 1 << level;
                 }
             }
-        })?;
+        });
+        if self.trace.is_full() {
+            for level in (0..PDE_LEVELS).rev().filter(|level| filled & 1 << level != 0) {
+                self.note_fill(client, vmid, va, PAGE_SHIFT + shift(&context, level), cache::PDE);
+            }
+            self.note_walk(client, vmid, va, access, &found);
+        }
+        let found = found?;
+        let Some(l1) = self.l1.get_mut(client.l1) else { return Ok(found) };
         self.l2.fill(vmid, va, &found);
         l1.fill(vmid, va, &found);
+        if self.trace.is_full() {
+            self.note_fill(client, vmid, va, found.bits, cache::L1 | cache::L2);
+        }
         Ok(found)
+    }
+    #[cold]
+    #[inline(never)]
+    fn note_walk(&self, client: Client, vmid: u8, va: u64, access: Access, end: &Result<Translation, Fault>) {
+        self.trace.detail(|| {
+            let found = match end {
+                Ok(t) => Found::Page { at: t.at, entry: t.entry },
+                Err(fault) => Found::Fault { cause: fault.cause, retry: fault.retry },
+            };
+            Event::Walk { client: client.number(), vmid, va, access, found }
+        });
+    }
+    #[cold]
+    #[inline(never)]
+    fn note_fill(&self, client: Client, vmid: u8, va: u64, bits: u32, caches: u8) {
+        self.trace.detail(|| Event::Fill { client: client.number(), vmid, va, bits, caches });
     }
     /// The page of `va`, where a stream of the client has it: a translation that is asked for first. No page reaches
     /// over a border of an aperture.
@@ -423,7 +505,21 @@ impl Hub {
         let levels = (0u32..).zip(flags).fold(0, |levels, (n, flag)| levels | flag.get(request) << n);
         // The root of five levels has no flag of its own: it goes with the directory below it.
         self.pdes.invalidate(levels | (levels & 4) << 1, vmids, pages);
+        let range = match pages {
+            Pages::All => None,
+            Pages::Range { first, last } => Some((first, last)),
+        };
+        // Who leaves a cache out vouches for what it holds: the checker forgets nothing.
+        if Q::INVALIDATE_L1_PTES.is_set(request) && Q::INVALIDATE_L2_PTES.is_set(request) && levels == 7 {
+            self.checks.tell(|c| c.invalidated(vmids, range));
+        }
         self.invalidated |= vmids;
+        self.trace.detail(|| {
+            let l1 = if Q::INVALIDATE_L1_PTES.is_set(request) { cache::L1 | cache::STREAM } else { 0 };
+            let l2 = if Q::INVALIDATE_L2_PTES.is_set(request) { cache::L2 } else { 0 };
+            let pdes = if levels != 0 { cache::PDE } else { 0 };
+            Event::Invalidate { hub: self.id, engine, vmids, range, caches: l1 | l2 | pdes }
+        });
         if Q::CLEAR_PROTECTION_FAULT_STATUS_ADDR.is_set(request) {
             self.clear_fault();
         }

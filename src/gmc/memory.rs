@@ -3,14 +3,18 @@
 
 use super::tmz::BLOCK;
 use crate::bus::SystemMemory;
+use crate::trace::Tracer;
 use crate::vram::Vram;
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use vm_memory::{
-    AtomicAccess, Bytes, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryLoadGuard, GuestMemoryMmap,
-    GuestMemoryRegion, MemoryRegionAddress, VolatileMemory, VolatileSlice,
+    AtomicAccess, GuestAddress, GuestAddressSpace, GuestMemoryBackend, GuestMemoryLoadGuard, GuestMemoryMmap,
+    GuestMemoryRegion, MemoryRegionAddress, VolatileSlice,
 };
 
 /// Which memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Space {
     /// Video memory; addresses are offsets in it.
     Vram,
@@ -19,12 +23,19 @@ pub enum Space {
 }
 
 /// A physical address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Phys {
     /// The memory.
     pub space: Space,
     /// Bytes from its start.
     pub addr: u64,
+}
+
+impl fmt::Display for Phys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = if self.space == Space::Vram { "VRAM" } else { "RAM" };
+        write!(f, "{space} {:#x}", self.addr)
+    }
 }
 
 impl Phys {
@@ -36,10 +47,12 @@ impl Phys {
 
 /// A consistent view of both memories: one memory map, for the length of one operation.
 pub struct Memory<'a> {
-    vram: &'a Vram,
-    system: GuestMemoryLoadGuard<GuestMemoryMmap>,
+    pub(super) vram: &'a Vram,
+    pub(super) system: GuestMemoryLoadGuard<GuestMemoryMmap>,
     /// Where VRAM lies in system memory, if it does.
     carveout: Option<u64>,
+    /// Where reads and writes are told, if everything is.
+    pub(super) trace: Option<Tracer>,
 }
 
 impl<'a> Memory<'a> {
@@ -47,7 +60,15 @@ impl<'a> Memory<'a> {
     pub fn new(vram: &'a Vram, system: &SystemMemory) -> Self {
         let system = system.memory();
         let carveout = vram.base(&system);
-        Self { vram, system, carveout }
+        Self { vram, system, carveout, trace: None }
+    }
+    /// The same, whose reads and writes are told to `trace` if that is a full one. In a replay, `system` maps what it
+    /// mapped when it was recorded, and a read gives what it gave then.
+    pub fn traced(vram: &'a Vram, system: &SystemMemory, trace: &Tracer) -> Self {
+        trace.remap(system);
+        let memory = Self::new(vram, system);
+        trace.mapped(&memory.system);
+        Self { trace: trace.is_full().then(|| trace.clone()), ..memory }
     }
     /// The contiguous piece at `at`, at most `len` bytes; None where no memory is.
     #[inline(always)]
@@ -86,11 +107,11 @@ impl<'a> Memory<'a> {
         if self.sound(at, size_of::<T>()) < size_of::<T>() {
             return None;
         }
-        self.slice(at, size_of::<T>())?.load(0, std::sync::atomic::Ordering::Acquire).ok()
+        self.load_from(&self.slice(at, size_of::<T>())?)
     }
     /// Writes the naturally aligned integer at `at` in one access, after all before it.
     pub fn store<T: AtomicAccess>(&self, at: Phys, value: T) -> Option<()> {
-        self.slice(at, size_of::<T>())?.store(value, 0, std::sync::atomic::Ordering::Release).ok()
+        self.store_to(&self.slice(at, size_of::<T>())?, value)
     }
     /// Reads encrypted VRAM at `addr`, in clear. None where no memory is.
     pub fn read_secret(&self, addr: u64, buf: &mut [u8]) -> Option<()> {
@@ -140,12 +161,12 @@ impl<'a> Memory<'a> {
             let whole = (skip + n).next_multiple_of(BLOCK);
             let part = chunk.get_mut(..whole)?;
             let slice = self.slice(Phys { space: Space::Vram, addr: start }, whole).filter(|s| s.len() == whole)?;
-            slice.read_slice(part, 0).ok()?;
+            self.get(&slice, part)?;
             self.vram.cipher().decrypt(start, part);
             visit(part, skip..skip + n, done);
             if write {
                 self.vram.cipher().encrypt(start, part);
-                slice.write_slice(part, 0).ok()?;
+                self.put(&slice, part)?;
             }
             done += n;
         }
@@ -154,13 +175,5 @@ impl<'a> Memory<'a> {
     /// Bytes of VRAM.
     pub fn vram_size(&self) -> u64 {
         self.vram.size()
-    }
-    /// The 32-bit atomic at `at`.
-    pub fn atomic32(&self, at: Phys, op: impl FnOnce(&std::sync::atomic::AtomicU32)) -> Option<()> {
-        self.slice(at, 4)?.get_atomic_ref(0).ok().map(op)
-    }
-    /// The 64-bit atomic at `at`.
-    pub fn atomic64(&self, at: Phys, op: impl FnOnce(&std::sync::atomic::AtomicU64)) -> Option<()> {
-        self.slice(at, 8)?.get_atomic_ref(0).ok().map(op)
     }
 }

@@ -14,10 +14,13 @@ pub mod memory;
 pub mod pde;
 pub mod recent;
 pub mod stream;
+mod tap;
 pub mod tlb;
 pub mod tmz;
 pub mod vidmm;
 pub mod walk;
+
+use serde::{Deserialize, Serialize};
 
 pub use access::{Stop, Vm};
 pub use dummy::DummyPage;
@@ -32,7 +35,8 @@ pub use vidmm::Vidmm;
 pub use walk::{walk, Context, Look, Page, Translation};
 
 /// How VMID 0 translates outside the untranslated apertures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mmu {
     /// A flat table, as context 0's registers say.
     #[default]
@@ -42,7 +46,8 @@ pub enum Mmu {
 }
 
 /// What an access wants of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Read data.
     Read,

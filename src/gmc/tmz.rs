@@ -10,8 +10,11 @@ use xts_mode::Xts128;
 /// Bytes encrypted as one; the address of each is its tweak.
 pub const BLOCK: usize = 16;
 
-/// The key, and nothing else.
-pub struct Cipher(Xts128<Aes128>);
+/// The key, and what follows from it.
+pub struct Cipher {
+    key: [u8; 32],
+    xts: Xts128<Aes128>,
+}
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,18 +32,23 @@ impl Cipher {
     /// A cipher with this key: 16 bytes for the data, 16 for the tweak.
     pub fn new(key: &[u8; 32]) -> Self {
         let (data, tweak) = key.split_at(16);
-        Self(Xts128::new(Aes128::new(data.into()), Aes128::new(tweak.into())))
+        let xts = Xts128::new(Aes128::new(data.into()), Aes128::new(tweak.into()));
+        Self { key: *key, xts }
+    }
+    /// The key, for a recording that shall be replayed.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
     }
     /// Encrypts the blocks in `data`, the first of which lies at `addr`; both are whole blocks.
     pub fn encrypt(&self, addr: u64, data: &mut [u8]) {
         for (block, tweak) in blocks(addr, data) {
-            self.0.encrypt_sector(block, tweak);
+            self.xts.encrypt_sector(block, tweak);
         }
     }
     /// The inverse of [`Cipher::encrypt`].
     pub fn decrypt(&self, addr: u64, data: &mut [u8]) {
         for (block, tweak) in blocks(addr, data) {
-            self.0.decrypt_sector(block, tweak);
+            self.xts.decrypt_sector(block, tweak);
         }
     }
 }

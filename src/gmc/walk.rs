@@ -7,7 +7,6 @@
 
 use super::{Access, Cause, Fault, Memory, Phys, Space};
 use uvm_spec::{pte, PAGE_SHIFT, PAGE_SIZE};
-use vm_memory::VolatileMemory;
 
 /// An address space as its registers describe it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -262,7 +261,8 @@ pub fn line(memory: &Memory<'_>, ctx: &Context, from: Start, va: u64) -> Option<
     if memory.has_poison() {
         return None;
     }
-    memory.slice(at, LINE * 8)?.get_array_ref(0, LINE).ok()?.copy_to(&mut entries);
+    let slice = memory.slice(at, LINE * 8).filter(|s| s.len() == LINE * 8)?;
+    memory.get_entries(&slice, &mut entries)?;
     let count = usize::try_from(ctx.end.saturating_sub(first)).map_or(LINE, |left| left.saturating_add(1).min(LINE));
     let mut pages = [Page::default(); LINE];
     for (page, entry) in pages.iter_mut().zip(entries).take(count) {

@@ -66,6 +66,10 @@ impl Cam {
             entry.take_if(|e| e.ring == ring && e.slot == slot);
         }
     }
+    /// Whether entry `index` is in use.
+    pub fn waits(&self, index: u16) -> bool {
+        self.entries.get(usize::from(index)).is_some_and(Option::is_some)
+    }
     /// The entries in use: index, VMID, page number, the IH ring that was told.
     pub fn entries(&self) -> impl Iterator<Item = (usize, u8, u64, usize)> + '_ {
         self.entries.iter().enumerate().filter_map(|(i, e)| e.map(|e| (i, e.vmid, e.page, e.ring)))

@@ -132,6 +132,23 @@ impl Ih {
     pub fn knows(&self, fault: &Fault) -> bool {
         self.cam.knows(fault)
     }
+    /// Whether retry CAM entry `index` waits for an answer.
+    pub fn waits(&self, index: u32) -> bool {
+        u16::try_from(index).is_ok_and(|i| self.cam.waits(i))
+    }
+    /// The register, by dword index, and the doorbell that answer retry CAM entries.
+    pub fn cam_register(&self) -> Option<u32> {
+        Some(OSSSYS.index(&IH_RETRY_CAM_ACK, 0))
+    }
+    /// Whether the doorbell at dword offset `dw` answers retry CAM entries.
+    pub fn is_cam_doorbell(&self, dw: u32) -> bool {
+        let cam = self.regs.get(&IH_DOORBELL_RETRY_CAM, 0);
+        IH_DOORBELL_RETRY_CAM::ENABLE.is_set(cam) && IH_DOORBELL_RETRY_CAM::OFFSET.get(cam) == dw
+    }
+    /// Read pointers of the rings, bytes.
+    pub fn rptrs(&self) -> [u32; IH_RINGS] {
+        RINGS.map(|r| self.regs.get(r.rptr, 0))
+    }
     /// The retry CAM.
     pub fn cam(&self) -> &Cam {
         &self.cam
@@ -194,8 +211,7 @@ impl Ih {
     /// A doorbell at dword offset `dw` of the aperture. None: nobody's; else the CAM entry that it answers, as in
     /// [`Ih::write`].
     pub fn doorbell(&mut self, dw: u32, value: u32) -> Option<Option<(u8, u64)>> {
-        let cam = self.regs.get(&IH_DOORBELL_RETRY_CAM, 0);
-        if IH_DOORBELL_RETRY_CAM::ENABLE.is_set(cam) && IH_DOORBELL_RETRY_CAM::OFFSET.get(cam) == dw {
+        if self.is_cam_doorbell(dw) {
             return Some(self.answer(value));
         }
         let hit = RINGS.iter().position(|r| {
@@ -263,7 +279,7 @@ impl Ih {
         Some(written)
     }
     /// The ring that the vector's client is routed to.
-    fn route(&self, vector: &Vector) -> usize {
+    pub fn route(&self, vector: &Vector) -> usize {
         let config = self.clients.get(usize::from(vector.client)).copied().unwrap_or(0);
         let ring = IH_CLIENT_CFG_DATA::RING_ID.get(config) as usize;
         if ring < IH_RINGS {

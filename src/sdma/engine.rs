@@ -6,11 +6,12 @@ pub mod view;
 
 use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
 use super::work::{Outcome, Stream, Work};
+use crate::check::{Checks, Pointers};
 use crate::gmc::access::Reported;
 use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
 use crate::regs::{RegFile, Written};
 use crate::throttle::Throttle;
-use crate::trace::{Event, Tracer};
+use crate::trace::{Event, RingId, Tracer};
 use hang::Hang;
 use uvm_spec::sdma::*;
 use uvm_spec::{hub::cid, ih, Block};
@@ -53,7 +54,9 @@ pub struct Io<'a, 'm> {
     /// When an access that nobody answers is made again; None waits for an answer.
     pub retry_due: Option<u64>,
     /// Where events go.
-    pub trace: &'a mut Tracer,
+    pub trace: &'a Tracer,
+    /// Who judges the driver.
+    pub checks: &'a Checks,
 }
 
 /// An indirect buffer in execution; sizes and positions in dwords.
@@ -186,10 +189,7 @@ impl Sdma {
     /// A doorbell at dword offset `dw` of the aperture. True if it was a ring's.
     #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
     pub fn doorbell(&mut self, dw: u32, value: u64) -> bool {
-        let hit = (0..RINGS).find(|&n| {
-            self.regs.field(&DOORBELL, n, DOORBELL::ENABLE) != 0
-                && self.regs.field(&DOORBELL_OFFSET, n, DOORBELL_OFFSET::OFFSET) == dw
-        });
+        let hit = (0..RINGS).find(|&n| self.rings_doorbell(n, dw));
         let Some(n) = hit else { return false };
         self.regs.set_field(&DOORBELL, n, DOORBELL::CAPTURED, 1);
         self.regs.set(&RB_WPTR, n, value as u32);
@@ -227,6 +227,13 @@ impl Sdma {
         let Some(ring) = self.rings.get(n as usize) else { return false };
         let parked = ring.parked;
         self.busy(n) && !ring.hung && (self.preempting(n) || parked.is_none_or(|p| p.due.is_some_and(|due| due <= now)))
+    }
+    /// Read and write pointer of each ring, bytes.
+    pub fn pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
+        (0..RINGS)
+            .zip(&self.rings)
+            .enumerate()
+            .map(|(ring, (n, state))| (RingId::new(self.number, ring), self.rptr(n), state.wptr))
     }
     fn preempting(&self, n: u32) -> bool {
         self.regs.field(&PREEMPT, n, PREEMPT::IB_PREEMPT) != 0
@@ -269,6 +276,8 @@ impl Sdma {
             if let Some(state) = self.rings.get_mut(ring).filter(|_| !preempting) {
                 state.parked = None;
             }
+            io.trace.fault_retried(RingId::new(self.number, ring));
+            io.checks.tell(|c| c.turn(RingId::new(self.number, ring), self.rptr(n)));
             match self.step_ring(ring, n, io) {
                 Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
                 Step::Idle => {}
@@ -299,6 +308,7 @@ impl Sdma {
         let (page_low, page_high) = ((fault.va >> 12) as u32, (fault.va >> 44) as u32 & 0xf);
         self.regs.set(low, 0, page_low);
         self.regs.set(high, 0, page_high | u32::from(fault.vmid) << 4 | 1 << 26);
+        io.trace.fault_raised(fault, Some(RingId::new(self.number, ring)));
         io.retries.push(*fault);
     }
     /// The register that ring `ring`'s poll wanted holds `value`.
@@ -480,20 +490,17 @@ impl Sdma {
         if len > left {
             return Err(ILLEGAL);
         }
-        if io.trace.full() {
-            let indirect = state.ib.is_some();
-            let at = stream.base.wrapping_add(stream.offset & stream.ring.map_or(u64::MAX, |size| size - 1));
-            #[allow(clippy::cast_possible_truncation)] // an instance and a ring number
-            let (instance, ring) = (self.number as u8, n as u8);
-            io.trace.record(io.now, || Event::Packet {
-                instance,
-                ring,
-                vmid,
-                indirect,
-                at,
-                dwords: dw.get(..fixed).unwrap_or(&dw).to_vec(),
-            });
-        }
+        let indirect = state.ib.is_some();
+        io.checks.tell(|c| {
+            c.packet(RingId::new(self.number, ring), vmid, indirect, dw.get(..fixed).unwrap_or(&dw));
+        });
+        io.trace.detail(|| Event::Packet {
+            ring: RingId::new(self.number, ring),
+            vmid,
+            indirect: state.ib.is_some(),
+            at: stream.base.wrapping_add(stream.offset & stream.ring.map_or(u64::MAX, |size| size - 1)),
+            dwords: dw.get(..fixed).unwrap_or(&dw).to_vec(),
+        });
         if vmid != 0 && packet.names_register() {
             // Registers hold every address space's limits: they are for those who run in the driver's own.
             return Err(ILLEGAL);
@@ -554,6 +561,34 @@ impl Sdma {
         Ok(step)
     }
 
+    /// The rings, for the checks.
+    pub fn states(&self) -> impl Iterator<Item = (RingId, Pointers)> + '_ {
+        let halted = self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) != 0;
+        (0..RINGS).zip(&self.rings).map(move |(n, ring)| {
+            let state = Pointers {
+                enabled: self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0,
+                wptr: ring.wptr,
+                rptr: self.rptr(n),
+                size: 4 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40),
+                halted,
+            };
+            (RingId::new(self.number, n as usize), state)
+        })
+    }
+    /// VMIDs that rings with something to do work in, a bit each.
+    pub fn active_vmids(&self) -> u32 {
+        let busy = (0..RINGS).zip(&self.rings).filter(|(n, _)| self.busy(*n));
+        busy.fold(0, |all, (n, ring)| all | 1 << self.vmid(n) | ring.ib.map_or(0, |ib| 1 << ib.vmid))
+    }
+    /// The ring whose doorbell is at dword offset `dw` of the aperture, and whether the ring is enabled.
+    pub fn doorbell_target(&self, dw: u32) -> Option<(RingId, bool)> {
+        let n = (0..RINGS).find(|&n| self.rings_doorbell(n, dw))?;
+        Some((RingId::new(self.number, n as usize), self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0))
+    }
+    fn rings_doorbell(&self, n: u32, dw: u32) -> bool {
+        self.regs.field(&DOORBELL, n, DOORBELL::ENABLE) != 0
+            && self.regs.field(&DOORBELL_OFFSET, n, DOORBELL_OFFSET::OFFSET) == dw
+    }
     #[allow(clippy::cast_possible_truncation)] // two dwords of one address
     fn show_ib(&mut self, n: u32, base: u64, dwords: u32) {
         self.regs.set(&IB_BASE_LO, n, base as u32);
@@ -573,6 +608,9 @@ impl Sdma {
         };
         let name = RING_NAMES.get(ring).copied().unwrap_or("?");
         self.stops.warn(format_args!("SDMA{} {name} stopped at RPTR {rptr:#x}: {why}", self.number));
+        if code == exception::ILLEGAL && self.rings.get(ring).is_some_and(|r| r.ib.is_none()) {
+            io.checks.tell(|c| c.stopped(RingId::new(self.number, ring), rptr, why));
+        }
         if let Some(state) = self.rings.get_mut(ring) {
             state.exception = code;
             state.work = None;

@@ -18,6 +18,7 @@ use super::shmem::Mapper;
 use super::window::{Access, Identity, Live, Window};
 use crate::bus::SystemMemory;
 use crate::device::{Gpu, Progress};
+use crate::trace::Tracer;
 use parking_lot::lock_api::{Mutex, MutexGuard, RawMutexFair};
 use parking_lot::RawMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -263,7 +264,7 @@ impl<R: RawMutexFair> SharedGpu<R> {
         let mut machine = self.machine.lock();
         machine.life = Life::Off;
         machine.queues = 0;
-        machine.gpu.set_trace(None);
+        machine.gpu.set_trace(Tracer::default());
     }
 }
 

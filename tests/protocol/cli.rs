@@ -51,6 +51,8 @@ fn wrong_values_are_usage_errors() {
     refused(&["--socket-path", "x", "--log-level", "loud"], 2, "--log-level");
     refused(&["--socket-path", "x", "--nonsense"], 2, "--nonsense");
     refused(&["trace"], 2, "decode");
+    refused(&["--socket-path", "x", "--trace", "deep", "file"], 2, "off, mmio or full");
+    refused(&["--socket-path", "x", "--trace", "file"], 2, "--trace");
 }
 
 #[test]
@@ -98,7 +100,8 @@ fn path_that_cannot_be_bound_is_one_clear_line() {
 fn trace_that_cannot_be_written_is_one_clear_line() {
     let folder = TempDir::new().unwrap();
     let socket = folder.as_path().join("socket");
-    refused(&["--socket-path", socket.to_str().unwrap(), "--trace", "/nonexistent/trace"], 1, "/nonexistent/trace");
+    let socket_path = socket.to_str().unwrap();
+    refused(&["--socket-path", socket_path, "--trace", "full", "/nonexistent/trace"], 1, "/nonexistent/trace");
     assert!(!socket.exists());
 }
 
@@ -185,7 +188,7 @@ fn inherited_descriptor_that_is_no_socket_is_refused() {
 fn signal_during_a_session_says_what_qemu_makes_of_it_and_writes_the_trace_out() {
     let folder = TempDir::new().unwrap();
     let path = folder.as_path().join("trace");
-    let mut process = Process::start(&["--trace", path.to_str().unwrap()]);
+    let mut process = Process::start(&["--trace", "mmio", path.to_str().unwrap()]);
     let mut session = Session::connect(&process.socket());
     session.write(uvm_spec::nbio::NBIO.index(&uvm_spec::nbio::BIOS_SCRATCH, 5), 1);
     assert_eq!(process.signal(libc::SIGTERM).0.code(), Some(0));
@@ -195,10 +198,47 @@ fn signal_during_a_session_says_what_qemu_makes_of_it_and_writes_the_trace_out()
 }
 
 #[test]
+fn trace_that_is_off_makes_no_file() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.as_path().join("trace");
+    let mut process = Process::start(&["--trace", "off", path.to_str().unwrap()]);
+    let mut session = Session::connect(&process.socket());
+    session.start();
+    session.write(uvm_spec::nbio::NBIO.index(&uvm_spec::nbio::BIOS_SCRATCH, 5), 1);
+    drop(session);
+    assert_eq!(process.wait().code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn full_trace_of_a_session_replays() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.as_path().join("trace");
+    let mut process = Process::start(&["--trace", "full", path.to_str().unwrap()]);
+    let mut session = Session::connect(&process.socket());
+    session.start();
+    session.vram();
+    let mut guest = crate::guest::Guest::new(session);
+    for n in 1..4 {
+        let doorbell = guest.emit(&crate::guest::fence(n));
+        guest.session.ring_only(&[doorbell]);
+        crate::process::eventually("the fence", || guest.session.dword(crate::guest::FENCE) == n);
+    }
+    drop(guest);
+    assert_eq!(process.wait().code(), Some(0));
+    let output = run(&["replay", path.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("every output as recorded"), "{text}");
+    let output = run(&["trace", "decode", path.to_str().unwrap()]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap().matches("FENCE").count(), 3);
+}
+
+#[test]
 fn trace_of_a_session_decodes() {
     let folder = TempDir::new().unwrap();
     let path = folder.as_path().join("trace");
-    let mut process = Process::start(&["--trace", path.to_str().unwrap()]);
+    let mut process = Process::start(&["--trace", "mmio", path.to_str().unwrap()]);
     let mut session = Session::connect(&process.socket());
     session.start();
     let scratch = uvm_spec::nbio::NBIO.index(&uvm_spec::nbio::BIOS_SCRATCH, 5);
@@ -210,7 +250,7 @@ fn trace_of_a_session_decodes() {
     assert_eq!(output.status.code(), Some(0));
     let line = text.lines().find(|l| l.contains("BIOS_SCRATCH_5")).unwrap_or_else(|| panic!("{text}"));
     assert!(line.contains("feed"), "{line}");
-    refused(&["trace", "decode", "/dev/null"], 1, "not a trace");
+    refused(&["trace", "decode", "/dev/null"], 2, "not a trace");
     // A reader that has seen enough is no failure.
     let mut child = Command::new(PROGRAM).args(["trace", "decode"]).arg(&path).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());

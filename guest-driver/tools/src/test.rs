@@ -17,6 +17,7 @@ mod hang;
 mod inject;
 mod kmsg;
 mod ktap;
+mod purpose;
 mod queues;
 mod reload;
 mod retry;

@@ -8,18 +8,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use anyhow::{Context, Result};
 
 use super::case::Ctx;
+use super::purpose::OnPurpose;
 
 const LOG: &str = "/dev/kmsg";
 
 /// While it lives, errors of the driver in the kernel log are expected: whoever checks the log afterwards passes over
-/// them. What the kernel itself complains about is never expected.
-pub struct ExpectErrors(());
+/// them, and so do the device's checks. What the kernel itself complains about is never expected.
+pub struct ExpectErrors(#[allow(dead_code, reason = "its end is what counts")] OnPurpose);
 
 impl ExpectErrors {
     /// Sets the mark.
     pub fn begin(ctx: &Ctx) -> Self {
         mark(&format!("expect errors {}", ctx.name()));
-        Self(())
+        Self(OnPurpose::begin())
     }
 }
 

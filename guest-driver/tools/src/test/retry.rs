@@ -16,6 +16,7 @@ use super::reload::with_parameters;
 use super::vm::{patiently, Gate};
 use crate::drm::{address, Bo, Device, Domain, FenceState, Queue, Space, Syncobj, RW};
 use crate::ib::{Atomic, Ib, Place};
+use crate::test::purpose::OnPurpose;
 
 const PACKETS: u64 = 0x10_0000;
 /// Where a page is missing at first.
@@ -371,6 +372,7 @@ pub fn ten_thousand_faults_are_each_answered_once(ctx: &Ctx) -> Result<()> {
 
 /// The ring of faults takes three vectors, and wrong accesses of VMID 0 flood it: what is overwritten is raised again.
 pub fn overflow_loses_no_fault_for_good(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     with_parameters(c"retry_vectors=4", || {
         let device = ctx.device()?;
         let _expected = ExpectErrors::begin(ctx);

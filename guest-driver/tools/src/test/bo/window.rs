@@ -7,6 +7,7 @@ use uvm_spec::{uapi, PAGE_SIZE};
 use crate::drm::{Bo, Device, Domain};
 use crate::ib::{FillSize, Ib, Place};
 use crate::test::case::{complete, content, filled, same, same_bytes, stamps, Ctx, Skip};
+use crate::test::purpose::OnPurpose;
 use crate::test::reload::with_parameters;
 
 /// What the tests write into the dummy page.
@@ -62,5 +63,6 @@ pub fn largest_window(ctx: &Ctx, more: fn(&Ctx) -> Result<()>) -> Result<()> {
 }
 
 pub fn largest_window_reaches_to_its_end(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     largest_window(ctx, |_| Ok(()))
 }

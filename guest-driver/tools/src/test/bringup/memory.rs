@@ -8,6 +8,7 @@ use crate::drm::{Bo, Device, Domain};
 use crate::ib::{FillSize, Ib, Place};
 use crate::model::u64_at;
 use crate::test::case::{complete, content, filled, same, same_bytes, stamps, Ctx};
+use crate::test::purpose::OnPurpose;
 
 /// What the tests write into the dummy page.
 const MARK: u32 = 0x600d_da7a;
@@ -101,6 +102,7 @@ fn first_words(device: &Device) -> Result<Vec<u64>> {
 }
 
 pub fn unbound_gart_entries_are_the_dummy_page(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
     let faults = device.param(uapi::PARAM_FAULTS)?;
     let bystander_data = stamps(ctx.rng().next(), 1 << 16);
@@ -129,6 +131,7 @@ pub fn unbound_gart_entries_are_the_dummy_page(ctx: &Ctx) -> Result<()> {
 }
 
 pub fn freed_gart_range_no_longer_reaches_its_pages(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
     let data = stamps(ctx.rng().next(), 1 << 16);
     let bo = filled(&device, Domain::Gtt, &data)?;

@@ -8,6 +8,7 @@ use uvm_spec::{hub, ih, nbio, sdma, uapi, Access, Block, Reg};
 use crate::drm::Device;
 use crate::test::borrowed::Borrowed;
 use crate::test::case::{refused, same, Ctx};
+use crate::test::purpose::OnPurpose;
 
 /// Patterns that show stuck and swapped bits and bytes.
 const PATTERNS: &[u32] = &[0xffff_ffff, 0, 0x5555_5555, 0xaaaa_aaaa, 0x0123_4567, 0x8000_0001];
@@ -80,6 +81,7 @@ pub fn scratch_registers_are_distinct(ctx: &Ctx) -> Result<()> {
 }
 
 pub fn read_only_registers_ignore_writes(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
     let mut tried = 0;
     let fixed =
@@ -106,6 +108,7 @@ pub fn read_only_registers_ignore_writes(ctx: &Ctx) -> Result<()> {
 }
 
 pub fn undefined_registers_read_zero(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
     let mut rng = ctx.rng();
     let random =
@@ -154,6 +157,7 @@ pub fn unused_registers_have_reset_values(ctx: &Ctx) -> Result<()> {
 }
 
 pub fn fields_keep_only_their_bits(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
     let page_ring = 1;
     let regs: [(&Block, &Reg, u32); 5] = [

@@ -10,6 +10,7 @@ use uvm_spec::{nbio, uapi};
 use crate::drm::{Bo, Device, Domain, FenceState, Syncobj};
 use crate::ib::{Atomic, FillSize, Ib, Place, Poll};
 use crate::test::case::{complete, eventually, same, Ctx, GLANCE, PATIENCE};
+use crate::test::purpose::OnPurpose;
 
 /// Waits for ever for `value`.
 fn until(value: u32) -> Poll {
@@ -187,6 +188,7 @@ pub fn fences_are_counted(ctx: &Ctx, ring: u32) -> Result<()> {
 }
 
 pub fn interrupt_ring_overflows_and_goes_on(ctx: &Ctx, ring: u32) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
     // More vectors than the interrupt ring can hold, in one go: some are overwritten before the driver reads them.
     let mut ib = Ib::new();

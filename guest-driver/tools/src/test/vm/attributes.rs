@@ -8,6 +8,7 @@ use super::{complete, copy, far, space, stride, BASE, PAGE};
 use crate::drm::{Bo, Domain, RW};
 use crate::ib::{FillSize, Ib, Place};
 use crate::test::case::{content, filled, same_bytes, stamps, Ctx};
+use crate::test::purpose::OnPurpose;
 
 pub fn partially_resident_range_reads_zero(ctx: &Ctx) -> Result<()> {
     let space = space(ctx)?;
@@ -38,6 +39,7 @@ pub fn partially_resident_range_reads_zero(ctx: &Ctx) -> Result<()> {
 }
 
 pub fn tmz_page_is_clear_to_its_mapping_only(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let space = space(ctx)?;
     let device = space.device();
     let data = stamps(ctx.rng().next(), 2 * 4096);

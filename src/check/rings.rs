@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Rules about SDMA rings: pointers, doorbells, packets, fences.
+
+use super::{Report, Rule};
+use crate::trace::RingId;
+use std::collections::BTreeMap;
+use uvm_spec::{packet, sdma, SDMA_INSTANCES};
+
+/// Fences whose last value is remembered.
+const FENCES: usize = 4096;
+
+/// Rings of the device.
+pub const RINGS: usize = SDMA_INSTANCES * sdma::RINGS as usize;
+
+/// Its number among the device's rings.
+pub fn number(ring: RingId) -> usize {
+    usize::from(ring.instance) * sdma::RINGS as usize + usize::from(ring.ring)
+}
+
+/// A ring's pointers, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pointers {
+    /// RB_ENABLE.
+    pub enabled: bool,
+    /// Write pointer as the engine took it over.
+    pub wptr: u64,
+    /// Read pointer.
+    pub rptr: u64,
+    /// Bytes of the ring.
+    pub size: u64,
+    /// Its instance is halted.
+    pub halted: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Rings {
+    /// Last value of each fence: by VMID and address.
+    fences: BTreeMap<(u8, u64), u32>,
+}
+
+impl Rings {
+    pub fn doorbell(&mut self, report: &mut Report, slot: u32, taken: bool, target: Option<(RingId, bool)>) {
+        match target {
+            Some((ring, false)) => report.add(Rule::DoorbellDisabled, slot.into(), || {
+                format!("doorbell {slot:#x} of {} rang while RB_ENABLE is clear", ring)
+            }),
+            None if !taken => report.add(Rule::DoorbellNobody, slot.into(), || {
+                format!("doorbell {slot:#x}: no doorbell range and no enabled doorbell covers it")
+            }),
+            _ => {}
+        }
+    }
+    /// True if work was submitted.
+    pub fn pointers(&mut self, report: &mut Report, ring: RingId, old: Pointers, new: Pointers) -> bool {
+        if !new.enabled || old.wptr == new.wptr {
+            return false;
+        }
+        let place = number(ring) as u64;
+        let ahead = new.wptr.wrapping_sub(new.rptr);
+        // Signed: a pointer that is less than half the space behind went backwards.
+        if old.enabled && new.wptr.wrapping_sub(old.wptr) > u64::MAX / 2 {
+            report
+                .add(Rule::Backwards, place, || format!("{}: WPTR went from {:#x} to {:#x}", ring, old.wptr, new.wptr));
+        } else if ahead > new.size {
+            report.add(Rule::Overrun, place, || {
+                let Pointers { wptr, rptr, size, .. } = new;
+                format!("{}: WPTR {wptr:#x} is {ahead:#x} ahead of RPTR {rptr:#x}, the ring has {size:#x} bytes", ring)
+            });
+        }
+        if new.halted {
+            report.add(Rule::Halted, place, || format!("{}: work while F32_CNTL.HALT is set", ring));
+        }
+        true
+    }
+    /// Fences in indirect buffers are their authors' business; those in the ring itself are the driver's.
+    pub fn packet(&mut self, report: &mut Report, ring: RingId, vmid: u8, dwords: &[u32]) {
+        let &[header, low, high, value, ..] = dwords else { return };
+        if packet::OP.get(header) != u32::from(packet::op::FENCE) {
+            return;
+        }
+        let addr = (u64::from(low) | u64::from(high) << 32) & !3;
+        if self.fences.len() >= FENCES {
+            self.fences.clear();
+        }
+        let last = self.fences.insert((vmid, addr), value);
+        // Sequence numbers wrap: what is more than half the space ahead is behind.
+        if let Some(last) = last.filter(|&last| value.wrapping_sub(last) > u32::MAX / 2) {
+            report.add(Rule::FenceBackwards, addr, || {
+                format!("{}: fence at {addr:#x} of VMID {vmid} went from {last:#x} to {value:#x}", ring)
+            });
+        }
+    }
+    pub fn stopped(&mut self, report: &mut Report, ring: RingId, rptr: u64, why: &str) {
+        report.add(Rule::IllegalPacket, number(ring) as u64, || format!("{} at RPTR {rptr:#x}: {why}", ring));
+    }
+}
