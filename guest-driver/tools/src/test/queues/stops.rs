@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use uvm_spec::uapi;
 
-use super::{drained, endless, fence, kernel_rings_work, page, queue, stands, Witness, DATA};
+use super::{drained, endless, fence, kernel_rings_work, page, queue, stands, Witness, DATA, FAR};
 use crate::drm::Queue;
 use crate::ib::{Ib, Place};
 use crate::test::case::{same, Ctx, GLANCE};
@@ -52,7 +52,7 @@ pub fn refused_packet_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()
 }
 
 pub fn fault_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()> {
-    let va = DATA + (1 << 33);
+    let va = DATA + 3 * FAR;
     let mut teller = None;
     stops_alone(ctx, engine, uapi::QUEUE_CAUSE_FAULT, |queue| {
         queue.run(&fence(va + 16, 1))?;
