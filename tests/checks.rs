@@ -310,7 +310,7 @@ fn a_semaphore_that_is_never_released_is_caught() {
 #[test]
 fn a_copy_of_encrypted_bytes_to_a_clear_page_is_caught() {
     let mut rig = rig();
-    rig.map(DATA_PAGE, 8 * MIB | bit::VRAM | TMZ);
+    rig.map(DATA_PAGE, (8 * MIB) | bit::VRAM | TMZ);
     rig.map(DATA_PAGE + 1, (8 * MIB + 4096) | bit::VRAM | TMZ);
     rig.map(DATA_PAGE + 2, ram(0) | bit::RAM);
     flush(&mut rig);
@@ -333,7 +333,7 @@ fn a_write_through_a_snooped_and_an_unsnooped_mapping_is_caught() {
 #[test]
 fn use_of_vram_after_it_was_freed_is_caught() {
     let mut rig = rig();
-    rig.map(DATA_PAGE, 8 * MIB | bit::VRAM);
+    rig.map(DATA_PAGE, (8 * MIB) | bit::VRAM);
     flush(&mut rig);
     rig.execute(0, &p::fence(DATA, 1));
     annotate(&mut rig, 8 * MIB, 64 << 10, 1);
@@ -344,7 +344,7 @@ fn use_of_vram_after_it_was_freed_is_caught() {
 #[test]
 fn vram_that_was_allocated_again_may_be_used() {
     let mut rig = rig();
-    rig.map(DATA_PAGE, 8 * MIB | bit::VRAM);
+    rig.map(DATA_PAGE, (8 * MIB) | bit::VRAM);
     flush(&mut rig);
     annotate(&mut rig, 8 * MIB, 64 << 10, 1);
     annotate(&mut rig, 8 * MIB, 4096, 2);

@@ -106,6 +106,31 @@ fn suite_reload_passes_in_a_guest() {
     suite_passes("reload");
 }
 
+/// What depends on the depth of page tables most, each also with tables in system memory and written by SDMA.
+const DEPTH: [&str; 9] = [
+    "vm.sdma0_mapped_memory_is_copied",
+    "vm.large_buffer_is_mapped_by_large_blocks",
+    "vm.random_binds_match_the_model",
+    "vm.highest_address_works",
+    "vm.partially_resident_range_reads_zero",
+    "vm.tables_in_system_memory_serve",
+    "vm.tables_written_by_sdma_serve",
+    "vmid.twelve_processes_keep_apart",
+    "faults.sdma1_unmapped_read_fails_alone",
+];
+
+#[test]
+fn page_tables_of_every_depth_serve() {
+    // Four levels are the device's own choice, and have all suites.
+    for levels in [1, 2, 3, 5] {
+        let options = Options { backend_args: vec![format!("--levels={levels}")], ..Options::default() };
+        let lab = Lab::prepare(&options).unwrap_or_else(|failure| panic!("{failure}"));
+        let _turn = turn();
+        let verdict = run_suites(&lab, &DEPTH.map(str::to_owned), false, false).unwrap_or_else(|f| panic!("{f}"));
+        verdict.check().unwrap_or_else(|failure| panic!("{levels} levels: {failure}"));
+    }
+}
+
 #[test]
 fn suites_leave_a_clean_kernel_log_and_a_good_status() {
     verdict().check().unwrap_or_else(|failure| panic!("{failure}"));

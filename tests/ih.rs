@@ -117,6 +117,22 @@ fn with_rearm_the_line_fires_once_until_the_driver_moves_the_read_pointer() {
 }
 
 #[test]
+fn a_lap_that_passed_behind_the_drivers_back_fires_when_the_read_pointer_moves() {
+    let mut rig = rig_with(SMALL);
+    traps(&mut rig, 0, 3);
+    assert_eq!(edges(&mut rig), [32]);
+    // The driver has seen 96 and reads up to there; meanwhile the ring goes round once.
+    traps(&mut rig, 3, 8);
+    assert!(edges(&mut rig).is_empty());
+    rig.write(reg::IH_RPTR, 96);
+    assert_eq!(edges(&mut rig), [96 | 1], "equal pointers, and nothing of it was read");
+    rig.write(reg::IH_CNTL, SMALL | OVERFLOW_CLEAR);
+    rig.write(reg::IH_CNTL, SMALL);
+    rig.write(reg::IH_RPTR, 96);
+    assert!(edges(&mut rig).is_empty(), "now all is seen");
+}
+
+#[test]
 fn without_rearm_the_line_fires_with_each_vector() {
     let mut rig = rig_with(IH_ON & !REARM);
     for n in 1..5 {

@@ -5,9 +5,7 @@
 
 use std::collections::HashMap;
 
-use uvm_policy::{
-    Change, Completed, Domain, Policy, Prepared, SegmentConfig, UpdateAction, UpdateRequest, VmConfig, VmId,
-};
+use uvm_policy::{Change, Domain, Policy, Prepared, SegmentConfig, TableWrite, UpdateRequest, VmConfig, VmId};
 use uvm_spec::pte;
 use vhost_device_uvm::gmc::{walk, Access, Context, Memory, Phys, Space};
 use vhost_device_uvm::vram::Vram;
@@ -74,14 +72,17 @@ impl Rig {
                 break;
             }
             for step in steps {
-                let UpdateAction::Write { table, first, count, value, increment, .. } = step else { continue };
+                let TableWrite { table, first, count, value, increment, .. } = step;
                 for i in 0..count {
                     let at = Phys { space: Space::Vram, addr: table + 8 * (first + i) };
                     memory.store(at, value.wrapping_add(increment.wrapping_mul(i))).unwrap();
                 }
             }
         }
-        assert_eq!(self.policy.update_complete(update, true), Ok(Completed::Committed));
+        self.policy.update_commit(update).unwrap();
+        self.policy.update_landed(update).unwrap();
+        assert_eq!(self.policy.vm_flush(self.vm), Ok(None), "nothing runs in it");
+        self.policy.update_retire(update).unwrap();
     }
 
     fn check(&self, page: u64) {

@@ -3,10 +3,20 @@
  * What processes bind where in their address spaces, and how it follows a
  * buffer that moves.
  *
- * A mapping has a reference to its buffer. While a buffer goes to VRAM or
- * from there, its mappings are absent from the page tables: what was mapped
- * is never reached after its memory is given back. Between SYSTEM and GTT the
- * pages stay, and so do the entries.
+ * A bind is planned when it is asked for, on top of all that were planned
+ * before: arguments are checked, memory for tables is taken, and the entries
+ * are known, as is the place of the buffer, which is locked. What can fail has
+ * failed or not by then. The mappings here are as they are once everything is
+ * performed; the page tables follow when the in-fences have signalled (see
+ * uvm_bind_queue.c), with no lock that a waiter for a fence could hold.
+ *
+ * A mapping has a reference to its buffer, and stays in the buffer's list until
+ * the page tables have lost it. So whoever moves a buffer, and has it locked,
+ * finds each address space that reaches it or is about to: it queues the change
+ * that hides the buffer there, and waits until that one and all before it are
+ * performed. While a buffer goes to VRAM or from there, its mappings are absent
+ * from the page tables: what was mapped is never reached after its memory is
+ * given back. Between SYSTEM and GTT the pages stay, and so do the entries.
  */
 
 #include <linux/slab.h>
@@ -41,8 +51,6 @@ static void uvm_bind_insert(struct uvm_mapping *mapping)
 	interval_tree_insert(&mapping->node, &vm->mappings);
 	vm->nr_mappings++;
 	vm->nr_absent += mapping->absent;
-	if (mapping->bo)
-		list_add_tail(&mapping->bo_node, &mapping->bo->mappings);
 }
 
 static void uvm_bind_remove(struct uvm_mapping *mapping)
@@ -52,54 +60,68 @@ static void uvm_bind_remove(struct uvm_mapping *mapping)
 	interval_tree_remove(&mapping->node, &vm->mappings);
 	vm->nr_mappings--;
 	vm->nr_absent -= mapping->absent;
-	if (mapping->bo)
-		list_del_init(&mapping->bo_node);
+}
+
+static void uvm_bind_link(struct uvm_mapping *mapping)
+{
+	struct uvm_vms *vms = &mapping->vm->uvm->vms;
+
+	if (!mapping->bo)
+		return;
+	spin_lock(&vms->list_lock);
+	list_add_tail(&mapping->bo_node, &mapping->bo->mappings);
+	spin_unlock(&vms->list_lock);
 }
 
 static void uvm_bind_set_absent(struct uvm_mapping *mapping, bool absent)
 {
 	mapping->vm->nr_absent += absent - mapping->absent;
-	mapping->absent = absent;
+	WRITE_ONCE(mapping->absent, absent);
 }
 
 static void uvm_bind_free(struct uvm_mapping *mapping)
 {
-	if (mapping && mapping->bo)
+	struct uvm_vms *vms;
+
+	if (mapping && mapping->bo) {
+		vms = &mapping->vm->uvm->vms;
+		spin_lock(&vms->list_lock);
+		list_del(&mapping->bo_node);
+		spin_unlock(&vms->list_lock);
 		drm_gem_object_put(&mapping->bo->base);
+	}
 	kfree(mapping);
 }
 
 /**
- * uvm_bind_free_list() - free mappings that were taken out
- * @gone: the mappings; not under uvm_vms.lock
+ * uvm_bind_free_list() - free mappings that the page tables have lost
+ * @gone: the mappings
  */
 void uvm_bind_free_list(struct list_head *gone)
 {
 	struct uvm_mapping *mapping, *next;
 
-	list_for_each_entry_safe(mapping, next, gone, bo_node)
+	list_for_each_entry_safe(mapping, next, gone, gone_node)
 		uvm_bind_free(mapping);
 }
 
 /**
- * uvm_bind_take_all() - take all mappings out of an address space that ends
- * @vm: the address space
- * @gone: where to, for uvm_bind_free_list()
+ * uvm_bind_release_all() - free all mappings of an address space that ends
+ * @vm: the address space; nothing runs in it
  */
-void uvm_bind_take_all(struct uvm_vm *vm, struct list_head *gone)
+void uvm_bind_release_all(struct uvm_vm *vm)
 {
 	struct uvm_mapping *mapping;
 
-	lockdep_assert_held(&vm->uvm->vms.lock);
 	while ((mapping = uvm_bind_first(vm, 0, U64_MAX))) {
 		uvm_bind_remove(mapping);
-		list_add(&mapping->bo_node, gone);
+		uvm_bind_free(mapping);
 	}
 }
 
 /*
- * Takes a range out of the mappings; the tables do not have it any more.
- * @spare becomes what is left behind the range of one that reaches over it.
+ * Takes a range out of the mappings. @spare becomes what is left behind the
+ * range of one that reaches over it; what goes altogether is put into @gone.
  */
 static void uvm_bind_carve(struct uvm_vm *vm, u64 first, u64 last,
 			   struct uvm_mapping **spare, struct list_head *gone)
@@ -119,6 +141,7 @@ static void uvm_bind_carve(struct uvm_vm *vm, u64 first, u64 last,
 				*rest = *mapping;
 				if (rest->bo)
 					drm_gem_object_get(&rest->bo->base);
+				uvm_bind_link(rest);
 			}
 			rest->node.start = last + 1;
 			rest->bo_offset += last + 1 - start;
@@ -128,9 +151,60 @@ static void uvm_bind_carve(struct uvm_vm *vm, u64 first, u64 last,
 			mapping->node.last = first - 1;
 			uvm_bind_insert(mapping);
 		} else if (end <= last) {
-			list_add(&mapping->bo_node, gone);
+			spin_lock(&vm->uvm->vms.list_lock);
+			mapping->leaving = true;
+			spin_unlock(&vm->uvm->vms.list_lock);
+			list_add(&mapping->gone_node, gone);
 		}
 	}
+}
+
+/* Plans what makes the tables have a mapping, or have it no more. */
+static int uvm_bind_plan(struct uvm_bind *bind, struct uvm_mapping *mapping,
+			 u32 change)
+{
+	struct uvm_policy_update update = {
+		.vm = mapping->vm->id,
+		.va = mapping->node.start,
+		.size = mapping->node.last - mapping->node.start + 1,
+		.change = change,
+		.flags = UVM_POLICY_UPDATE_REPLACE,
+	};
+	struct uvm_bo *bo = mapping->bo;
+
+	if (change != UVM_POLICY_CHANGE_MAP)
+		return uvm_update_plan(mapping->vm, bind, &update, NULL);
+	dma_resv_assert_held(bo->base.resv);
+	update.attributes = mapping->attributes;
+	update.bo = bo->policy_id;
+	update.bo_offset = mapping->bo_offset;
+	/* The CPU's caches are part of system memory. */
+	if (bo->domain != UVM_DOMAIN_VRAM)
+		update.attributes |= UVM_PTE_SNOOPED;
+	return uvm_update_plan(mapping->vm, bind, &update, mapping);
+}
+
+/* Queues a change of one mapping; a reference to the fence if that is wanted. */
+static int uvm_bind_queue(struct uvm_mapping *mapping, u32 change,
+			  struct dma_fence **fence)
+{
+	struct uvm_bind *bind = uvm_bind_alloc();
+	struct dma_fence *done;
+	int ret;
+
+	if (!bind)
+		return -ENOMEM;
+	ret = uvm_bind_plan(bind, mapping, change);
+	if (ret) {
+		uvm_bind_discard(bind);
+		return ret;
+	}
+	uvm_bind_set_absent(mapping, change != UVM_POLICY_CHANGE_MAP);
+	done = uvm_bind_push(mapping->vm, bind);
+	if (fence)
+		swap(*fence, done);
+	dma_fence_put(done);
+	return 0;
 }
 
 /**
@@ -145,32 +219,100 @@ bool uvm_bo_is_bound(struct uvm_bo *bo)
 	return !list_empty_careful(&bo->mappings);
 }
 
+/*
+ * The address space with the lowest PASID above @pasid whose tables have the
+ * buffer or may have it still, or, of those that are @absent, do not have it;
+ * with a reference. One that ends maps nothing for anybody.
+ */
+static struct uvm_vm *uvm_bo_next_vm(struct uvm_bo *bo, u32 pasid, bool absent)
+{
+	struct uvm_vms *vms = &to_uvm(bo->base.dev)->vms;
+	struct uvm_mapping *mapping;
+	struct uvm_vm *vm, *found = NULL;
+
+	spin_lock(&vms->list_lock);
+	list_for_each_entry(mapping, &bo->mappings, bo_node) {
+		vm = mapping->vm;
+		if (absent != (READ_ONCE(mapping->absent) && !mapping->leaving))
+			continue;
+		if (vm->pasid <= pasid || (found && vm->pasid >= found->pasid))
+			continue;
+		if (kref_get_unless_zero(&vm->ref)) {
+			uvm_vm_put(found);
+			found = vm;
+		}
+	}
+	spin_unlock(&vms->list_lock);
+	return found;
+}
+
+/* Of an address space that is locked, a mapping of the buffer that is or is not absent. */
+static struct uvm_mapping *uvm_bo_find(struct uvm_bo *bo, struct uvm_vm *vm,
+				       bool absent)
+{
+	struct uvm_mapping *mapping, *found = NULL;
+
+	spin_lock(&vm->uvm->vms.list_lock);
+	list_for_each_entry(mapping, &bo->mappings, bo_node) {
+		if (mapping->vm == vm && !mapping->leaving &&
+		    mapping->absent == absent) {
+			found = mapping;
+			break;
+		}
+	}
+	/* Behind those that the next search is for. */
+	if (found)
+		list_move_tail(&found->bo_node, &bo->mappings);
+	spin_unlock(&vm->uvm->vms.list_lock);
+	return found;
+}
+
+/**
+ * uvm_bo_settle() - wait for the binds of a buffer's address spaces
+ * @bo: the buffer, locked
+ *
+ * Return: 0 or -ERESTARTSYS.
+ */
+int uvm_bo_settle(struct uvm_bo *bo)
+{
+	struct uvm_vm *vm;
+	u32 pasid = 0;
+	int ret = 0;
+
+	dma_resv_assert_held(bo->base.resv);
+	while (!ret && (vm = uvm_bo_next_vm(bo, pasid, false))) {
+		pasid = vm->pasid;
+		ret = uvm_bind_settle(vm);
+		uvm_vm_put(vm);
+	}
+	return ret;
+}
+
 /**
  * uvm_bo_hide() - take a buffer out of all page tables
  * @bo: the buffer, locked
  *
- * Context: within drm_dev_enter().
  * Return: 0 or why an address space could not be changed; then uvm_bo_show().
  */
 int uvm_bo_hide(struct uvm_bo *bo)
 {
-	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	struct uvm_mapping *mapping;
+	struct uvm_vm *vm;
+	u32 pasid = 0;
 	int ret = 0;
 
 	dma_resv_assert_held(bo->base.resv);
-	mutex_lock(&uvm->vms.lock);
-	list_for_each_entry(mapping, &bo->mappings, bo_node) {
-		if (mapping->absent)
-			continue;
-		uvm_mode_hold(mapping->vm);
-		ret = uvm_vm_unmap(mapping->vm, mapping->node.start,
-				   mapping->node.last - mapping->node.start + 1);
-		if (ret)
-			break;
-		uvm_bind_set_absent(mapping, true);
+	while (!ret && (vm = uvm_bo_next_vm(bo, pasid, false))) {
+		pasid = vm->pasid;
+		mutex_lock(&vm->lock);
+		while (!ret && (mapping = uvm_bo_find(bo, vm, false)))
+			ret = uvm_bind_queue(mapping, UVM_POLICY_CHANGE_UNMAP,
+					     NULL);
+		mutex_unlock(&vm->lock);
+		/* Also for what others take out just now. */
+		ret = uvm_bind_drain(vm) ?: ret;
+		uvm_vm_put(vm);
 	}
-	mutex_unlock(&uvm->vms.lock);
 	return ret;
 }
 
@@ -179,21 +321,27 @@ int uvm_bo_hide(struct uvm_bo *bo)
  * @bo: the buffer, locked
  *
  * Where there is no memory for tables it stays absent until its process submits
- * the next time, which then fails or succeeds. Context: within drm_dev_enter().
+ * the next time, which then fails or succeeds.
  */
 void uvm_bo_show(struct uvm_bo *bo)
 {
-	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	struct uvm_mapping *mapping;
+	struct uvm_vm *vm;
+	u32 pasid = 0;
+	int ret;
 
 	dma_resv_assert_held(bo->base.resv);
-	mutex_lock(&uvm->vms.lock);
-	list_for_each_entry(mapping, &bo->mappings, bo_node) {
-		if (mapping->absent && !uvm_vm_map(mapping))
-			uvm_bind_set_absent(mapping, false);
-		uvm_mode_unhold(mapping->vm);
+	while ((vm = uvm_bo_next_vm(bo, pasid, true))) {
+		pasid = vm->pasid;
+		ret = 0;
+		mutex_lock(&vm->lock);
+		while (!ret && (mapping = uvm_bo_find(bo, vm, true)))
+			ret = uvm_bind_queue(mapping, UVM_POLICY_CHANGE_MAP,
+					     NULL);
+		mutex_unlock(&vm->lock);
+		uvm_bind_drain(vm);
+		uvm_vm_put(vm);
 	}
-	mutex_unlock(&uvm->vms.lock);
 }
 
 /**
@@ -206,12 +354,11 @@ void uvm_bo_show(struct uvm_bo *bo)
  */
 int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr)
 {
-	struct uvm_device *uvm = vm->uvm;
 	struct drm_gem_object *obj = NULL;
 	struct uvm_mapping *mapping;
 	int ret = 0;
 
-	mutex_lock(&uvm->vms.lock);
+	mutex_lock(&vm->lock);
 	*bos = kvcalloc(max(vm->nr_mappings, 1u), sizeof(**bos), GFP_KERNEL);
 	if (!*bos)
 		ret = -ENOMEM;
@@ -224,7 +371,7 @@ int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr)
 		drm_gem_object_get(obj);
 		(*bos)[(*nr)++] = obj;
 	}
-	mutex_unlock(&uvm->vms.lock);
+	mutex_unlock(&vm->lock);
 	return ret;
 }
 
@@ -232,32 +379,33 @@ int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr)
  * uvm_bind_restore() - map what a move had to leave absent
  * @vm: the address space
  * @exec: its buffers, locked; one that is not was bound only just now
+ * @fence: out: a reference to the fence that signals when the tables have it,
+ *	or NULL if there was nothing to do
  *
- * Context: within drm_dev_enter().
  * Return: 0, -ENOSPC, -ENOMEM, -EIO.
  */
-int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec)
+int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
+		     struct dma_fence **fence)
 {
-	struct uvm_device *uvm = vm->uvm;
 	struct uvm_mapping *mapping = NULL;
 	int ret = 0;
 
-	mutex_lock(&uvm->vms.lock);
-	if (vm->lost)
+	*fence = NULL;
+	mutex_lock(&vm->lock);
+	if (READ_ONCE(vm->lost))
 		ret = -EIO;
 	else if (vm->nr_absent)
 		mapping = uvm_bind_first(vm, 0, U64_MAX);
 	for (; mapping && !ret; mapping = uvm_bind_next(mapping, 0, U64_MAX)) {
-		if (!mapping->absent ||
-		    dma_resv_locking_ctx(mapping->bo->base.resv) !=
+		if (mapping->absent &&
+		    dma_resv_locking_ctx(mapping->bo->base.resv) ==
 		    &exec->ticket)
-			continue;
-		ret = uvm_vm_map(mapping);
-		if (!ret)
-			uvm_bind_set_absent(mapping, false);
+			ret = uvm_bind_queue(mapping, UVM_POLICY_CHANGE_MAP,
+					     fence);
 	}
-	uvm_mode_unhold(vm);
-	mutex_unlock(&uvm->vms.lock);
+	mutex_unlock(&vm->lock);
+	if (*fence)
+		uvm_bind_kick(vm);
 	return ret;
 }
 
@@ -278,93 +426,91 @@ static u64 uvm_bind_attributes(const struct drm_uvm_vm_bind *args)
 	return bits;
 }
 
-/* The tables first: when they do not change, nothing does. */
-static int uvm_bind_tables(struct uvm_vm *vm, u32 op, u64 va, u64 size,
-			   struct uvm_mapping *mapping)
+static u32 uvm_bind_change(u32 op)
 {
 	switch (op) {
 	case UVM_VM_OP_MAP:
-		return uvm_vm_map(mapping);
+		return UVM_POLICY_CHANGE_MAP;
 	case UVM_VM_OP_PRT:
-		return uvm_vm_prt(vm, va, size);
+		return UVM_POLICY_CHANGE_PRT;
 	default:
-		return uvm_vm_unmap(vm, va, size);
+		return UVM_POLICY_CHANGE_UNMAP;
 	}
 }
 
-static int uvm_bind_locked(struct uvm_vm *vm,
+/* The plan first: when there is none, nothing changes. @mapping is the range. */
+static int uvm_bind_locked(struct uvm_vm *vm, struct uvm_bind *bind,
 			   const struct drm_uvm_vm_bind *args,
 			   struct uvm_mapping **mapping,
-			   struct uvm_mapping **spare, struct list_head *gone)
+			   struct uvm_mapping **spare)
 {
 	u64 last = args->va + args->size - 1;
+	bool unmap = args->op == UVM_VM_OP_UNMAP;
 	struct uvm_mapping *there;
-	u32 more = 0;
+	u32 more = !unmap;
 	int ret;
 
-	lockdep_assert_held(&vm->uvm->vms.lock);
+	lockdep_assert_held(&vm->lock);
 	there = uvm_bind_first(vm, args->va, last);
-	if (*mapping) {
-		if (there && !(args->flags & UVM_VM_REPLACE))
-			return -EEXIST;
-		more++;
-	}
+	if (there && !unmap && !(args->flags & UVM_VM_REPLACE))
+		return -EEXIST;
 	/* One that reaches over both ends becomes two. */
 	if (there && there->node.start < args->va && there->node.last > last)
 		more++;
 	if (more && vm->nr_mappings + more > UVM_VM_MAX_MAPPINGS)
 		return -ENOSPC;
-	ret = uvm_bind_tables(vm, args->op, args->va, args->size, *mapping);
+	ret = uvm_bind_plan(bind, *mapping, uvm_bind_change(args->op));
 	if (ret)
 		return ret;
-	uvm_bind_carve(vm, args->va, last, spare, gone);
-	if (*mapping)
+	uvm_bind_carve(vm, args->va, last, spare, &bind->gone);
+	if (!unmap) {
+		uvm_bind_link(*mapping);
 		uvm_bind_insert(*mapping);
-	*mapping = NULL;
-	uvm_mode_unhold(vm);
+		*mapping = NULL;
+	}
 	return 0;
 }
 
 /**
- * uvm_bind_do() - change what a range is mapped onto
+ * uvm_bind_do() - queue a change of what a range is mapped onto
  * @vm: the address space
+ * @bind: consumed if this returns 0; it may have fences to wait for
  * @args: the change, checked
  * @bo: the buffer of a map, locked and with its pages; else NULL
+ * @fence: out: a reference to the fence that signals when it is made
  *
- * Context: within drm_dev_enter().
- * Return: as uvm_ioctl_vm_bind().
+ * Return: 0, -EEXIST, -ENOSPC, -ENOMEM, -EIO.
  */
-int uvm_bind_do(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
-		struct uvm_bo *bo)
+int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
+		const struct drm_uvm_vm_bind *args, struct uvm_bo *bo,
+		struct dma_fence **fence)
 {
-	struct uvm_mapping *mapping = NULL, *spare;
-	LIST_HEAD(gone);
+	struct uvm_mapping *mapping, *spare;
 	int ret = -ENOMEM;
 
-	spare = kzalloc(sizeof(*spare), GFP_KERNEL);
-	if (!spare)
-		return ret;
-	if (args->op != UVM_VM_OP_UNMAP) {
-		mapping = kzalloc(sizeof(*mapping), GFP_KERNEL);
-		if (!mapping)
-			goto free;
-		INIT_LIST_HEAD(&mapping->bo_node);
-		mapping->node.start = args->va;
-		mapping->node.last = args->va + args->size - 1;
-		mapping->vm = vm;
-		if (bo) {
-			drm_gem_object_get(&bo->base);
-			mapping->bo = bo;
-			mapping->bo_offset = args->bo_offset;
-			mapping->attributes = uvm_bind_attributes(args);
-		}
+	spare = kzalloc(sizeof(*spare), GFP_KERNEL_ACCOUNT);
+	mapping = kzalloc(sizeof(*mapping), GFP_KERNEL_ACCOUNT);
+	if (!spare || !mapping)
+		goto free;
+	mapping->node.start = args->va;
+	mapping->node.last = args->va + args->size - 1;
+	mapping->vm = vm;
+	if (bo) {
+		mapping->bo = bo;
+		mapping->bo_offset = args->bo_offset;
+		mapping->attributes = uvm_bind_attributes(args);
 	}
-	mutex_lock(&vm->uvm->vms.lock);
-	ret = uvm_bind_locked(vm, args, &mapping, &spare, &gone);
-	mutex_unlock(&vm->uvm->vms.lock);
-	uvm_bind_free_list(&gone);
-	uvm_bind_free(mapping);
+	mutex_lock(&vm->lock);
+	if (bo)
+		drm_gem_object_get(&bo->base);
+	ret = uvm_bind_locked(vm, bind, args, &mapping, &spare);
+	if (!ret)
+		*fence = uvm_bind_push(vm, bind);
+	else if (bo)
+		drm_gem_object_put(&bo->base);
+	mutex_unlock(&vm->lock);
 free:
+	kfree(mapping);
 	kfree(spare);
 	return ret;
 }

@@ -153,6 +153,16 @@ static int uvm_debugfs_show_memory(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_binds(struct seq_file *m, void *unused)
+{
+	struct uvm_vms *vms = &uvm_debugfs_device(m)->vms;
+
+	seq_printf(m, "binds %lld, batches %lld, invalidations %lld\n",
+		   atomic64_read(&vms->binds), atomic64_read(&vms->batches),
+		   atomic64_read(&vms->invalidations));
+	return 0;
+}
+
 static int uvm_debugfs_show_vmids(struct seq_file *m, void *unused)
 {
 	struct uvm_device *uvm = uvm_debugfs_device(m);
@@ -174,6 +184,7 @@ static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
 	{ "uvm_ih", uvm_debugfs_show_ih, 0 },
 	{ "uvm_memory", uvm_debugfs_show_memory, 0 },
+	{ "uvm_binds", uvm_debugfs_show_binds, 0 },
 	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
 

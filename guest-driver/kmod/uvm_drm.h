@@ -269,7 +269,7 @@ struct drm_uvm_reg {
 };
 
 /**
- * struct drm_uvm_vm_bind - Changes what a range of the caller's own GPU address space is mapped onto. It has taken effect when the call returns, for running submissions too. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
+ * struct drm_uvm_vm_bind - Changes what a range of the caller's own GPU address space is mapped onto. Without syncobjs it has taken effect when the call returns, for running submissions too. With any, the call checks, plans and queues it and returns: it takes effect when the in-syncobjs have signalled and all that was queued before in the same space is done, and tells by its out-syncobjs. What arguments or lack of memory forbid, the call itself refuses; what fails later shows in the out-syncobjs. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
  * @op: UVM_VM_OP_*.
  * @flags: UVM_VM_* flags; for anything but a map only UVM_VM_REPLACE.
  * @handle: GEM handle; for a map only. A buffer in SYSTEM is mapped by its pages, without a place in the GTT.
@@ -277,8 +277,8 @@ struct drm_uvm_reg {
  * @bo_offset: First byte of the buffer, whole pages; for a map only.
  * @va: First address, whole pages.
  * @size: Bytes, whole pages, not zero.
- * @in_syncs: Pointer to __u32 syncobj handles that the call waits for first.
- * @out_syncs: Pointer to __u32 syncobj handles that signal when the change is made.
+ * @in_syncs: Pointer to __u32 syncobj handles that have to signal before the change is made.
+ * @out_syncs: Pointer to __u32 syncobj handles that signal when the change is made: what waits for them sees it.
  * @in_sync_count: Entries at in_syncs; at most UVM_MAX_SYNCS.
  * @out_sync_count: Entries at out_syncs; at most UVM_MAX_SYNCS.
  */
@@ -381,7 +381,7 @@ struct drm_uvm_vm_config {
 };
 
 /**
- * struct drm_uvm_fault_next - Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered. A fault is told once, and again if its access fails again after an answer.
+ * struct drm_uvm_fault_next - Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered, and one that a queued bind maps is told only if it still lacks what the access needs then. A fault is told once, and again if its access fails again after an answer.
  * @timeout_ns: Nanoseconds to wait at most; zero asks only, negative waits for ever.
  * @va: Out: first address of the page.
  * @write: Out: 1 if the access was a write.

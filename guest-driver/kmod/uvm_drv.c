@@ -286,7 +286,6 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	uvm_policy_fini(uvm);
 	xa_destroy(&uvm->vms.by_pasid);
 	mutex_destroy(&uvm->queues.lock);
-	mutex_destroy(&uvm->vms.lock);
 	mutex_destroy(&uvm->policy_lock);
 	mutex_destroy(&uvm->gart.lock);
 	mutex_destroy(&uvm->mmio.lock);
@@ -301,7 +300,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
 	mutex_init(&uvm->policy_lock);
-	mutex_init(&uvm->vms.lock);
+	spin_lock_init(&uvm->vms.list_lock);
 	xa_init(&uvm->vms.by_pasid);
 	spin_lock_init(&uvm->retry.lock);
 	init_waitqueue_head(&uvm->retry.wait);
@@ -493,6 +492,7 @@ static void uvm_remove(struct virtio_device *vdev)
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);
 	uvm_stop(uvm);
+	uvm_vms_kick(uvm);
 }
 
 static const struct virtio_device_id uvm_id_table[] = {

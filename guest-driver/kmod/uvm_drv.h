@@ -8,7 +8,9 @@
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
  *   uvm_vm.config_lock     how an address space is run, and its queues
- *   uvm_vms.lock           mappings and page tables of processes
+ *   uvm_vm.lock            mappings of a process, and what is planned for its
+ *                          page tables
+ *   uvm_vm.run_lock        its page tables
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
@@ -16,13 +18,16 @@
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
- *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.by_pasid with
- *   uvm_vm.fault_lock or uvm_retry.lock   spinlocks, leaves
+ *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
+ *   uvm_retry.lock         spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
  * the policy does allocate: no shrinker waits for a fence of this driver. Who
- * ends a job takes no lock above that one, as those above wait for jobs.
+ * ends a job takes no lock above that one, as those above wait for jobs. Who
+ * ends a bind takes none above uvm_vm.run_lock, for the same reason, and what
+ * it allocates for a job of its own it does not reclaim for.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
@@ -422,7 +427,7 @@ struct uvm_file {
  * @domain: UVM_DOMAIN_* where its bytes are
  * @offset: where in that domain
  * @pages: its system pages while they are needed, else NULL
- * @mappings: struct uvm_mapping of it; under uvm_vms.lock
+ * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
  *
  * @domain, @offset and @pages change only under the reservation lock.
  */
@@ -646,8 +651,9 @@ int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
 		       struct drm_file *file);
 
 /* uvm_bind.c */
-int uvm_bind_do(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
-		struct uvm_bo *bo);
+int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
+		const struct drm_uvm_vm_bind *args, struct uvm_bo *bo,
+		struct dma_fence **fence);
 
 /* uvm_vm_ioctl.c */
 struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile);

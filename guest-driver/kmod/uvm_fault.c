@@ -78,22 +78,49 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 	return vm;
 }
 
-/* Whether the page came while the fault was on its way. */
-static bool uvm_fault_is_stale(struct uvm_device *uvm,
-			       const struct uvm_retry_fault *fault, u64 vm_id)
+/* The process was told, or need not be: the page comes. */
+static void uvm_fault_hush(struct uvm_device *uvm,
+			   const struct uvm_retry_fault *fault)
+{
+	struct uvm_retry *retry = &uvm->retry;
+	struct uvm_open_fault *open = &retry->open[fault->cam];
+
+	spin_lock(&retry->lock);
+	if (open->order && open->fault.pasid == fault->pasid &&
+	    open->fault.va == fault->va)
+		open->told = true;
+	spin_unlock(&retry->lock);
+}
+
+enum uvm_fault_page {
+	UVM_FAULT_MISSING,
+	/* A queued bind maps it, and answers then. */
+	UVM_FAULT_COMES,
+	/* It came while the fault was on its way. */
+	UVM_FAULT_THERE,
+};
+
+static enum uvm_fault_page uvm_fault_look(struct uvm_device *uvm,
+					  const struct uvm_retry_fault *fault,
+					  u64 vm_id)
 {
 	u64 need = fault->write ? UVM_PTE_WRITEABLE : UVM_PTE_READABLE;
-	struct uvm_policy_mapping mapping = {};
+	struct uvm_policy_mapping planned = {};
+	bool comes, there;
 	unsigned int flags;
-	int ret;
+	u64 entry = 0;
 
 	flags = uvm_policy_begin(uvm);
-	ret = uvm_policy_vm_find(uvm->policy, vm_id, fault->va, &mapping);
+	there = !uvm_policy_vm_reached(uvm->policy, vm_id, fault->va, &entry);
+	comes = !uvm_policy_vm_find(uvm->policy, vm_id, fault->va, &planned);
 	uvm_policy_end(uvm, flags);
-	if (ret)
-		return false;
 	/* Partially resident pages take every access. */
-	return !(mapping.entry & UVM_PTE_VALID) || mapping.entry & need;
+	if (there && (!(entry & UVM_PTE_VALID) || entry & need))
+		return UVM_FAULT_THERE;
+	if (comes && (!(planned.entry & UVM_PTE_VALID) ||
+		      planned.entry & need))
+		return UVM_FAULT_COMES;
+	return UVM_FAULT_MISSING;
 }
 
 /**
@@ -103,7 +130,7 @@ static bool uvm_fault_is_stale(struct uvm_device *uvm,
  * @n: how many
  *
  * A fault is in the table before its page is looked for, and a bind looks
- * into the table after it changed the page: one of them sees the other.
+ * into the table after its change has landed: one of them sees the other.
  *
  * Context: the interrupt worker alone.
  */
@@ -123,14 +150,23 @@ void uvm_fault_intake(struct uvm_device *uvm,
 					     fault->cam);
 			continue;
 		}
-		if (!uvm_fault_open(uvm, fault, &vm_id))
+		if (!uvm_fault_open(uvm, fault, &vm_id)) {
 			uvm_retry_answer(uvm, fault->cam);
-		else if (uvm_fault_is_stale(uvm, fault, vm_id))
+			continue;
+		}
+		switch (uvm_fault_look(uvm, fault, vm_id)) {
+		case UVM_FAULT_MISSING:
+			wake = true;
+			break;
+		case UVM_FAULT_COMES:
+			uvm_fault_hush(uvm, fault);
+			break;
+		case UVM_FAULT_THERE:
 			uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
 							     fault->va,
 							     fault->va));
-		else
-			wake = true;
+			break;
+		}
 	}
 	if (wake)
 		wake_up_all(&uvm->retry.wait);

@@ -177,19 +177,20 @@ static u32 uvm_ih_overflow(struct uvm_device *uvm)
 {
 	struct uvm_ih *ih = &uvm->ih;
 	u32 reg = uvm_rreg(uvm, mmIH_RB_WPTR);
-	u32 wptr = reg & IH_RB_WPTR__OFFSET;
-	u32 i, cntl;
+	u32 wptr, i, cntl;
 
 	if (!(reg & IH_RB_WPTR__RB_OVERFLOW))
-		return wptr;
+		return reg & IH_RB_WPTR__OFFSET;
 	cntl = uvm_rreg(uvm, mmIH_RB_CNTL);
 	atomic64_inc(&ih->overflows);
+	/* First the mark: what is overwritten from now on sets it again. */
+	uvm_wreg(uvm, mmIH_RB_CNTL, cntl | IH_RB_CNTL__WPTR_OVERFLOW_CLEAR);
+	uvm_wreg(uvm, mmIH_RB_CNTL, cntl & ~IH_RB_CNTL__WPTR_OVERFLOW_CLEAR);
+	wptr = uvm_rreg(uvm, mmIH_RB_WPTR) & IH_RB_WPTR__OFFSET;
 	dev_warn_ratelimited(uvm->drm.dev,
 			     "interrupt ring overflow: WPTR %#x RPTR %#x\n",
 			     wptr, ih->rptr);
 	ih->rptr = (wptr + IH_VECTOR_BYTES) & (UVM_IH_BYTES - 1);
-	uvm_wreg(uvm, mmIH_RB_CNTL, cntl | IH_RB_CNTL__WPTR_OVERFLOW_CLEAR);
-	uvm_wreg(uvm, mmIH_RB_CNTL, cntl & ~IH_RB_CNTL__WPTR_OVERFLOW_CLEAR);
 
 	/* A lost trap leaves no other trace than the fence it announced. */
 	for (i = 0; i < uvm->nr_rings; i++)

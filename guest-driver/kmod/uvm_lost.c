@@ -27,6 +27,8 @@ static void uvm_lost_work(struct work_struct *work)
 	uvm_retry_stop(uvm);
 	drm_dev_wedged_event(&uvm->drm, DRM_WEDGE_RECOVERY_REBIND, NULL);
 	drm_dev_unplug(&uvm->drm);
+	/* Binds that wait for others' fences. */
+	uvm_vms_kick(uvm);
 }
 
 /**

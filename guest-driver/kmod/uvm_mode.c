@@ -106,12 +106,14 @@ void uvm_mode_set_retry(struct uvm_vm *vm, bool retry)
 
 /**
  * uvm_mode_hold() - a page of an address space goes for a while
- * @vm: the address space; the tables still have the page
+ * @vm: the address space, its run_lock held; the tables still have the page
  *
  * Until uvm_mode_unhold(), accesses of its queues wait instead of failing.
+ * Context: within drm_dev_enter(), on the way to signalling a fence.
  */
 void uvm_mode_hold(struct uvm_vm *vm)
 {
+	lockdep_assert_held(&vm->run_lock);
 	mutex_lock(&vm->mode_lock);
 	if (!vm->held) {
 		WRITE_ONCE(vm->held, true);
@@ -121,15 +123,18 @@ void uvm_mode_hold(struct uvm_vm *vm)
 }
 
 /**
- * uvm_mode_unhold() - pages of an address space may be back
- * @vm: the address space; its mappings are locked
+ * uvm_mode_unhold() - all pages of an address space are back
+ * @vm: the address space, its run_lock held; the tables have what is mapped
+ *
+ * Context: within drm_dev_enter(), on the way to signalling a fence.
  */
 void uvm_mode_unhold(struct uvm_vm *vm)
 {
 	bool drop = false;
 
+	lockdep_assert_held(&vm->run_lock);
 	mutex_lock(&vm->mode_lock);
-	if (vm->held && !vm->nr_absent) {
+	if (vm->held) {
 		WRITE_ONCE(vm->held, false);
 		uvm_mode_apply(vm);
 		/* What waited for a page that is nowhere fails now. */

@@ -167,7 +167,12 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 	dma_resv_assert_held(obj->resv);
 	if (from == domain)
 		return 0;
-	/* Whoever uses its present address has to be done. */
+	/* Whoever uses its present address has to be done, or is about to. */
+	if (bound) {
+		ret = uvm_bo_settle(bo);
+		if (ret)
+			return ret;
+	}
 	if (from != UVM_DOMAIN_SYSTEM || bound) {
 		ret = dma_resv_wait_timeout(obj->resv, DMA_RESV_USAGE_BOOKKEEP,
 					    true, MAX_SCHEDULE_TIMEOUT);

@@ -70,13 +70,6 @@
 /* Update: what is mapped there already makes way; without, it is -EEXIST. */
 #define UVM_POLICY_UPDATE_REPLACE 1
 
-/* Write @count entries of the table at @table from @first on: @value, @value + @increment, ... */
-#define UVM_POLICY_STEP_WRITE 1
-/* Wait until all writes so far have landed, then fetch more. */
-#define UVM_POLICY_STEP_SYNC 2
-/* Invalidate pages [@first, @first + @count) of @vmids on all hubs, await the ACKs. */
-#define UVM_POLICY_STEP_INVALIDATE 3
-
 /* Segment: the device's own memory, through the BAR the CPU's as well. */
 #define UVM_MM_SEG_LOCAL 0
 /* Segment: the device's own memory beyond the end of the BAR. */
@@ -487,27 +480,37 @@ struct uvm_policy_pages {
 };
 
 /**
- * struct uvm_policy_step - one step of an update
- * @op: UVM_POLICY_STEP_*; says which of the others count
- * @domain: where the table lies: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
- * @vmids: VMIDs to invalidate, bits 1 << vmid
- * @pad: 0
+ * struct uvm_policy_write - entries of a table to be written: @value, @value + @increment, ...
  * @table: address of the table: a VRAM offset or the address that was given
- * @first: first entry of 8 bytes, from the table's start; first page number
- * @count: number of entries, at most what one PTEPDE packet can do; number of pages
+ * @first: first entry of 8 bytes, from the table's start
+ * @count: number of entries, at most what one PTEPDE packet can do
  * @value: the first entry
  * @increment: difference of each entry to the one before
+ * @domain: where the table lies: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+ * @pad: 0
  */
-struct uvm_policy_step {
-	u32 op;
-	u32 domain;
-	u32 vmids;
-	u32 pad;
+struct uvm_policy_write {
 	u64 table;
 	u64 first;
 	u64 count;
 	u64 value;
 	u64 increment;
+	u32 domain;
+	u32 pad;
+};
+
+/**
+ * struct uvm_policy_invalidate - pages to invalidate on all hubs
+ * @first: first page number
+ * @count: number of pages
+ * @vmids: VMIDs, bits 1 << vmid; 0: there is nothing to do
+ * @pad: 0
+ */
+struct uvm_policy_invalidate {
+	u64 first;
+	u64 count;
+	u32 vmids;
+	u32 pad;
 };
 
 /**
@@ -1044,12 +1047,15 @@ int uvm_policy_vmid_reset(struct uvm_policy *policy);
  * @update: the change
  * @token: names it from now on; never 0
  *
- * One at a time for each address space. Then: uvm_policy_update_pages() until all pages of a map
- * are told; uvm_policy_update_prepare(); uvm_policy_update_next() and the steps it gives until it
- * gives none; uvm_policy_update_complete(), which may come at any time to give up. The policy's
- * lock is not held for the steps.
+ * One is planned at a time for each address space. Then: uvm_policy_update_pages() until all pages
+ * of a map are told; uvm_policy_update_prepare(); uvm_policy_update_next() until it gives no more
+ * writes; uvm_policy_update_commit(), or before that uvm_policy_update_abandon(). Nothing after the
+ * commit allocates or fails: the next change may be planned now. The writes of committed changes
+ * are performed in the order of their commits, and each is told by uvm_policy_update_landed(); one
+ * uvm_policy_vm_flush() serves all that have landed; uvm_policy_update_retire() ends each. The
+ * policy's lock is not held for the writes nor for the invalidation.
  *
- * Return: 0, -EBUSY while another change of the address space is under way, -EEXIST, -ENOMEM,
+ * Return: 0, -EBUSY while another change of the address space is planned, -EEXIST, -ENOMEM,
  * -ENOENT, -EINVAL.
  */
 int uvm_policy_update_begin(struct uvm_policy *policy, const struct uvm_policy_update *update,
@@ -1083,49 +1089,109 @@ int uvm_policy_update_pages(struct uvm_policy *policy, u64 token,
 int uvm_policy_update_prepare(struct uvm_policy *policy, u64 token, u64 *need);
 
 /**
- * uvm_policy_update_next() - the next steps of a change
+ * uvm_policy_update_next() - the next writes of a change
  * @policy: the policy
  * @token: of uvm_policy_update_begin()
- * @steps: the steps, to be performed in order
- * @room: how many @steps can hold, not 0
+ * @writes: the writes, to be performed in order once the change is committed
+ * @room: how many @writes can hold, not 0
  * @count: how many there are; 0: all were given before
- *
- * What was given before is performed, or sits before what comes on a ring; what was given up to a
- * sync has landed.
  *
  * Return: 0, -ENOENT, -EINVAL before uvm_policy_update_prepare().
  */
-int uvm_policy_update_next(struct uvm_policy *policy, u64 token, struct uvm_policy_step *steps,
+int uvm_policy_update_next(struct uvm_policy *policy, u64 token, struct uvm_policy_write *writes,
 			   u32 room, u32 *count);
 
 /**
- * uvm_policy_update_complete() - end a change
+ * uvm_policy_update_commit() - make a change the state that the next one is planned on
  * @policy: the policy
  * @token: of uvm_policy_update_begin()
- * @error: 0 when all steps were given and performed; else one failed, or the change is given up
  *
- * 0 to @error 0: the address space maps what was asked for, and nothing reaches any more what it
- * mapped before. 0 to an error: it maps what it did before, and nothing reaches what it was to map.
+ * Never allocates.
  *
- * -EAGAIN, to an error only: entries in use may have been written. Fetch the steps that write
- * them back, perform them and complete with 0 (then: it maps what it did before) or an error, as
- * often as it takes; meanwhile both what was mapped and what was to be must stay. Never allocates.
- *
- * Return: 0, -EAGAIN, -ENOENT, -EINVAL for an error of 0 before all steps were given.
+ * Return: 0, -ENOENT, -EINVAL before all writes were given.
  */
-int uvm_policy_update_complete(struct uvm_policy *policy, u64 token, int error);
+int uvm_policy_update_commit(struct uvm_policy *policy, u64 token);
+
+/**
+ * uvm_policy_update_abandon() - give up a change that is not committed
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ *
+ * The address space maps what it did before. Never allocates.
+ *
+ * Return: 0, -ENOENT, -EINVAL when it is committed.
+ */
+int uvm_policy_update_abandon(struct uvm_policy *policy, u64 token);
+
+/**
+ * uvm_policy_update_landed() - the writes of a committed change are performed
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ *
+ * Never allocates.
+ *
+ * Return: 0, -ENOENT, -EINVAL when it is not committed or has landed before.
+ */
+int uvm_policy_update_landed(struct uvm_policy *policy, u64 token);
+
+/**
+ * uvm_policy_vm_flush() - what to invalidate for all changes that have landed
+ * @policy: the policy
+ * @vm: the address space
+ * @invalidate: the pages, and the VMIDs whose acknowledges to await; then uvm_policy_vm_flushed()
+ *
+ * Who gets a VMID from now on flushes it first. Never allocates.
+ *
+ * Return: 0, -ENOENT, -EINVAL.
+ */
+int uvm_policy_vm_flush(struct uvm_policy *policy, u64 vm,
+			struct uvm_policy_invalidate *invalidate);
+
+/**
+ * uvm_policy_vm_flushed() - what uvm_policy_vm_flush() asked for is acknowledged
+ * @policy: the policy
+ * @vm: the address space
+ *
+ * Never allocates.
+ *
+ * Return: 0, -ENOENT, -EINVAL when nothing was asked for.
+ */
+int uvm_policy_vm_flushed(struct uvm_policy *policy, u64 vm);
+
+/**
+ * uvm_policy_update_retire() - end a committed change
+ * @policy: the policy
+ * @token: of uvm_policy_update_begin()
+ *
+ * What it took out of the tables is reached no more: it has landed and was flushed; or the address
+ * space ends, and nothing runs in it. Never allocates.
+ *
+ * Return: 0, -ENOENT, -EINVAL when it is not committed, or while a flush is owed.
+ */
+int uvm_policy_update_retire(struct uvm_policy *policy, u64 token);
 
 /**
  * uvm_policy_vm_find() - what an address is mapped onto
  * @policy: the policy
  * @vm: the address space
  * @va: any address
- * @mapping: the answer; a change under way does not show before it is complete
+ * @mapping: the answer; a change shows once it is committed
  *
  * Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
  */
 int uvm_policy_vm_find(const struct uvm_policy *policy, u64 vm, u64 va,
 		       struct uvm_policy_mapping *mapping);
+
+/**
+ * uvm_policy_vm_reached() - the entry of an address as the page tables have it
+ * @policy: the policy
+ * @vm: the address space
+ * @va: any address
+ * @entry: the answer, without FRAGMENT; a change shows once it has landed
+ *
+ * Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
+ */
+int uvm_policy_vm_reached(const struct uvm_policy *policy, u64 vm, u64 va, u64 *entry);
 
 /**
  * uvm_policy_table_page_add() - give a page of system memory for page tables

@@ -78,26 +78,31 @@ void uvm_retry_note(struct uvm_device *uvm,
 		uvm_retry_flush(uvm);
 }
 
+/*
+ * After an overflow reading goes on behind the oldest vector that is still
+ * there. The mark is cleared before the pointer is read: what is overwritten
+ * from then on sets it again, until the device knows the new read pointer.
+ */
 static u32 uvm_retry_wptr(struct uvm_device *uvm)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	u32 reg = uvm_rreg(uvm, mmIH_RB_WPTR_RING1);
-	u32 wptr = reg & IH_RB_WPTR_RING1__OFFSET;
 	u32 cntl;
 
+	if (reg & IH_RB_WPTR_RING1__RB_OVERFLOW) {
+		atomic64_inc(&retry->overflows);
+		cntl = uvm_rreg(uvm, mmIH_RB_CNTL_RING1);
+		uvm_wreg(uvm, mmIH_RB_CNTL_RING1,
+			 cntl | IH_RB_CNTL_RING1__WPTR_OVERFLOW_CLEAR);
+		uvm_wreg(uvm, mmIH_RB_CNTL_RING1,
+			 cntl & ~IH_RB_CNTL_RING1__WPTR_OVERFLOW_CLEAR);
+		reg = uvm_rreg(uvm, mmIH_RB_WPTR_RING1);
+		retry->rptr = ((reg & IH_RB_WPTR_RING1__OFFSET) +
+			       IH_VECTOR_BYTES) & (retry->bytes - 1);
+	}
 	/* The vectors before the pointer. */
 	dma_rmb();
-	if (!(reg & IH_RB_WPTR_RING1__RB_OVERFLOW))
-		return wptr;
-	/* Go on behind the oldest that is still there. */
-	atomic64_inc(&retry->overflows);
-	retry->rptr = (wptr + IH_VECTOR_BYTES) & (retry->bytes - 1);
-	cntl = uvm_rreg(uvm, mmIH_RB_CNTL_RING1);
-	uvm_wreg(uvm, mmIH_RB_CNTL_RING1,
-		 cntl | IH_RB_CNTL_RING1__WPTR_OVERFLOW_CLEAR);
-	uvm_wreg(uvm, mmIH_RB_CNTL_RING1,
-		 cntl & ~IH_RB_CNTL_RING1__WPTR_OVERFLOW_CLEAR);
-	return wptr;
+	return reg & IH_RB_WPTR_RING1__OFFSET;
 }
 
 /**
@@ -123,9 +128,11 @@ bool uvm_retry_read(struct uvm_device *uvm)
 		retry->rptr = (retry->rptr + IH_VECTOR_BYTES) &
 			      (retry->bytes - 1);
 	}
-	/* Room first: what waits for it is raised meanwhile. */
-	if (!uvm_doorbell(uvm, UVM_DOORBELL_IH + UVM_RETRY_RING, retry->rptr))
-		uvm_wreg(uvm, mmIH_RB_RPTR_RING1, retry->rptr);
+	/*
+	 * Room first: what waits for it is raised meanwhile. Not by doorbell: a
+	 * read pointer that arrives late would hide what is overwritten.
+	 */
+	uvm_wreg(uvm, mmIH_RB_RPTR_RING1, retry->rptr);
 	uvm_retry_flush(uvm);
 	return retry->rptr != wptr;
 }
@@ -183,10 +190,6 @@ int uvm_retry_init(struct uvm_device *uvm)
 	uvm_wreg(uvm, mmIH_RB_BASE_HI_RING1, ring >> 40);
 	uvm_wreg(uvm, mmIH_RB_RPTR_RING1, 0);
 	uvm_wreg(uvm, mmIH_RB_WPTR_RING1, 0);
-	uvm_wreg(uvm, mmIH_DOORBELL_RPTR_RING1,
-		 FIELD_PREP(IH_DOORBELL_RPTR_RING1__OFFSET,
-			    (UVM_DOORBELL_IH + UVM_RETRY_RING) * 2) |
-		 IH_DOORBELL_RPTR_RING1__ENABLE);
 	uvm_wreg(uvm, mmIH_DOORBELL_RETRY_CAM,
 		 FIELD_PREP(IH_DOORBELL_RETRY_CAM__OFFSET,
 			    UVM_DOORBELL_RETRY_CAM * 2) |
@@ -222,7 +225,6 @@ void uvm_retry_stop(struct uvm_device *uvm)
 		return;
 	uvm_wreg(uvm, mmIH_RETRY_INT_CAM_CNTL, 0);
 	uvm_wreg(uvm, mmIH_RB_CNTL_RING1, 0);
-	uvm_wreg(uvm, mmIH_DOORBELL_RPTR_RING1, 0);
 	uvm_wreg(uvm, mmIH_DOORBELL_RETRY_CAM, 0);
 }
 

@@ -306,6 +306,7 @@ static int uvm_submit_job(struct uvm_submit *s)
 {
 	struct uvm_file *ufile = s->file->driver_priv;
 	u32 ring = s->args->ring;
+	struct dma_fence *restored = NULL;
 	struct drm_exec exec;
 	struct uvm_job *job;
 	int ret;
@@ -335,7 +336,12 @@ static int uvm_submit_job(struct uvm_submit *s)
 	if (!ret)
 		ret = uvm_submit_place(s);
 	if (!ret && job->vm)
-		ret = uvm_bind_restore(job->vm, &exec);
+		ret = uvm_bind_restore(job->vm, &exec, &restored);
+	/* Consumes the reference; NULL is nothing to wait for. */
+	if (!ret)
+		ret = drm_sched_job_add_dependency(&job->base, restored);
+	else
+		dma_fence_put(restored);
 	if (!ret)
 		uvm_submit_push(s);
 	drm_exec_fini(&exec);

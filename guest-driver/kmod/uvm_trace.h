@@ -65,6 +65,33 @@ TRACE_EVENT(uvm_bo_move,
 		  __entry->offset, __entry->error)
 );
 
+TRACE_EVENT(uvm_vm_bind,
+	TP_PROTO(u32 pasid, u64 seqno, u32 change, u64 va, u64 size, u32 writes,
+		 int error),
+	TP_ARGS(pasid, seqno, change, va, size, writes, error),
+	TP_STRUCT__entry(
+		__field(u32, pasid)
+		__field(u64, seqno)
+		__field(u32, change)
+		__field(u64, va)
+		__field(u64, size)
+		__field(u32, writes)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->pasid = pasid;
+		__entry->seqno = seqno;
+		__entry->change = change;
+		__entry->va = va;
+		__entry->size = size;
+		__entry->writes = writes;
+		__entry->error = error;
+	),
+	TP_printk("pasid=%u seqno=%llu change=%u va=%#llx size=%#llx writes=%u error=%d",
+		  __entry->pasid, __entry->seqno, __entry->change, __entry->va,
+		  __entry->size, __entry->writes, __entry->error)
+);
+
 #endif /* UVM_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Address spaces of processes: what uvm_vm.c, uvm_bind.c and uvm_vmid.c share
- * with the rest of the driver. Part of uvm_drv.h, which has the lock order.
+ * Address spaces of processes: what uvm_vm.c, uvm_update.c,
+ * uvm_bind_queue.c, uvm_bind.c and uvm_vmid.c share with the rest of the
+ * driver. Part of uvm_drv.h, which has the lock order.
  */
 #ifndef UVM_VM_H
 #define UVM_VM_H
 
+#include <linux/dma-fence.h>
 #include <linux/interval_tree.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
@@ -20,11 +23,9 @@
 /* VMIDs for processes: 1 to 15. */
 #define UVM_NR_VMIDS		16
 
-/* Room for what passes between driver and policy at a time. */
-#define UVM_VM_STEPS		32
+/* Room for what passes from driver to policy at a time. */
 #define UVM_VM_RUNS		64
 
-struct dma_fence;
 struct drm_exec;
 struct drm_gem_object;
 struct uvm_bo;
@@ -35,9 +36,12 @@ struct uvm_ring_state;
 
 /**
  * struct uvm_vms - the device's address spaces
- * @lock: all mappings of all of them, their page tables, @steps and @runs
+ * @list_lock: the lists of mappings that buffers have
  * @by_pasid: address spaces by their PASID
- * @wq: gives VMIDs back and ends address spaces
+ * @wq: performs binds, gives VMIDs back and ends address spaces
+ * @binds: binds queued
+ * @batches: times that some were performed
+ * @invalidations: times that the hub was asked to forget for them
  * @poke: signals with the next call about VMIDs; NULL: nobody waits. Under
  *	the policy's lock
  * @poke_context: of those fences
@@ -46,21 +50,20 @@ struct uvm_ring_state;
  * @waits: how many of those jobs had to wait. Under the policy's lock
  * @longest_wait: the most grants that one of them saw pass. Under the
  *	policy's lock
- * @steps: steps of an update
- * @runs: pages of an update
  */
 struct uvm_vms {
-	struct mutex lock;
+	spinlock_t list_lock;
 	struct xarray by_pasid;
 	struct workqueue_struct *wq;
+	atomic64_t binds;
+	atomic64_t batches;
+	atomic64_t invalidations;
 	struct dma_fence *poke;
 	u64 poke_context;
 	u64 poke_seqno;
 	u64 grants;
 	u64 waits;
 	u64 longest_wait;
-	struct uvm_policy_step steps[UVM_VM_STEPS];
-	struct uvm_policy_pages runs[UVM_VM_RUNS];
 };
 
 /**
@@ -93,17 +96,28 @@ struct uvm_vm_hang {
 
 /**
  * struct uvm_vm - the address space of a process
- * @ref: the file's and one of each job's
+ * @ref: the file's, one of each job's, one of each bind's
  * @uvm: the device
  * @id: the policy's name of it
  * @size: bytes
  * @pasid: what the device calls the process
  * @root: its root if the tables lie in system memory, else NULL
  * @root_size: bytes of @root
- * @lost: its tables could not be brought to a known state
- * @mappings: struct uvm_mapping by address; under uvm_vms.lock
+ * @lock: @mappings and what goes with them, @runs, and what is planned next
+ * @mappings: struct uvm_mapping by address, as they are when all is performed
  * @nr_mappings: how many
  * @nr_absent: how many of them are not in the page tables
+ * @runs: pages of a change
+ * @run_lock: one performs at a time; @stuck
+ * @run: performs what can be performed
+ * @queue_lock: @queue
+ * @queue: struct uvm_bind that are planned, oldest first
+ * @stuck: those that could not be performed
+ * @bind_context: of the binds' fences
+ * @queued: sequence number of the last bind queued; under @lock
+ * @ended: of the last that ended; under @run_lock
+ * @wait: for @ended
+ * @lost: its tables are in no known state: nothing is changed any more
  * @config_lock: @keeps_vmid and its queues
  * @keeps_vmid: it has a VMID of its own because it asked for one
  * @mode_lock: how accesses fail: what follows
@@ -126,10 +140,21 @@ struct uvm_vm {
 	u32 pasid;
 	void *root;
 	u64 root_size;
-	bool lost;
+	struct mutex lock;
 	struct rb_root_cached mappings;
 	u32 nr_mappings;
 	u32 nr_absent;
+	struct uvm_policy_pages runs[UVM_VM_RUNS];
+	struct mutex run_lock;
+	struct work_struct run;
+	spinlock_t queue_lock;
+	struct list_head queue;
+	struct list_head stuck;
+	u64 bind_context;
+	u64 queued;
+	u64 ended;
+	wait_queue_head_t wait;
+	bool lost;
 	struct mutex config_lock;
 	bool keeps_vmid;
 	struct mutex mode_lock;
@@ -151,19 +176,64 @@ struct uvm_vm {
  * @vm: whose
  * @bo: the buffer, with a reference; NULL: partially resident
  * @bo_node: place in the buffer's list
+ * @gone_node: place in the list of the bind that takes it out
  * @bo_offset: where in the buffer
  * @attributes: bits of the page table entries
  * @absent: the page tables do not have it: its buffer moves, or a move left
- *	no memory for tables
+ *	no memory for tables. Under the address space's lock; not changed but by
+ *	who has the buffer locked
+ * @leaving: a bind that is queued takes it out. Under uvm_vms.list_lock
  */
 struct uvm_mapping {
 	struct interval_tree_node node;
 	struct uvm_vm *vm;
 	struct uvm_bo *bo;
 	struct list_head bo_node;
+	struct list_head gone_node;
 	u64 bo_offset;
 	u64 attributes;
 	bool absent;
+	bool leaving;
+};
+
+/**
+ * struct uvm_bind - a change of an address space on its way
+ * @base: signals when it is made; first, so that freeing it frees all
+ * @lock: of @base
+ * @node: place in the queue
+ * @vm: the address space, with a reference while it is queued
+ * @wait: fences to wait for, with references
+ * @nr_wait: how many
+ * @nr_done: how many of them have signalled
+ * @cb: on the next of them
+ * @waits: @cb is there
+ * @va: first address
+ * @size: bytes
+ * @change: UVM_POLICY_CHANGE_*
+ * @nr_absent: mappings that are absent once it is made
+ * @token: the policy's name of the change
+ * @writes: what is to be written
+ * @nr_writes: how many
+ * @gone: mappings that it takes out
+ */
+struct uvm_bind {
+	struct dma_fence base;
+	spinlock_t lock;
+	struct list_head node;
+	struct uvm_vm *vm;
+	struct dma_fence **wait;
+	u32 nr_wait;
+	u32 nr_done;
+	struct dma_fence_cb cb;
+	bool waits;
+	u64 va;
+	u64 size;
+	u32 change;
+	u32 nr_absent;
+	u64 token;
+	struct uvm_policy_write *writes;
+	u32 nr_writes;
+	struct list_head gone;
 };
 
 /* uvm_vm.c */
@@ -172,22 +242,41 @@ void uvm_vms_fini(struct uvm_device *uvm);
 u64 uvm_vm_size(struct uvm_device *uvm);
 struct uvm_vm *uvm_vm_create(struct uvm_device *uvm);
 void uvm_vm_put(struct uvm_vm *vm);
-int uvm_vm_map(struct uvm_mapping *mapping);
-int uvm_vm_unmap(struct uvm_vm *vm, u64 va, u64 size);
-int uvm_vm_prt(struct uvm_vm *vm, u64 va, u64 size);
+void uvm_vms_kick(struct uvm_device *uvm);
 void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
 		   u32 status);
 void uvm_vm_hung(struct uvm_device *uvm, const struct uvm_fence *fence,
 		 u32 ring, const struct uvm_ring_state *state, int error);
 
+/* uvm_update.c */
+int uvm_update_plan(struct uvm_vm *vm, struct uvm_bind *bind,
+		    const struct uvm_policy_update *update,
+		    const struct uvm_mapping *mapping);
+void uvm_update_perform(struct uvm_vm *vm, struct list_head *binds);
+int uvm_update_finish(struct uvm_vm *vm, struct list_head *binds);
+
+/* uvm_bind_queue.c */
+void uvm_bind_queue_init(struct uvm_vm *vm);
+void uvm_bind_queue_fini(struct uvm_vm *vm);
+struct uvm_bind *uvm_bind_alloc(void);
+void uvm_bind_discard(struct uvm_bind *bind);
+struct dma_fence *uvm_bind_push(struct uvm_vm *vm, struct uvm_bind *bind);
+void uvm_bind_kick(struct uvm_vm *vm);
+int uvm_bind_wait(struct uvm_vm *vm, struct dma_fence *fence);
+int uvm_bind_drain(struct uvm_vm *vm);
+int uvm_bind_settle(struct uvm_vm *vm);
+int uvm_bind_room(struct uvm_vm *vm);
+
 /* uvm_bind.c */
-void uvm_bind_take_all(struct uvm_vm *vm, struct list_head *gone);
+void uvm_bind_release_all(struct uvm_vm *vm);
 void uvm_bind_free_list(struct list_head *gone);
 bool uvm_bo_is_bound(struct uvm_bo *bo);
+int uvm_bo_settle(struct uvm_bo *bo);
 int uvm_bo_hide(struct uvm_bo *bo);
 void uvm_bo_show(struct uvm_bo *bo);
 int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr);
-int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec);
+int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
+		     struct dma_fence **fence);
 
 /* uvm_vmid.c */
 int uvm_vmid_reserve(struct uvm_vm *vm);

@@ -2,10 +2,8 @@
 /*
  * What user space asks of its address space.
  *
- * A bind waits for its in-syncobjs within the call: page tables are planned
- * and written with locks held and memory allocated, none of which may be waited
- * for by a fence that user space has already. So the out-syncobjs signal at
- * once; they are there for those who handle binds like submissions.
+ * A bind with syncobjs is planned and queued; without, it is waited for as well
+ * (see uvm_bind.c).
  */
 
 #include <linux/string.h>
@@ -72,8 +70,9 @@ struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile)
 	return vm;
 }
 
-static int uvm_bind_bo(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
-		       struct drm_file *file)
+static int uvm_bind_bo(struct uvm_vm *vm, struct uvm_bind *bind,
+		       const struct drm_uvm_vm_bind *args,
+		       struct drm_file *file, struct dma_fence **fence)
 {
 	struct drm_gem_object *obj;
 	struct uvm_bo *bo;
@@ -93,33 +92,34 @@ static int uvm_bind_bo(struct uvm_vm *vm, const struct drm_uvm_vm_bind *args,
 	if (bo->domain != UVM_DOMAIN_VRAM)
 		ret = uvm_bo_populate(bo);
 	if (!ret)
-		ret = uvm_bind_do(vm, args, bo);
+		ret = uvm_bind_do(vm, bind, args, bo, fence);
 	dma_resv_unlock(obj->resv);
 put:
 	drm_gem_object_put(obj);
 	return ret;
 }
 
-/* Waits for what has to be done before. */
-static int uvm_bind_wait(const struct drm_uvm_vm_bind *args,
-			 struct drm_file *file)
+/* What has to be done before. */
+static int uvm_bind_find_in(const struct drm_uvm_vm_bind *args,
+			    struct drm_file *file, struct uvm_bind *bind)
 {
-	struct dma_fence *fence;
 	u32 *handles, i;
 	int ret = 0;
 
 	if (!args->in_sync_count)
 		return 0;
+	bind->wait = kvcalloc(args->in_sync_count, sizeof(*bind->wait),
+			      GFP_KERNEL_ACCOUNT);
+	if (!bind->wait)
+		return -ENOMEM;
 	handles = vmemdup_array_user(u64_to_user_ptr(args->in_syncs),
 				     args->in_sync_count, sizeof(*handles));
 	if (IS_ERR(handles))
 		return PTR_ERR(handles);
 	for (i = 0; i < args->in_sync_count && !ret; i++) {
-		ret = drm_syncobj_find_fence(file, handles[i], 0, 0, &fence);
-		if (ret)
-			break;
-		ret = dma_fence_wait(fence, true);
-		dma_fence_put(fence);
+		ret = drm_syncobj_find_fence(file, handles[i], 0, 0,
+					     &bind->wait[i]);
+		bind->nr_wait += !ret;
 	}
 	kvfree(handles);
 	return ret;
@@ -149,22 +149,28 @@ static int uvm_bind_find_out(const struct drm_uvm_vm_bind *args,
 	return ret;
 }
 
-static int uvm_bind_change(struct uvm_device *uvm,
+/* Plans and queues. */
+static int uvm_bind_submit(struct uvm_vm *vm,
 			   const struct drm_uvm_vm_bind *args,
-			   struct drm_file *file)
+			   struct drm_file *file, struct dma_fence **fence)
 {
-	struct uvm_vm *vm;
+	struct uvm_bind *bind;
 	int ret;
 
-	ret = uvm_bind_wait(args, file);
+	ret = uvm_bind_room(vm);
 	if (ret)
 		return ret;
-	vm = uvm_file_vm(uvm, file->driver_priv);
-	if (IS_ERR(vm))
-		return PTR_ERR(vm);
-	if (args->op == UVM_VM_OP_MAP)
-		return uvm_bind_bo(vm, args, file);
-	return uvm_bind_do(vm, args, NULL);
+	bind = uvm_bind_alloc();
+	if (!bind)
+		return -ENOMEM;
+	ret = uvm_bind_find_in(args, file, bind);
+	if (!ret && args->op == UVM_VM_OP_MAP)
+		ret = uvm_bind_bo(vm, bind, args, file, fence);
+	else if (!ret)
+		ret = uvm_bind_do(vm, bind, args, NULL, fence);
+	if (ret)
+		uvm_bind_discard(bind);
+	return ret;
 }
 
 /**
@@ -173,11 +179,14 @@ static int uvm_bind_change(struct uvm_device *uvm,
  * @data: struct drm_uvm_vm_bind
  * @file: the caller
  *
- * A call that returns -ERESTARTSYS while it waits has changed nothing.
+ * With syncobjs, returns once the change is queued: the out-syncobjs signal
+ * when it is made, or with an error when it could not be. Without, it is made
+ * when this returns, behind what is queued.
  *
  * Return: 0, -EINVAL, -EFAULT, -ENOENT, -EEXIST when something is mapped there and was
  * not to be replaced, -ENOSPC without VRAM for tables or with too many
- * mappings, -ENOMEM, -EIO when the address space is lost, -ERESTARTSYS.
+ * mappings, -ENOMEM, -EIO when the address space is lost, -ENODEV, -ERESTARTSYS
+ * when nothing has changed, -EINTR when the caller was killed.
  */
 int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 		      struct drm_file *file)
@@ -185,7 +194,8 @@ int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 	struct uvm_device *uvm = to_uvm(drm);
 	struct drm_uvm_vm_bind *args = data;
 	struct drm_syncobj **out = NULL;
-	struct dma_fence *done;
+	struct dma_fence *fence = NULL;
+	struct uvm_vm *vm = NULL;
 	u32 i, nr_out = 0;
 	int idx, ret;
 
@@ -199,18 +209,26 @@ int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 		ret = out ? uvm_bind_find_out(args, file, out, &nr_out) :
 			    -ENOMEM;
 	}
-	if (!ret)
-		ret = uvm_bind_change(uvm, args, file);
-	if (!ret && nr_out) {
-		done = dma_fence_get_stub();
-		for (i = 0; i < nr_out; i++)
-			drm_syncobj_replace_fence(out[i], done);
-		dma_fence_put(done);
+	if (!ret) {
+		vm = uvm_file_vm(uvm, file->driver_priv);
+		ret = PTR_ERR_OR_ZERO(vm);
 	}
-	for (i = 0; i < nr_out; i++)
-		drm_syncobj_put(out[i]);
-	kvfree(out);
+	if (!ret)
+		ret = uvm_bind_submit(vm, args, file, &fence);
 	drm_dev_exit(idx);
+
+	for (i = 0; i < nr_out; i++) {
+		if (!ret)
+			drm_syncobj_replace_fence(out[i], fence);
+		drm_syncobj_put(out[i]);
+	}
+	kvfree(out);
+	/* Outside, as the device may go while this waits. */
+	if (!ret && (args->in_sync_count || args->out_sync_count))
+		uvm_bind_kick(vm);
+	else if (!ret)
+		ret = uvm_bind_wait(vm, fence);
+	dma_fence_put(fence);
 	return ret;
 }
 

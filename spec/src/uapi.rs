@@ -171,7 +171,7 @@ uapi! {
         /// Must be zero.
         pad: u32,
     }
-    /// Changes what a range of the caller's own GPU address space is mapped onto. It has taken effect when the call returns, for running submissions too. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
+    /// Changes what a range of the caller's own GPU address space is mapped onto. Without syncobjs it has taken effect when the call returns, for running submissions too. With any, the call checks, plans and queues it and returns: it takes effect when the in-syncobjs have signalled and all that was queued before in the same space is done, and tells by its out-syncobjs. What arguments or lack of memory forbid, the call itself refuses; what fails later shows in the out-syncobjs. A mapping keeps its buffer until it is unmapped or the file is closed, and follows it from domain to domain.
     drm_uvm_vm_bind VmBind {
         /// UVM_VM_OP_*.
         op: u32,
@@ -187,9 +187,9 @@ uapi! {
         va: u64,
         /// Bytes, whole pages, not zero.
         size: u64,
-        /// Pointer to __u32 syncobj handles that the call waits for first.
+        /// Pointer to __u32 syncobj handles that have to signal before the change is made.
         in_syncs: u64,
-        /// Pointer to __u32 syncobj handles that signal when the change is made.
+        /// Pointer to __u32 syncobj handles that signal when the change is made: what waits for them sees it.
         out_syncs: u64,
         /// Entries at in_syncs; at most UVM_MAX_SYNCS.
         in_sync_count: u32,
@@ -262,7 +262,7 @@ uapi! {
         /// Must be zero.
         pad: u32,
     }
-    /// Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered. A fault is told once, and again if its access fails again after an answer.
+    /// Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered, and one that a queued bind maps is told only if it still lacks what the access needs then. A fault is told once, and again if its access fails again after an answer.
     drm_uvm_fault_next FaultNext {
         /// Nanoseconds to wait at most; zero asks only, negative waits for ever.
         timeout_ns: i64,

@@ -118,10 +118,10 @@ impl Checker {
         self.interrupts.tick(&mut self.report, waits);
         self.spaces.tick(&mut self.report);
     }
-    /// The device was reset: nothing before counts any more, but what was found stays.
+    /// The device was reset: nothing before counts any more, but what was found stays, and so does what is expected: a test
+    /// may reset the device in the middle of it.
     pub fn reset(&mut self) {
-        let mut report = std::mem::take(&mut self.report);
-        report.expected = 0;
+        let report = std::mem::take(&mut self.report);
         *self = Self { report, ..Self::default() };
     }
 
@@ -167,13 +167,15 @@ impl Checker {
         self.spaces.turn(ring, rptr);
     }
     /// A ring starts on a packet.
+    ///
+    /// What a process puts in its own ring is its own business, as what anybody puts in an indirect buffer.
     pub fn packet(&mut self, ring: RingId, vmid: u8, indirect: bool, dwords: &[u32]) {
-        if !indirect {
+        if !indirect && vmid == 0 {
             self.rings.packet(&mut self.report, ring, vmid, dwords);
         }
         self.spaces.packet(ring);
     }
-    /// A ring stopped on a packet of its own, not of an indirect buffer, whose author's business that is.
+    /// A ring of VMID 0 stopped on a packet of its own.
     pub fn stopped(&mut self, ring: RingId, rptr: u64, why: &str) {
         self.rings.stopped(&mut self.report, ring, rptr, why);
     }

@@ -72,7 +72,6 @@ impl Rings {
         }
         true
     }
-    /// Fences in indirect buffers are their authors' business; those in the ring itself are the driver's.
     pub fn packet(&mut self, report: &mut Report, ring: RingId, vmid: u8, dwords: &[u32]) {
         let &[header, low, high, value, ..] = dwords else { return };
         if packet::OP.get(header) != u32::from(packet::op::FENCE) {

@@ -232,7 +232,9 @@ impl Ih {
             *armed = true;
         }
         let offset = |reg| IH_RB_RPTR::OFFSET.get(self.regs.get(reg, 0));
-        if offset(r.rptr) != offset(r.wptr) && self.regs.field(r.cntl, 0, IH_RB_CNTL::RPTR_REARM) != 0 {
+        let (wptr, overflow) = (offset(r.wptr), self.regs.field(r.wptr, 0, IH_RB_WPTR::RB_OVERFLOW));
+        // Behind by a whole lap the pointers are equal, and the ring is full of what was never read.
+        if (offset(r.rptr) != wptr || overflow != 0) && self.regs.field(r.cntl, 0, IH_RB_CNTL::RPTR_REARM) != 0 {
             self.fire(ring);
         }
     }

@@ -608,7 +608,7 @@ impl Sdma {
         };
         let name = RING_NAMES.get(ring).copied().unwrap_or("?");
         self.stops.warn(format_args!("SDMA{} {name} stopped at RPTR {rptr:#x}: {why}", self.number));
-        if code == exception::ILLEGAL && self.rings.get(ring).is_some_and(|r| r.ib.is_none()) {
+        if code == exception::ILLEGAL && self.vmid(n) == 0 && self.rings.get(ring).is_some_and(|r| r.ib.is_none()) {
             io.checks.tell(|c| c.stopped(RingId::new(self.number, ring), rptr, why));
         }
         if let Some(state) = self.rings.get_mut(ring) {

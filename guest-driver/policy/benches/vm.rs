@@ -44,23 +44,25 @@ fn scattered() -> Vec<u64> {
     (0..PAGES).map(|page| (page * 40_503 % PAGES * 2 + 16) * PAGE).collect()
 }
 
-fn perform(policy: &mut Policy, update: UpdateId) -> u64 {
+fn perform(policy: &mut Policy, vm: VmId, update: UpdateId) -> u64 {
     assert_eq!(policy.update_prepare(update), Ok(Prepared::Ready));
     let mut entries = 0;
     loop {
         let mut given = 0;
-        let count = |action| {
+        let count = |write| {
             given += 1;
-            if let UpdateAction::Write { count, .. } = black_box(action) {
-                entries += count;
-            }
+            entries += black_box::<TableWrite>(write).count;
         };
-        policy.update_next(update, 64, count).expect("steps");
+        policy.update_next(update, 64, count).expect("writes");
         if given == 0 {
-            policy.update_complete(update, true).expect("complete");
-            return entries;
+            break;
         }
     }
+    policy.update_commit(update).expect("commit");
+    policy.update_landed(update).expect("landed");
+    policy.vm_flush(vm).expect("flush");
+    policy.update_retire(update).expect("retire");
+    entries
 }
 
 fn entry_rate(pages: &[u64]) -> f64 {
@@ -72,9 +74,9 @@ fn entry_rate(pages: &[u64]) -> f64 {
         for chunk in pages.chunks(64) {
             policy.update_page_list(update, chunk.iter().map(|page| (Domain::System, *page, 1))).expect("pages");
         }
-        assert!(perform(&mut policy, update) >= PAGES);
+        assert!(perform(&mut policy, vm, update) >= PAGES);
         let update = policy.update_begin(vm, &request(Change::Unmap)).expect("begin");
-        perform(&mut policy, update);
+        perform(&mut policy, vm, update);
     })
 }
 

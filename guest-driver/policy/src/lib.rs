@@ -167,6 +167,6 @@ pub use placement::{DomainList, DomainMask, PlacementRequest};
 pub use policy::{AllocRequest, Allocation, Policy, SegmentConfig, SegmentStats};
 pub use residency::{Limits, Residence, Spec, Usage, PRIORITIES};
 pub use segment::{Placements, SegmentDesc, SegmentKind, SegmentTable};
-pub use vm::{Change, Completed, Mapping, Prepared, UpdateAction, UpdateRequest, VmConfig, VmInfo};
+pub use vm::{Change, Invalidate, Mapping, Prepared, TableWrite, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};
 pub use working_set::PASSES;

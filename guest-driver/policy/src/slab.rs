@@ -77,6 +77,10 @@ impl<T> Slab<T> {
         Ok(Key { slot, generation: entry.generation })
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
     pub(crate) fn get(&self, key: Key) -> Result<&T, Error> {
         let entry = self.entries.get(key.slot as usize).ok_or(Error::Unknown)?;
         if entry.generation != key.generation {

@@ -44,25 +44,43 @@ impl World {
         self.policy.update_begin(self.vm, &request)
     }
 
-    /// Performs all steps of a prepared update; gives its writes as entries: first, count, value.
-    fn finish(&mut self, update: UpdateId) -> Vec<(u64, u64, u64)> {
+    /// Prepares and commits an update; gives its writes.
+    fn commit(&mut self, update: UpdateId) -> Vec<TableWrite> {
         assert_eq!(self.policy.update_prepare(update), Ok(Prepared::Ready));
         let mut writes = vec![];
         loop {
-            let mut batch = vec![];
-            self.policy.update_next(update, 4, |action| batch.push(action)).unwrap();
-            for action in &batch {
-                if let UpdateAction::Write { first, count, value, .. } = *action {
-                    self.memory.write(action, false);
-                    writes.push((first, count, value));
-                }
-            }
-            if batch.is_empty() {
-                assert_eq!(self.policy.update_complete(update, true), Ok(Completed::Committed));
-                self.memory.forget_unreachable();
+            let before = writes.len();
+            self.policy.update_next(update, 4, |write| writes.push(write)).unwrap();
+            if writes.len() == before {
+                self.policy.update_commit(update).unwrap();
                 return writes;
             }
         }
+    }
+
+    /// Performs the writes of a committed update.
+    fn land(&mut self, update: UpdateId, writes: &[TableWrite]) {
+        writes.iter().for_each(|write| self.memory.write(write));
+        self.policy.update_landed(update).unwrap();
+    }
+
+    /// Flushes what has landed; gives what was invalidated.
+    fn flush(&mut self) -> Option<Invalidate> {
+        let invalidate = self.policy.vm_flush(self.vm).unwrap();
+        if invalidate.is_some() {
+            self.policy.vm_flushed(self.vm).unwrap();
+        }
+        invalidate
+    }
+
+    /// Performs all of a begun update; gives its writes as entries: first, count, value.
+    fn finish(&mut self, update: UpdateId) -> Vec<(u64, u64, u64)> {
+        let writes = self.commit(update);
+        self.land(update, &writes);
+        self.flush();
+        self.policy.update_retire(update).unwrap();
+        self.memory.forget_unreachable();
+        writes.iter().map(|write| (write.first, write.count, write.value)).collect()
     }
 
     fn map(&mut self, page: u64, pages: u64, bo: u64, vram: u64) -> Vec<(u64, u64, u64)> {
@@ -179,14 +197,110 @@ fn update_of_a_busy_space_waits_its_turn_and_needs_all_its_pages() {
     world.policy.update_pages(update, Domain::Vram, 0, 3).unwrap();
     assert_eq!(world.policy.update_prepare(update), Err(Error::Invalid));
     assert_eq!(world.policy.update_next(update, 1, |_| ()), Err(Error::Invalid));
-    assert_eq!(world.policy.update_complete(update, true), Err(Error::Invalid));
+    assert_eq!(world.policy.update_commit(update), Err(Error::Invalid));
     assert_eq!(world.policy.update_pages(update, Domain::Vram, 0, 2), Err(Error::Invalid), "one too many");
     let list = [(Domain::Vram, 8 * PAGE, 1), (Domain::Vram, 1, 1)];
     assert_eq!(world.policy.update_page_list(update, list), Err(Error::Invalid), "the second is no page");
     world.policy.update_pages(update, Domain::Vram, 4 * PAGE, 1).unwrap();
     world.finish(update);
     assert_eq!(world.memory.walk(3).0, Some((VRAM_BASE + 4 * PAGE) | pte::VALID | RW));
-    assert_eq!(world.policy.update_complete(update, true), Err(Error::Unknown));
+    assert_eq!(world.policy.update_retire(update), Err(Error::Unknown));
+}
+
+#[test]
+fn changes_are_planned_on_those_that_wait() {
+    let mut world = World::new();
+    let map = |offset| Change::Map { attributes: RW, bo: 1, bo_offset: offset };
+    let first = world.begin(0, 4, map(0)).unwrap();
+    world.policy.update_pages(first, Domain::Vram, 0, 4).unwrap();
+    let mapped = world.commit(first);
+    assert_eq!(world.begin(2, 4, map(0)), Err(Error::Exists), "what waits counts");
+    let second = world.begin(1, 2, Change::Unmap).unwrap();
+    let unmapped = world.commit(second);
+
+    assert_eq!(world.memory.walk(0).0, None, "nothing was written");
+    let reached = |world: &World| [0, 1, 4].map(|page| world.policy.vm_reached(world.vm, page * PAGE).ok());
+    assert_eq!(reached(&world), [None; 3]);
+    assert_eq!(world.policy.vm_destroy(world.vm), Err(Error::Busy));
+    assert_eq!(world.policy.update_abandon(first), Err(Error::Invalid));
+    assert_eq!(world.policy.update_landed(first).and(world.policy.update_landed(first)), Err(Error::Invalid));
+    mapped.iter().for_each(|write| world.memory.write(write));
+    let entry = |page: u64| Some((VRAM_BASE + page * PAGE) | pte::VALID | RW);
+    assert_eq!(world.memory.walk(1).0, entry(1));
+    assert_eq!(reached(&world), [entry(0), entry(1), None], "the one that has landed shows, the next does not");
+    world.land(second, &unmapped);
+    assert_eq!(reached(&world), [entry(0), None, None]);
+
+    assert_eq!([0, 1, 2, 3].map(|page| world.memory.walk(page).0.is_some()), [true, false, false, true]);
+    assert_eq!(world.policy.update_retire(second), Err(Error::Invalid), "caches may know the pages");
+    world.flush();
+    world.policy.update_retire(first).unwrap();
+    world.policy.update_retire(second).unwrap();
+    world.policy.vm_destroy(world.vm).unwrap();
+}
+
+#[test]
+fn one_flush_serves_all_that_has_landed() {
+    let mut world = World::new();
+    world.map(0, 64, 1, 0);
+    let job = world.grab(0);
+    let seq = world.policy.vm_info(world.vm).unwrap().seq;
+    let updates: Vec<_> = (0..8)
+        .map(|n| {
+            let update = world.begin(3 + 7 * n, 1, Change::Unmap).unwrap();
+            (update, world.commit(update))
+        })
+        .collect();
+    for (update, writes) in &updates {
+        world.land(*update, writes);
+    }
+
+    let flush = world.flush().unwrap();
+
+    assert_eq!(flush.vmids, 1 << job.vmid);
+    assert!(flush.start <= 3 && flush.start + flush.pages > 52, "{flush:?}");
+    assert_eq!(world.flush(), None, "nothing is left to flush");
+    assert_eq!(world.policy.vm_info(world.vm).unwrap().seq, seq + 1);
+    for (update, _) in &updates {
+        world.policy.update_retire(*update).unwrap();
+    }
+    assert_eq!(world.grab(1).flush, 0, "the VMID knows all of them");
+}
+
+#[test]
+fn tables_taken_out_are_given_back_at_the_end_only() {
+    let mut world = World::new();
+    let vram = world.policy.segment_of(Domain::Vram).unwrap();
+    let empty = world.policy.stats(vram).unwrap().used;
+    world.map(0, 4, 1, 0);
+    let full = world.policy.stats(vram).unwrap().used;
+    let update = world.begin(0, 4, Change::Unmap).unwrap();
+    let writes = world.commit(update);
+
+    world.land(update, &writes);
+    world.flush();
+
+    assert_eq!(world.policy.stats(vram).unwrap().used, full);
+    world.policy.update_retire(update).unwrap();
+    assert_eq!(world.policy.stats(vram).unwrap().used, empty);
+}
+
+#[test]
+fn abandoned_update_leaves_the_space_as_it_was() {
+    let mut world = World::new();
+    world.map(0, 512, 1, 0);
+    let used = |world: &World| (world.tables(), world.policy.vm_find(world.vm, 0));
+    let before = used(&world);
+    let update = world.begin(9, 1, Change::Unmap).unwrap();
+    assert_eq!(world.policy.update_prepare(update), Ok(Prepared::Ready));
+    world.policy.update_next(update, 2, |_| ()).unwrap();
+
+    world.policy.update_abandon(update).unwrap();
+
+    assert_eq!(used(&world), before);
+    let writes = world.unmap(0, 512);
+    assert_eq!(writes.len(), 1, "the table that was planned is forgotten: {writes:x?}");
+    assert_eq!(world.tables(), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! Address spaces against a map of single pages: whatever is mapped, replaced or unmapped, whichever write fails
-//! half-way and whenever memory is short, each page translates as before or as after at each moment, and once a
-//! change is complete no cache and no table remembers the other state.
+//! Address spaces against a map of single pages: whatever is mapped, replaced or unmapped, however long changes wait
+//! before they are made and whenever memory is short, each page translates as before or as after at each moment, and
+//! once a change is retired no cache and no table remembers the other state.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // a test may give up
 
 #[path = "common/cache.rs"]
@@ -11,7 +11,7 @@ mod failing;
 #[path = "common/space.rs"]
 mod space;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use cache::{advance, Cache};
 use failing::with_allocations;
@@ -74,9 +74,8 @@ struct Op {
     attributes: u64,
     bo: u64,
     replace: bool,
-    /// Which action fails, which ones of the undo, in order.
-    fail_at: Option<usize>,
-    undo_fail_at: Option<usize>,
+    /// It waits, with what else does, for a later one.
+    waits: bool,
     /// Allocations that the planning may make.
     memory: Option<u32>,
     /// A job runs meanwhile.
@@ -99,15 +98,11 @@ fn op() -> impl Strategy<Value = Op> {
         Just(pte::READABLE | pte::EXECUTABLE | pte::SNOOPED),
         Just(pte::READABLE | pte::TMZ | 3 << pte::MTYPE_SHIFT),
     ];
-    let failures = (
-        prop::option::weighted(0.25, 0usize..12),
-        prop::option::weighted(0.3, 0usize..6),
-        prop::option::weighted(0.1, 0u32..12),
-    );
+    let moment = (prop::bool::weighted(0.6), prop::option::weighted(0.1, 0u32..12));
     let place = (0usize..2, start, pages, what, any::<bool>());
     let how = (attributes, 1u64..4, prop::bool::weighted(0.7), any::<bool>(), 1usize..6);
-    (place, how, failures, prop::collection::vec(0..WINDOW, 4)).prop_map(
-        |((window, start, pages, what, system), (attributes, bo, replace, busy, room), failures, touch)| Op {
+    (place, how, moment, prop::collection::vec(0..WINDOW, 4)).prop_map(
+        |((window, start, pages, what, system), (attributes, bo, replace, busy, room), (waits, memory), touch)| Op {
             window,
             start,
             pages: pages.min(WINDOW - start),
@@ -116,9 +111,8 @@ fn op() -> impl Strategy<Value = Op> {
             attributes,
             bo,
             replace,
-            fail_at: failures.0,
-            undo_fail_at: failures.1,
-            memory: failures.2,
+            waits,
+            memory,
             busy,
             room,
             touch,
@@ -126,12 +120,23 @@ fn op() -> impl Strategy<Value = Op> {
     )
 }
 
+/// A change whose writes wait, and what each page translates to after them.
+struct Queued {
+    update: UpdateId,
+    writes: Vec<TableWrite>,
+    after: HashMap<u64, u64>,
+    touch: Vec<u64>,
+}
+
 struct World {
     policy: Policy,
     vm: VmId,
     memory: Memory,
     cache: Cache,
+    /// What each page will translate to when all is made, and what it does now.
     model: HashMap<u64, u64>,
+    landed: HashMap<u64, u64>,
+    queue: VecDeque<Queued>,
     windows: [u64; 2],
     fence: u64,
     next_page: u64,
@@ -155,8 +160,18 @@ impl World {
         let memory = Memory::new(shape.levels, info.root, (info.root_size / 8) as usize, shape.system, VRAM_BASE);
         // One window crosses what an entry two levels up translates, where there is one; the other starts at 0.
         let high = if shape.levels >= 3 { (1 << 18) - 1024 } else { 9 * 1024 };
-        let cache = Cache::default();
-        Self { policy, vm, memory, cache, model: HashMap::new(), windows: [0, high], fence: 0, next_page: 1 << 20 }
+        Self {
+            policy,
+            vm,
+            memory,
+            cache: Cache::default(),
+            model: HashMap::new(),
+            landed: HashMap::new(),
+            queue: VecDeque::new(),
+            windows: [0, high],
+            fence: 0,
+            next_page: 1 << 20,
+        }
     }
 
     fn grab(&mut self) -> JobId {
@@ -195,15 +210,6 @@ impl World {
         }
     }
 
-    fn check_page(&mut self, page: u64, busy: bool, allowed: &dyn Fn(u64) -> [Meaning; 2]) {
-        let (found, _) = self.memory.walk(page);
-        assert!(allowed(page).contains(&found), "page {page:#x}: {found:x?} is none of {:x?}", allowed(page));
-        if busy {
-            let cached = self.cache.translate(&self.memory, page);
-            assert!(allowed(page).contains(&cached), "page {page:#x}: cached {cached:x?}, not {:x?}", allowed(page));
-        }
-    }
-
     fn apply(&mut self, op: &Op) {
         let start = self.windows[op.window] + op.start;
         let end = start + op.pages;
@@ -233,16 +239,19 @@ impl World {
         if taken && !op.replace && change != Change::Unmap {
             assert_eq!(begun, Err(Error::Exists));
         } else {
-            self.carry_out(op, begun.unwrap(), &runs, &after);
+            self.plan(op, begun.unwrap(), &runs, after);
+        }
+        if !op.waits {
+            self.perform(op.busy);
         }
         if let Some(job) = job {
-            self.cache.check(&self.model);
+            self.cache.check(&self.landed);
             self.policy.vmid_signalled(job).unwrap();
         }
         self.check();
     }
 
-    fn carry_out(&mut self, op: &Op, update: UpdateId, runs: &[(u64, u64)], after: &HashMap<u64, u64>) {
+    fn plan(&mut self, op: &Op, update: UpdateId, runs: &[(u64, u64)], after: HashMap<u64, u64>) {
         let domain = if op.system { Domain::System } else { Domain::Vram };
         let list: Vec<_> = runs.iter().map(|(first, len)| (domain, first * PAGE, *len)).collect();
         let told = match op.memory {
@@ -254,22 +263,24 @@ impl World {
             self.policy.update_page_list(update, list).unwrap();
         }
         if !self.prepare(op, update) {
-            assert_eq!(self.policy.update_complete(update, false), Ok(Completed::RolledBack));
+            self.policy.update_abandon(update).unwrap();
             return;
         }
-        let mut completed = self.perform(op, update, after, op.fail_at);
-        if completed == Completed::Undo {
-            completed = self.perform(op, update, after, op.undo_fail_at);
+        let mut writes = vec![];
+        loop {
+            let before = writes.len();
+            self.policy.update_next(update, op.room, |write| writes.push(write)).unwrap();
+            assert!(writes.len() - before <= op.room);
+            if writes.len() == before {
+                break;
+            }
         }
-        if completed == Completed::Undo {
-            completed = self.perform(op, update, after, None);
-        }
-        match completed {
-            Completed::Committed => self.model = after.clone(),
-            Completed::RolledBack => {}
-            Completed::Undo => panic!("nothing failed"),
-        }
-        self.memory.forget_unreachable();
+        self.policy.update_commit(update).unwrap();
+        self.model.clone_from(&after);
+        let window = self.windows[op.window];
+        let ends = [op.start, op.start + op.pages - 1];
+        let touch = op.touch.iter().copied().chain(ends).map(|page| window + page).collect();
+        self.queue.push_back(Queued { update, writes, after, touch });
     }
 
     /// Whether the update can go on.
@@ -300,68 +311,66 @@ impl World {
         }
     }
 
-    fn perform(
-        &mut self,
-        op: &Op,
-        update: UpdateId,
-        after: &HashMap<u64, u64>,
-        mut fail_at: Option<usize>,
-    ) -> Completed {
-        let before = self.model.clone();
-        let either = |page: u64| [before.get(&page).copied(), after.get(&page).copied()];
-        let window = self.windows[op.window];
-        let (first, last) = (self.windows[op.window] + op.start, self.windows[op.window] + op.start + op.pages - 1);
-        loop {
-            let mut batch = vec![];
-            self.policy.update_next(update, op.room, |action| batch.push(action)).unwrap();
-            assert!(batch.len() <= op.room);
-            if batch.is_empty() {
-                return self.policy.update_complete(update, true).unwrap();
-            }
-            for (i, action) in batch.iter().enumerate() {
-                let fails = fail_at == Some(0);
-                fail_at = fail_at.map(|left| left.saturating_sub(1)).filter(|_| !fails);
-                match *action {
-                    UpdateAction::Write { .. } => self.memory.write(action, fails),
-                    UpdateAction::Sync => assert_eq!(i + 1, batch.len(), "something after a sync"),
-                    UpdateAction::Invalidate { vmids, start, pages } => {
-                        assert_eq!((batch.len(), vmids), (1, self.policy.vm_info(self.vm).unwrap().busy));
-                        if !fails {
-                            self.cache.invalidate(start, pages);
-                        }
+    /// Makes all changes that wait, with one flush for all.
+    fn perform(&mut self, busy: bool) {
+        let mut states = vec![self.landed.clone()];
+        let mut done = vec![];
+        while let Some(Queued { update, writes, after, touch }) = self.queue.pop_front() {
+            states.push(after);
+            for write in &writes {
+                self.memory.write(write);
+                for page in &touch {
+                    let either = |states: &[HashMap<u64, u64>], found: Meaning| {
+                        states.iter().any(|state| state.get(page).copied() == found)
+                    };
+                    let (found, _) = self.memory.walk(*page);
+                    assert!(either(&states[states.len() - 2..], found), "page {page:#x} is {found:x?}");
+                    if busy {
+                        let cached = self.cache.translate(&self.memory, *page);
+                        assert!(either(&states, cached), "page {page:#x} is cached as {cached:x?}");
                     }
                 }
-                for page in op.touch.iter().map(|page| window + page).chain([first, last]) {
-                    self.check_page(page, op.busy, &either);
-                }
-                if fails {
-                    return self.policy.update_complete(update, false).unwrap();
-                }
             }
+            self.policy.update_landed(update).unwrap();
+            done.push(update);
         }
+        if let Some(flush) = self.policy.vm_flush(self.vm).unwrap() {
+            assert_eq!(flush.vmids, self.policy.vm_info(self.vm).unwrap().busy);
+            self.cache.invalidate(flush.start, flush.pages);
+            self.policy.vm_flushed(self.vm).unwrap();
+        }
+        for update in done {
+            self.policy.update_retire(update).unwrap();
+        }
+        self.memory.forget_unreachable();
+        self.landed = states.pop().unwrap();
     }
 
     /// All that can be seen from outside agrees with the model, and nothing is kept that it does not need.
     fn check(&self) {
         for window in self.windows {
             for page in window..window + WINDOW {
-                let expected = self.model.get(&page).copied();
+                let expected = self.landed.get(&page).copied();
                 let (found, order) = self.memory.walk(page);
                 assert_eq!(found, expected, "page {page:#x}");
                 if let (Some(first), true) = (found, page % (1 << order) == 0) {
                     for i in 1..1 << order {
-                        let alike = self.model.get(&(page + i)).copied();
+                        let alike = self.landed.get(&(page + i)).copied();
                         assert_eq!(alike, Some(advance(first, i)), "page {i} of the block at {page:#x}");
                     }
                 }
                 if page % 61 == 0 {
                     let mapping = self.policy.vm_find(self.vm, page * PAGE + 5);
                     let entry = mapping.map(|m| advance(m.entry, page - m.va / PAGE));
-                    assert_eq!(entry.ok(), expected);
+                    assert_eq!(entry.ok(), self.model.get(&page).copied());
+                    assert_eq!(self.policy.vm_reached(self.vm, page * PAGE + 5).ok(), expected, "page {page:#x}");
                 }
             }
         }
         let info = self.policy.vm_info(self.vm).unwrap();
+        if !self.queue.is_empty() {
+            return;
+        }
         assert_eq!(self.memory.reachable().len() as u64, info.tables);
         let vram = self.policy.segment_of(Domain::Vram).unwrap();
         let used = self.policy.stats(vram).unwrap().used;
@@ -373,6 +382,8 @@ impl World {
     }
 
     fn end(mut self) {
+        self.perform(false);
+        self.check();
         self.policy.vm_destroy(self.vm).unwrap();
         let vram = self.policy.segment_of(Domain::Vram).unwrap();
         assert_eq!(self.policy.stats(vram).unwrap().used, 0);

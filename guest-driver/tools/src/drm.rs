@@ -2,7 +2,7 @@
 //! A small library over the driver's render node: device, buffer objects, syncobjs, submissions.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::io::Errno;
@@ -79,6 +79,11 @@ impl Device {
             }
         }
         Err(OpenError::None)
+    }
+
+    /// The same client through another descriptor of it, for another thread.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self { file: Rc::new(File::from(fd)) }
     }
 
     /// The descriptor, for fdinfo.

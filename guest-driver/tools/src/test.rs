@@ -80,6 +80,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == vmid::WORKER {
             return vmid::worker(rest);
         }
+        if first == vm::WORKER {
+            return vm::worker();
+        }
         if first == queues::WORKER {
             return queues::worker(rest);
         }

@@ -8,7 +8,7 @@ use core::ffi::c_int;
 use core::mem::MaybeUninit;
 use core::slice;
 
-use uvm_policy::{Change, Completed, Domain, Error, Prepared, UpdateId, UpdateRequest, VmId};
+use uvm_policy::{Change, Domain, Error, Prepared, UpdateId, UpdateRequest, VmId};
 
 use crate::api::{answer, with, UvmPolicy};
 use crate::errno::{again, errno, status};
@@ -19,12 +19,15 @@ use crate::vm_types::*;
 /// @update: the change
 /// @token: names it from now on; never 0
 ///
-/// One at a time for each address space. Then: uvm_policy_update_pages() until all pages of a map
-/// are told; uvm_policy_update_prepare(); uvm_policy_update_next() and the steps it gives until it
-/// gives none; uvm_policy_update_complete(), which may come at any time to give up. The policy's
-/// lock is not held for the steps.
+/// One is planned at a time for each address space. Then: uvm_policy_update_pages() until all pages
+/// of a map are told; uvm_policy_update_prepare(); uvm_policy_update_next() until it gives no more
+/// writes; uvm_policy_update_commit(), or before that uvm_policy_update_abandon(). Nothing after the
+/// commit allocates or fails: the next change may be planned now. The writes of committed changes
+/// are performed in the order of their commits, and each is told by uvm_policy_update_landed(); one
+/// uvm_policy_vm_flush() serves all that have landed; uvm_policy_update_retire() ends each. The
+/// policy's lock is not held for the writes nor for the invalidation.
 ///
-/// Return: 0, -EBUSY while another change of the address space is under way, -EEXIST, -ENOMEM,
+/// Return: 0, -EBUSY while another change of the address space is planned, -EEXIST, -ENOMEM,
 /// -ENOENT, -EINVAL.
 #[no_mangle]
 pub extern "C" fn uvm_policy_update_begin(
@@ -110,42 +113,39 @@ pub extern "C" fn uvm_policy_update_prepare(
     status
 }
 
-/// uvm_policy_update_next() - the next steps of a change
+/// uvm_policy_update_next() - the next writes of a change
 /// @policy: the policy
 /// @token: of uvm_policy_update_begin()
-/// @steps: the steps, to be performed in order
-/// @room: how many @steps can hold, not 0
+/// @writes: the writes, to be performed in order once the change is committed
+/// @room: how many @writes can hold, not 0
 /// @count: how many there are; 0: all were given before
-///
-/// What was given before is performed, or sits before what comes on a ring; what was given up to a
-/// sync has landed.
 ///
 /// Return: 0, -ENOENT, -EINVAL before uvm_policy_update_prepare().
 ///
 /// # Safety
 ///
-/// `steps` is NULL or has room for `room` steps.
+/// `writes` is NULL or has room for `room` writes.
 #[no_mangle]
 pub unsafe extern "C" fn uvm_policy_update_next(
     policy: Option<&mut UvmPolicy>,
     token: u64,
-    steps: *mut UvmPolicyStep,
+    writes: *mut UvmPolicyWrite,
     room: u32,
     count: Option<&mut MaybeUninit<u32>>,
 ) -> c_int {
     let (Some(policy), Some(count)) = (policy, count) else { return errno(Error::Invalid) };
     count.write(0);
-    if steps.is_null() {
+    if writes.is_null() {
         return errno(Error::Invalid);
     }
     // SAFETY: the caller's contract; what is there need not be initialised, and nothing reads it.
-    let steps = unsafe { slice::from_raw_parts_mut(steps.cast::<MaybeUninit<UvmPolicyStep>>(), room as usize) };
+    let writes = unsafe { slice::from_raw_parts_mut(writes.cast::<MaybeUninit<UvmPolicyWrite>>(), room as usize) };
     let mut given = 0u32;
-    let mut places = steps.iter_mut();
+    let mut places = writes.iter_mut();
     let room = room as usize;
-    let result = policy.0.update_next(UpdateId::from_raw(token), room, |action| {
+    let result = policy.0.update_next(UpdateId::from_raw(token), room, |write| {
         if let Some(place) = places.next() {
-            place.write(action.into());
+            place.write(write.into());
             given = given.saturating_add(1);
         }
     });
@@ -153,34 +153,90 @@ pub unsafe extern "C" fn uvm_policy_update_next(
     status(result)
 }
 
-/// uvm_policy_update_complete() - end a change
+/// uvm_policy_update_commit() - make a change the state that the next one is planned on
 /// @policy: the policy
 /// @token: of uvm_policy_update_begin()
-/// @error: 0 when all steps were given and performed; else one failed, or the change is given up
 ///
-/// 0 to @error 0: the address space maps what was asked for, and nothing reaches any more what it
-/// mapped before. 0 to an error: it maps what it did before, and nothing reaches what it was to map.
+/// Never allocates.
 ///
-/// -EAGAIN, to an error only: entries in use may have been written. Fetch the steps that write
-/// them back, perform them and complete with 0 (then: it maps what it did before) or an error, as
-/// often as it takes; meanwhile both what was mapped and what was to be must stay. Never allocates.
-///
-/// Return: 0, -EAGAIN, -ENOENT, -EINVAL for an error of 0 before all steps were given.
+/// Return: 0, -ENOENT, -EINVAL before all writes were given.
 #[no_mangle]
-pub extern "C" fn uvm_policy_update_complete(policy: Option<&mut UvmPolicy>, token: u64, error: c_int) -> c_int {
-    let Some(policy) = policy else { return errno(Error::Invalid) };
-    match policy.0.update_complete(UpdateId::from_raw(token), error == 0) {
-        Ok(Completed::Committed | Completed::RolledBack) => 0,
-        Ok(Completed::Undo) => again(),
-        Err(error) => errno(error),
-    }
+pub extern "C" fn uvm_policy_update_commit(policy: Option<&mut UvmPolicy>, token: u64) -> c_int {
+    with(policy, |policy| policy.update_commit(UpdateId::from_raw(token)))
+}
+
+/// uvm_policy_update_abandon() - give up a change that is not committed
+/// @policy: the policy
+/// @token: of uvm_policy_update_begin()
+///
+/// The address space maps what it did before. Never allocates.
+///
+/// Return: 0, -ENOENT, -EINVAL when it is committed.
+#[no_mangle]
+pub extern "C" fn uvm_policy_update_abandon(policy: Option<&mut UvmPolicy>, token: u64) -> c_int {
+    with(policy, |policy| policy.update_abandon(UpdateId::from_raw(token)))
+}
+
+/// uvm_policy_update_landed() - the writes of a committed change are performed
+/// @policy: the policy
+/// @token: of uvm_policy_update_begin()
+///
+/// Never allocates.
+///
+/// Return: 0, -ENOENT, -EINVAL when it is not committed or has landed before.
+#[no_mangle]
+pub extern "C" fn uvm_policy_update_landed(policy: Option<&mut UvmPolicy>, token: u64) -> c_int {
+    with(policy, |policy| policy.update_landed(UpdateId::from_raw(token)))
+}
+
+/// uvm_policy_vm_flush() - what to invalidate for all changes that have landed
+/// @policy: the policy
+/// @vm: the address space
+/// @invalidate: the pages, and the VMIDs whose acknowledges to await; then uvm_policy_vm_flushed()
+///
+/// Who gets a VMID from now on flushes it first. Never allocates.
+///
+/// Return: 0, -ENOENT, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_policy_vm_flush(
+    policy: Option<&mut UvmPolicy>,
+    vm: u64,
+    invalidate: Option<&mut MaybeUninit<UvmPolicyInvalidate>>,
+) -> c_int {
+    let (Some(policy), Some(invalidate)) = (policy, invalidate) else { return errno(Error::Invalid) };
+    answer(invalidate, || policy.0.vm_flush(VmId::from_raw(vm)).map(UvmPolicyInvalidate::from))
+}
+
+/// uvm_policy_vm_flushed() - what uvm_policy_vm_flush() asked for is acknowledged
+/// @policy: the policy
+/// @vm: the address space
+///
+/// Never allocates.
+///
+/// Return: 0, -ENOENT, -EINVAL when nothing was asked for.
+#[no_mangle]
+pub extern "C" fn uvm_policy_vm_flushed(policy: Option<&mut UvmPolicy>, vm: u64) -> c_int {
+    with(policy, |policy| policy.vm_flushed(VmId::from_raw(vm)))
+}
+
+/// uvm_policy_update_retire() - end a committed change
+/// @policy: the policy
+/// @token: of uvm_policy_update_begin()
+///
+/// What it took out of the tables is reached no more: it has landed and was flushed; or the address
+/// space ends, and nothing runs in it. Never allocates.
+///
+/// Return: 0, -ENOENT, -EINVAL when it is not committed, or while a flush is owed.
+#[no_mangle]
+pub extern "C" fn uvm_policy_update_retire(policy: Option<&mut UvmPolicy>, token: u64) -> c_int {
+    with(policy, |policy| policy.update_retire(UpdateId::from_raw(token)))
 }
 
 /// uvm_policy_vm_find() - what an address is mapped onto
 /// @policy: the policy
 /// @vm: the address space
 /// @va: any address
-/// @mapping: the answer; a change under way does not show before it is complete
+/// @mapping: the answer; a change shows once it is committed
 ///
 /// Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
 #[no_mangle]
@@ -192,6 +248,24 @@ pub extern "C" fn uvm_policy_vm_find(
 ) -> c_int {
     let (Some(policy), Some(mapping)) = (policy, mapping) else { return errno(Error::Invalid) };
     answer(mapping, || policy.0.vm_find(VmId::from_raw(vm), va).map(UvmPolicyMapping::from))
+}
+
+/// uvm_policy_vm_reached() - the entry of an address as the page tables have it
+/// @policy: the policy
+/// @vm: the address space
+/// @va: any address
+/// @entry: the answer, without FRAGMENT; a change shows once it has landed
+///
+/// Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_policy_vm_reached(
+    policy: Option<&UvmPolicy>,
+    vm: u64,
+    va: u64,
+    entry: Option<&mut MaybeUninit<u64>>,
+) -> c_int {
+    let (Some(policy), Some(entry)) = (policy, entry) else { return errno(Error::Invalid) };
+    answer(entry, || policy.0.vm_reached(VmId::from_raw(vm), va))
 }
 
 /// uvm_policy_table_page_add() - give a page of system memory for page tables

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The structures and numbers of the C border for address spaces. Docs are kernel-doc: they become the header's.
 
-use uvm_policy::{Domain, GrabRequest, Grant, Mapping, UpdateAction, VmInfo, VmidWait};
+use uvm_policy::{Domain, GrabRequest, Grant, Invalidate, Mapping, TableWrite, VmInfo, VmidWait};
 
 /// Number of VM hubs; a mask of hubs has bits 1 << hub: 0 is the GC hub, 1 the MM hub.
 pub const UVM_POLICY_HUBS: usize = 2;
@@ -15,13 +15,6 @@ pub const UVM_POLICY_CHANGE_UNMAP: u32 = 3;
 
 /// Update: what is mapped there already makes way; without, it is -EEXIST.
 pub const UVM_POLICY_UPDATE_REPLACE: u32 = 1;
-
-/// Write @count entries of the table at @table from @first on: @value, @value + @increment, ...
-pub const UVM_POLICY_STEP_WRITE: u32 = 1;
-/// Wait until all writes so far have landed, then fetch more.
-pub const UVM_POLICY_STEP_SYNC: u32 = 2;
-/// Invalidate pages [@first, @first + @count) of @vmids on all hubs, await the ACKs.
-pub const UVM_POLICY_STEP_INVALIDATE: u32 = 3;
 
 /// struct uvm_policy_vm_config - what a new address space is to be
 /// @root: address of the root if the tables lie in SYSTEM, contiguous there; else 0
@@ -144,29 +137,40 @@ pub struct UvmPolicyPages {
     pub pad: u32,
 }
 
-/// struct uvm_policy_step - one step of an update
-/// @op: UVM_POLICY_STEP_*; says which of the others count
-/// @domain: where the table lies: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
-/// @vmids: VMIDs to invalidate, bits 1 << vmid
-/// @pad: 0
+/// struct uvm_policy_write - entries of a table to be written: @value, @value + @increment, ...
 /// @table: address of the table: a VRAM offset or the address that was given
-/// @first: first entry of 8 bytes, from the table's start; first page number
-/// @count: number of entries, at most what one PTEPDE packet can do; number of pages
+/// @first: first entry of 8 bytes, from the table's start
+/// @count: number of entries, at most what one PTEPDE packet can do
 /// @value: the first entry
 /// @increment: difference of each entry to the one before
+/// @domain: where the table lies: UVM_POLICY_DOMAIN_VRAM or UVM_POLICY_DOMAIN_SYSTEM
+/// @pad: 0
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct UvmPolicyStep {
-    pub op: u32,
-    pub domain: u32,
-    pub vmids: u32,
-    pub pad: u32,
+pub struct UvmPolicyWrite {
     pub table: u64,
     pub first: u64,
     pub count: u64,
     pub value: u64,
     pub increment: u64,
+    pub domain: u32,
+    pub pad: u32,
+}
+
+/// struct uvm_policy_invalidate - pages to invalidate on all hubs
+/// @first: first page number
+/// @count: number of pages
+/// @vmids: VMIDs, bits 1 << vmid; 0: there is nothing to do
+/// @pad: 0
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UvmPolicyInvalidate {
+    pub first: u64,
+    pub count: u64,
+    pub vmids: u32,
+    pub pad: u32,
 }
 
 /// struct uvm_policy_mapping - what an address is mapped onto
@@ -214,19 +218,21 @@ impl From<VmidWait> for UvmPolicyVmidGrant {
     }
 }
 
-impl From<UpdateAction> for UvmPolicyStep {
-    fn from(action: UpdateAction) -> Self {
-        let none = Self::default();
-        match action {
-            UpdateAction::Write { domain, table, first, count, value, increment } => {
-                let domain = domain as u32;
-                Self { op: UVM_POLICY_STEP_WRITE, domain, table, first, count, value, increment, ..none }
-            }
-            UpdateAction::Sync => Self { op: UVM_POLICY_STEP_SYNC, ..none },
-            UpdateAction::Invalidate { vmids, start, pages } => {
-                Self { op: UVM_POLICY_STEP_INVALIDATE, vmids, first: start, count: pages, ..none }
-            }
-        }
+impl From<TableWrite> for UvmPolicyWrite {
+    fn from(write: TableWrite) -> Self {
+        let TableWrite { domain, table, first, count, value, increment } = write;
+        Self { table, first, count, value, increment, domain: domain as u32, pad: 0 }
+    }
+}
+
+impl From<Option<Invalidate>> for UvmPolicyInvalidate {
+    fn from(invalidate: Option<Invalidate>) -> Self {
+        invalidate.map_or_else(Self::default, |Invalidate { vmids, start, pages }| Self {
+            first: start,
+            count: pages,
+            vmids,
+            pad: 0,
+        })
     }
 }
 

@@ -76,27 +76,43 @@ impl Driver {
         (status, unsafe { need.assume_init() })
     }
 
-    fn next<const ROOM: usize>(&mut self, token: u64) -> Result<Vec<UvmPolicyStep>, c_int> {
-        let mut steps = [UvmPolicyStep::default(); ROOM];
+    fn next<const ROOM: usize>(&mut self, token: u64) -> Result<Vec<UvmPolicyWrite>, c_int> {
+        let mut writes = [UvmPolicyWrite::default(); ROOM];
         let room = u32::try_from(ROOM).unwrap();
         // SAFETY: pointer and room are of one array.
-        let count = call(|out| unsafe { uvm_policy_update_next(self.policy(), token, steps.as_mut_ptr(), room, out) })?;
-        Ok(steps[..count as usize].to_vec())
+        let count =
+            call(|out| unsafe { uvm_policy_update_next(self.policy(), token, writes.as_mut_ptr(), room, out) })?;
+        Ok(writes[..count as usize].to_vec())
     }
 
-    fn all_steps(&mut self, token: u64) -> Vec<UvmPolicyStep> {
+    fn all_writes(&mut self, token: u64) -> Vec<UvmPolicyWrite> {
         let mut all = vec![];
         loop {
-            let steps = self.next::<2>(token).unwrap();
-            if steps.is_empty() {
+            let writes = self.next::<2>(token).unwrap();
+            if writes.is_empty() {
                 return all;
             }
-            all.extend(steps);
+            all.extend(writes);
         }
     }
 
-    fn complete(&mut self, token: u64, error: c_int) -> c_int {
-        uvm_policy_update_complete(self.policy(), token, error)
+    fn commit(&mut self, token: u64) -> c_int {
+        uvm_policy_update_commit(self.policy(), token)
+    }
+
+    fn abandon(&mut self, token: u64) -> c_int {
+        uvm_policy_update_abandon(self.policy(), token)
+    }
+
+    fn flush(&mut self, vm: u64) -> Result<UvmPolicyInvalidate, c_int> {
+        call(|out| uvm_policy_vm_flush(self.policy(), vm, out))
+    }
+
+    /// Gives the writes of a prepared update, which is committed.
+    fn committed(&mut self, token: u64) -> Vec<UvmPolicyWrite> {
+        let writes = self.all_writes(token);
+        assert_eq!(self.commit(token), 0);
+        writes
     }
 }
 
@@ -147,29 +163,32 @@ fn scattered_pages_become_runs_behind_a_filled_table() {
     assert_eq!(driver.pages(token, &[system(0x30_1000, 1)]), 0);
     assert_eq!(driver.prepare(token), (0, 0));
 
-    let steps = driver.all_steps(token);
+    let writes = driver.all_writes(token);
 
-    let write = |table, first, count, value, increment| UvmPolicyStep {
-        op: UVM_POLICY_STEP_WRITE,
+    let write = |table, first, count, value, increment| UvmPolicyWrite {
         domain: UVM_POLICY_DOMAIN_VRAM,
         table,
         first,
         count,
         value,
         increment,
-        ..UvmPolicyStep::default()
+        ..UvmPolicyWrite::default()
     };
-    let table = steps[0].table;
+    let table = writes[0].table;
     let expected = [
         write(table, 0, 1, 0, 0),
         write(table, 1, 1, 0x10_0000 | VALID_RW | SYSTEM, PAGE),
         write(table, 2, 2, 0x30_0000 | VALID_RW | SYSTEM | 1 << 7, PAGE), // two pages alike: FRAGMENT 1
         write(table, 4, 508, 0, 0),
         write(root, 0, 1, table | 1, PAGE),
-        UvmPolicyStep { op: UVM_POLICY_STEP_SYNC, ..UvmPolicyStep::default() },
     ];
-    assert_eq!(steps, expected);
-    assert_eq!(driver.complete(token, 0), 0);
+    assert_eq!(writes, expected);
+    assert_eq!(driver.commit(token), 0);
+    let mut reached = |va| call(|out| uvm_policy_vm_reached(driver.policy().map(|p| &*p), vm, va, out));
+    assert_eq!(reached(3 * PAGE + 8), Err(ENOENT), "it is planned");
+    assert_eq!(uvm_policy_update_landed(driver.policy(), token), 0);
+    let mut reached = |va| call(|out| uvm_policy_vm_reached(driver.policy().map(|p| &*p), vm, va, out));
+    assert_eq!(reached(3 * PAGE + 8), Ok(0x30_1000 | VALID_RW | SYSTEM));
     let found = call(|out| uvm_policy_vm_find(driver.policy().map(|p| &*p), vm, 3 * PAGE + 8, out)).unwrap();
     let second = UvmPolicyMapping {
         va: 2 * PAGE,
@@ -183,27 +202,29 @@ fn scattered_pages_become_runs_behind_a_filled_table() {
 }
 
 #[test]
-fn failed_step_is_undone_before_the_update_ends() {
+fn update_is_abandoned_before_its_commit_only() {
     let mut driver = Driver::new();
     let vm = driver.vm();
     let token = driver.begin(&map(vm, 0, 1)).unwrap();
     assert_eq!(driver.pages(token, &[system(0x10_0000, 1)]), 0);
     assert_eq!(driver.prepare(token).0, 0);
-    assert_eq!(driver.complete(token, 0), EINVAL, "not before all steps were given");
-    driver.all_steps(token);
+    assert_eq!(driver.commit(token), EINVAL, "not before all writes were given");
+    driver.all_writes(token);
 
-    assert_eq!(driver.complete(token, -5), EAGAIN);
-    let undo = driver.all_steps(token);
+    assert_eq!(driver.abandon(token), 0);
 
-    let root = driver.info(vm).unwrap().root_addr;
-    assert_eq!((undo[0].table, undo[0].first, undo[0].value), (root, 0, 0));
-    assert_eq!(driver.complete(token, -5), EAGAIN, "as often as it takes");
-    driver.all_steps(token);
-    assert_eq!(driver.complete(token, 0), 0);
-    assert_eq!(driver.complete(token, 0), ENOENT);
+    assert_eq!(driver.abandon(token), ENOENT);
     assert_eq!(driver.info(vm).unwrap().tables, 1);
     let found = call(|out| uvm_policy_vm_find(driver.policy().map(|p| &*p), vm, 0, out));
     assert_eq!(found, Err(ENOENT));
+    let token = driver.begin(&map(vm, 0, 1)).unwrap();
+    assert_eq!(driver.pages(token, &[system(0x10_0000, 1)]), 0);
+    assert_eq!(driver.prepare(token).0, 0);
+    driver.committed(token);
+    assert_eq!(driver.abandon(token), EINVAL);
+    assert_eq!(uvm_policy_vm_destroy(driver.policy(), vm), EBUSY);
+    assert_eq!(uvm_policy_update_retire(driver.policy(), token), 0, "the address space ends before it landed");
+    assert_eq!(uvm_policy_vm_destroy(driver.policy(), vm), 0);
 }
 
 #[test]
@@ -213,19 +234,30 @@ fn unmap_under_a_running_job_invalidates_its_vmid() {
     let token = driver.begin(&map(vm, 5, 1)).unwrap();
     assert_eq!(driver.pages(token, &[system(0x10_0000, 1)]), 0);
     assert_eq!(driver.prepare(token).0, 0);
-    driver.all_steps(token);
-    assert_eq!(driver.complete(token, 0), 0);
+    driver.committed(token);
     let (status, grant) = driver.grab(vm, 100);
     assert_eq!((status, grant.flush, grant.load, grant.root), (0, 2, 2, driver.info(vm).unwrap().root));
-
     let unmap = UvmPolicyUpdate { change: UVM_POLICY_CHANGE_UNMAP, attributes: 0, bo: 0, ..map(vm, 5, 1) };
-    let token = driver.begin(&unmap).unwrap();
-    assert_eq!(driver.prepare(token).0, 0);
-    let steps = driver.all_steps(token);
+    let second = driver.begin(&unmap).unwrap();
+    assert_eq!(driver.prepare(second).0, 0);
+    driver.committed(second);
 
-    let last = steps.last().unwrap();
-    assert_eq!((last.op, last.vmids, last.first, last.count), (UVM_POLICY_STEP_INVALIDATE, 1 << grant.vmid, 5, 1));
-    assert_eq!(driver.complete(token, 0), 0);
+    assert_eq!(driver.flush(vm), Ok(UvmPolicyInvalidate::default()), "nothing has landed");
+    assert_eq!(uvm_policy_vm_flushed(driver.policy(), vm), EINVAL);
+    for token in [token, second] {
+        assert_eq!(uvm_policy_update_landed(driver.policy(), token), 0);
+        assert_eq!(uvm_policy_update_landed(driver.policy(), token), EINVAL);
+    }
+    assert_eq!(uvm_policy_update_retire(driver.policy(), second), EINVAL, "not before the flush");
+    let flush = driver.flush(vm).unwrap();
+
+    assert_eq!(flush, UvmPolicyInvalidate { first: 5, count: 1, vmids: 1 << grant.vmid, pad: 0 });
+    assert_eq!(uvm_policy_update_retire(driver.policy(), second), EINVAL, "not before its acknowledge");
+    assert_eq!(uvm_policy_vm_flushed(driver.policy(), vm), 0);
+    for token in [token, second] {
+        assert_eq!(uvm_policy_update_retire(driver.policy(), token), 0);
+        assert_eq!(uvm_policy_update_retire(driver.policy(), token), ENOENT);
+    }
     assert_eq!(uvm_policy_vm_destroy(driver.policy(), vm), EBUSY);
     assert_eq!(uvm_policy_vmid_submitted(driver.policy(), grant.job, 0), 0);
     assert_eq!(uvm_policy_vmid_submitted(driver.policy(), grant.job, 0), EINVAL);
@@ -273,7 +305,7 @@ fn tables_in_system_memory_ask_for_pages_and_give_them_back() {
     assert_eq!(driver.prepare(token), (0, 0));
     let take = |driver: &mut Driver| call(|out| uvm_policy_table_page_take(driver.policy(), out));
     assert_eq!(take(&mut driver), Err(ENOENT), "all are in use");
-    assert_eq!(driver.complete(token, -4), 0, "nothing in use was written");
+    assert_eq!(driver.abandon(token), 0);
 
     let mut back: Vec<u64> = (0..3).map(|_| take(&mut driver).unwrap()).collect();
     back.sort_unstable();
@@ -337,10 +369,17 @@ fn shortage_of_memory_is_enomem_everywhere_and_leaves_no_trace() {
     }
 
     assert!(failures.iter().chain([&more]).all(|count| *count > 0), "each allocates: {failures:?} {more}");
-    let entries: u64 = driver.all_steps(token).iter().filter(|step| step.value & SYSTEM != 0).map(|s| s.count).sum();
+    let entries: u64 = driver.all_writes(token).iter().filter(|write| write.value & SYSTEM != 0).map(|w| w.count).sum();
     assert_eq!(entries, 700);
-    let left = with_allocations(0, || driver.complete(token, 0));
-    assert_eq!((left, driver.info(vm).unwrap().tables), (0, 3));
+    let left = with_allocations(0, || {
+        let policy = driver.policy().unwrap();
+        [
+            uvm_policy_update_commit(Some(policy), token),
+            uvm_policy_update_landed(Some(policy), token),
+            uvm_policy_update_retire(Some(policy), token),
+        ]
+    });
+    assert_eq!((left, driver.info(vm).unwrap().tables), ([0; 3], 3));
 }
 
 #[test]
@@ -350,7 +389,7 @@ fn null_anywhere_is_einval() {
     let token = driver.begin(&map(vm, 0, 1)).unwrap();
     let request = UvmPolicyVmidRequest { vm, fence: 1, ring: 0, hubs: 2 };
     let run = system(0x1000, 1);
-    let mut step = UvmPolicyStep::default();
+    let mut write = UvmPolicyWrite::default();
 
     let answers = [
         call(|out| uvm_policy_vm_create(None, Some(&vm_config()), out)).err(),
@@ -387,16 +426,24 @@ fn null_anywhere_is_einval() {
         call(|out| uvm_policy_update_prepare(None, token, out)).err(),
         Some(uvm_policy_update_prepare(driver.policy(), token, None)),
         // SAFETY: as above.
-        call(|out| unsafe { uvm_policy_update_next(None, token, &mut step, 1, out) }).err(),
+        call(|out| unsafe { uvm_policy_update_next(None, token, &mut write, 1, out) }).err(),
         // SAFETY: as above.
         call(|out| unsafe { uvm_policy_update_next(driver.policy(), token, std::ptr::null_mut(), 1, out) }).err(),
         // SAFETY: as above.
-        call(|out| unsafe { uvm_policy_update_next(driver.policy(), token, &mut step, 0, out) }).err(),
+        call(|out| unsafe { uvm_policy_update_next(driver.policy(), token, &mut write, 0, out) }).err(),
         // SAFETY: as above.
-        Some(unsafe { uvm_policy_update_next(driver.policy(), token, &mut step, 1, None) }),
-        Some(uvm_policy_update_complete(None, token, 0)),
+        Some(unsafe { uvm_policy_update_next(driver.policy(), token, &mut write, 1, None) }),
+        Some(uvm_policy_update_commit(None, token)),
+        Some(uvm_policy_update_abandon(None, token)),
+        Some(uvm_policy_update_landed(None, token)),
+        Some(uvm_policy_update_retire(None, token)),
+        call(|out| uvm_policy_vm_flush(None, vm, out)).err(),
+        Some(uvm_policy_vm_flush(driver.policy(), vm, None)),
+        Some(uvm_policy_vm_flushed(None, vm)),
         call(|out| uvm_policy_vm_find(None, vm, 0, out)).err(),
+        call(|out| uvm_policy_vm_reached(None, vm, 0, out)).err(),
         Some(uvm_policy_vm_find(driver.policy().map(|p| &*p), vm, 0, None)),
+        Some(uvm_policy_vm_reached(driver.policy().map(|p| &*p), vm, 0, None)),
         Some(uvm_policy_table_page_add(None, PAGE)),
         call(|out| uvm_policy_table_page_take(None, out)).err(),
         Some(uvm_policy_table_page_take(driver.policy(), None)),
@@ -423,6 +470,8 @@ fn unknown_ids_are_enoent_everywhere() {
         assert_eq!(call(|out| uvm_policy_vmid_reserve(driver.policy(), wrong, out)), Err(ENOENT));
         assert_eq!(uvm_policy_vmid_unreserve(driver.policy(), wrong), ENOENT);
         assert_eq!(driver.begin(&map(wrong, 0, 1)), Err(ENOENT));
+        assert_eq!(driver.flush(wrong), Err(ENOENT));
+        assert_eq!(uvm_policy_vm_flushed(driver.policy(), wrong), ENOENT);
         let found = call(|out| uvm_policy_vm_find(driver.policy().map(|p| &*p), wrong, 0, out));
         assert_eq!(found, Err(ENOENT));
     }
@@ -430,7 +479,9 @@ fn unknown_ids_are_enoent_everywhere() {
         assert_eq!(driver.pages(wrong, &[system(0x1000, 1)]), ENOENT);
         assert_eq!(driver.prepare(wrong), (ENOENT, 0));
         assert_eq!(driver.next::<1>(wrong), Err(ENOENT));
-        assert_eq!(driver.complete(wrong, 0), ENOENT);
+        assert_eq!((driver.commit(wrong), driver.abandon(wrong)), (ENOENT, ENOENT));
+        assert_eq!(uvm_policy_update_landed(driver.policy(), wrong), ENOENT);
+        assert_eq!(uvm_policy_update_retire(driver.policy(), wrong), ENOENT);
     }
     for wrong in [0, 1, u64::MAX, grant.job ^ 1, grant.job ^ 1 << 40, vm, token] {
         assert_eq!(uvm_policy_vmid_submitted(driver.policy(), wrong, 0), ENOENT);
@@ -500,6 +551,6 @@ fn bad_numbers_are_einval_and_change_nothing() {
     }
     assert_eq!(driver.prepare(token), (EINVAL, 0), "nothing was told");
     assert_eq!(driver.next::<4>(token), Err(EINVAL));
-    assert_eq!(driver.complete(token, -22), 0);
+    assert_eq!(driver.abandon(token), 0);
     assert_eq!(driver.info(vm).unwrap().tables, 1);
 }

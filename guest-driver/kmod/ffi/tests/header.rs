@@ -47,7 +47,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 28] = [
+const NAMES: [(&str, &str); 29] = [
     ("UvmMmSegment", "uvm_mm_segment"),
     ("UvmMmConfig", "uvm_mm_config"),
     ("UvmMmEvent", "uvm_mm_event"),
@@ -74,7 +74,8 @@ const NAMES: [(&str, &str); 28] = [
     ("UvmPolicyVmidGrant", "uvm_policy_vmid_grant"),
     ("UvmPolicyUpdate", "uvm_policy_update"),
     ("UvmPolicyPages", "uvm_policy_pages"),
-    ("UvmPolicyStep", "uvm_policy_step"),
+    ("UvmPolicyWrite", "uvm_policy_write"),
+    ("UvmPolicyInvalidate", "uvm_policy_invalidate"),
     ("UvmPolicyMapping", "uvm_policy_mapping"),
 ];
 

@@ -21,10 +21,10 @@ use crate::vmid::{Grab, GrabRequest, Grant};
 pub(crate) use geometry::Geometry;
 use ranges::Ranges;
 use tables::{Home, Tables, ROOT};
+pub use update::TableWrite;
 pub(crate) use update::Update;
-pub use update::{Completed, UpdateAction};
 pub(crate) use updates::TablePages;
-pub use updates::{Change, Mapping, Prepared, UpdateRequest};
+pub use updates::{Change, Invalidate, Mapping, Prepared, UpdateRequest};
 
 /// What a new address space is to be.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,16 @@ pub(crate) struct Vm {
     pub(crate) seq: u64,
     ranges: Ranges,
     tables: Tables,
+    /// The change that is being planned.
     update: Option<Key>,
+    /// Changes that are committed and not retired.
+    queued: u32,
+    /// The turn of the next that is committed.
+    turn: u64,
+    /// Pages that have landed and that a cache may know otherwise: the first, and the one after the last.
+    stale: Option<(u64, u64)>,
+    /// The flush that was given last: VMIDs, and which change of the tables it follows.
+    flushing: Option<(u32, u64)>,
 }
 
 impl Vm {
@@ -112,7 +121,9 @@ impl Policy {
         };
         let made = Tables::try_new(&geometry, home).and_then(|tables| {
             let pasid = self.pasids.take()?;
-            let vm = Vm { geometry, pasid, seq: 0, ranges: Ranges::new(), tables, update: None };
+            let ranges = Ranges::new();
+            let (update, stale, flushing) = (None, None, None);
+            let vm = Vm { geometry, pasid, seq: 0, ranges, tables, update, queued: 0, turn: 0, stale, flushing };
             self.vms.insert(vm).inspect_err(|_| self.pasids.put(pasid))
         });
         match (made, home.block) {
@@ -123,10 +134,11 @@ impl Policy {
     }
 
     /// Ends an address space, its mappings, its tables and its claim on VMIDs. The caller has seen to it that
-    /// nothing of it runs: [`Error::Busy`] while a job has not been signalled or a change of it is under way.
+    /// nothing of it runs: [`Error::Busy`] while a job has not been signalled or a change of it is planned or not retired.
     pub fn vm_destroy(&mut self, id: VmId) -> Result<(), Error> {
         let key = id.unpack().ok_or(Error::Unknown)?;
-        if self.vms.get(key)?.update.is_some() {
+        let vm = self.vms.get(key)?;
+        if vm.update.is_some() || vm.queued != 0 {
             return Err(Error::Busy);
         }
         self.vmids.release(key)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! A change of what an address space maps, from its begin to its complete.
+//! A change of what an address space maps, from its begin to its retirement.
 //!
 //! The change is planned over whole blocks: an entry that says "these 2^n pages translate alike" must be
 //! rewritten together with all others of its block, so the range is widened to the blocks, before and after the
@@ -7,9 +7,10 @@
 //! points at them, then the entries of the tables that both states have are rewritten one after the other. At each
 //! moment every page translates as before or as after.
 //!
-//! If a write fails on the way, the same entries are rewritten as they were before; the tables that are no longer
-//! needed are still there, untouched, so that is always possible. Tables and pages that only one of the states
-//! needs are given back when no cache can hold a trace of them.
+//! All that can fail is the planning. Once the writes are known the change is committed: the next one is planned on
+//! top of it, while its writes wait in the driver's queue, to be performed in the order of the commits. Then it has
+//! landed, and when no cache can hold a trace of what was before it is retired: the tables that it took out are
+//! given back.
 
 use alloc::vec::Vec;
 
@@ -23,47 +24,21 @@ use crate::ids::Key;
 use crate::moves::Domain;
 use crate::table::{partition_point, try_push, try_reserve};
 
-/// A step of an update.
+/// Entries of 8 bytes to be written, from entry `first` of a table on: `value`, `value + increment`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateAction {
-    /// Write `count` entries of 8 bytes, from entry `first` of a table on: `value`, `value + increment`, ...
-    Write {
-        /// VRAM or SYSTEM.
-        domain: Domain,
-        /// Where the table lies: a VRAM offset or a system address.
-        table: u64,
-        /// Entries from the table's start.
-        first: u64,
-        /// Number of entries, at most what one PTEPDE packet can do.
-        count: u64,
-        /// The first entry.
-        value: u64,
-        /// Difference of each to the one before.
-        increment: u64,
-    },
-    /// Wait until all writes have landed before the next call.
-    Sync,
-    /// Invalidate the pages of these VMIDs on all hubs and await the acknowledges. Nothing that the update took
-    /// out of the tables may be reused before.
-    Invalidate {
-        /// Bits `1 << vmid`.
-        vmids: u32,
-        /// First page number.
-        start: u64,
-        /// Number of pages.
-        pages: u64,
-    },
-}
-
-/// How an update ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completed {
-    /// The address space maps what the update said.
-    Committed,
-    /// It maps what it did before.
-    RolledBack,
-    /// Entries in use were written: fetch the steps that write them back, perform them, and complete again.
-    Undo,
+pub struct TableWrite {
+    /// VRAM or SYSTEM.
+    pub domain: Domain,
+    /// Where the table lies: a VRAM offset or a system address.
+    pub table: u64,
+    /// Entries from the table's start.
+    pub first: u64,
+    /// Number of entries, at most what one PTEPDE packet can do.
+    pub count: u64,
+    /// The first entry.
+    pub value: u64,
+    /// Difference of each to the one before.
+    pub increment: u64,
 }
 
 /// An entry that points elsewhere after the change.
@@ -74,7 +49,7 @@ struct Edit {
     old: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// What is to be mapped is still being told.
     Collecting,
@@ -84,10 +59,12 @@ enum Phase {
     Filling(usize, u64),
     /// Rewriting entries of tables in use: the next page.
     Writing(u64),
-    /// All is written, if it has landed.
-    Flushing,
-    /// Nothing left to do.
-    Done,
+    /// All writes were given.
+    Given,
+    /// The address space is planned as if it were done.
+    Committed,
+    /// It is done.
+    Landed,
 }
 
 /// What to map a range onto.
@@ -120,12 +97,10 @@ pub(crate) struct Update {
     housed: usize,
     garbage: Vec<u32>,
     phase: Phase,
-    /// Back to the old state.
-    undoing: bool,
-    /// An entry in use may have been written.
-    touched: bool,
-    /// The last invalidation that was given: VMIDs, and which change of the tables it follows.
-    pub(super) invalidated: Option<(u32, u64)>,
+    /// Something was mapped before, which a cache may hold.
+    replaces: bool,
+    /// Its turn among the address space's committed ones.
+    turn: u64,
 }
 
 impl Update {
@@ -146,9 +121,8 @@ impl Update {
             housed: 0,
             garbage: Vec::new(),
             phase: Phase::Collecting,
-            undoing: false,
-            touched: false,
-            invalidated: None,
+            replaces: false,
+            turn: 0,
         }
     }
 
@@ -217,7 +191,8 @@ impl Update {
             return Err(error);
         }
         let nothing = self.old.is_empty() && self.new.is_empty();
-        self.phase = if nothing { Phase::Done } else { Phase::Planned };
+        self.phase = if nothing { Phase::Given } else { Phase::Planned };
+        self.replaces = !self.old.is_empty();
         Ok(())
     }
 
@@ -336,15 +311,10 @@ impl Update {
         }
     }
 
-    /// Gives at most `room` of the next steps; none when all were given. A batch ends at each sync.
-    pub(super) fn next(
-        &mut self,
-        vm: &mut Vm,
-        busy: u32,
-        room: usize,
-        mut give: impl FnMut(UpdateAction),
-    ) -> Result<(), Error> {
-        for _ in 0..room {
+    /// Gives at most `room` of the next writes, in order; none when all were given.
+    pub(super) fn next(&mut self, vm: &Vm, room: usize, mut give: impl FnMut(TableWrite)) -> Result<(), Error> {
+        let mut given = 0usize;
+        while given < room {
             match self.phase {
                 Phase::Collecting | Phase::Planned => return Err(Error::Invalid),
                 Phase::Filling(index, entry) => match self.created.get(index) {
@@ -353,6 +323,7 @@ impl Update {
                         let end = vm.geometry.entries(table.level);
                         let (action, count) = write(vm, &self.new, *slot, entry, end)?;
                         give(action);
+                        given = given.saturating_add(1);
                         let next = entry.saturating_add(count);
                         self.phase = if next < end {
                             Phase::Filling(index, next)
@@ -360,45 +331,21 @@ impl Update {
                             Phase::Filling(index.saturating_add(1), 0)
                         };
                     }
-                    None => {
-                        self.phase = Phase::Writing(self.low);
-                        if !self.write_on(vm, self.low, &mut give)? {
-                            return Ok(());
-                        }
-                    }
+                    None => self.phase = Phase::Writing(self.low),
                 },
+                Phase::Writing(page) if page >= self.high => self.phase = Phase::Given,
                 Phase::Writing(page) => {
-                    if !self.write_on(vm, page, &mut give)? {
-                        return Ok(());
-                    }
+                    give(self.rewrite(vm, page)?);
+                    given = given.saturating_add(1);
                 }
-                Phase::Flushing => {
-                    self.phase = Phase::Done;
-                    // What was not valid before is in no cache.
-                    if self.undoing || !self.old.is_empty() {
-                        vm.seq = vm.seq.saturating_add(1);
-                        if busy != 0 {
-                            self.invalidated = Some((busy, vm.seq));
-                            let pages = self.high.saturating_sub(self.low);
-                            give(UpdateAction::Invalidate { vmids: busy, start: self.low, pages });
-                        }
-                    }
-                    return Ok(());
-                }
-                Phase::Done => return Ok(()),
+                Phase::Given | Phase::Committed | Phase::Landed => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// Gives the next write of entries in use, from `page` on; false after the last, which a sync follows.
-    fn write_on(&mut self, vm: &Vm, page: u64, give: &mut impl FnMut(UpdateAction)) -> Result<bool, Error> {
-        let pieces = if self.undoing { &self.old } else { &self.new };
-        if page >= self.high {
-            give(UpdateAction::Sync);
-            self.phase = Phase::Flushing;
-            return Ok(false);
-        }
+    /// The next write of entries in use, from `page` on.
+    fn rewrite(&mut self, vm: &Vm, page: u64) -> Result<TableWrite, Error> {
         let mut slot = ROOT;
         loop {
             let table = vm.tables.get(slot)?;
@@ -412,28 +359,65 @@ impl Update {
             let last = self.high.saturating_sub(1);
             let end = table.entry_of(last).saturating_add(1).min(vm.geometry.entries(table.level));
             let end = (entry.saturating_add(1)..end).find(|next| in_use(table.child(*next))).unwrap_or(end);
-            let (action, count) = write(vm, pieces, slot, entry, end)?;
-            give(action);
-            self.touched = true;
+            let (action, count) = write(vm, &self.new, slot, entry, end)?;
             self.phase = Phase::Writing(table.page_of(entry.saturating_add(count)));
-            return Ok(true);
+            return Ok(action);
         }
     }
 
-    /// Whether the steps are all performed.
-    pub(super) fn is_done(&self) -> bool {
-        self.phase == Phase::Done
+    /// Makes the new state the one that the next change is planned on. Never allocates.
+    pub(super) fn commit(&mut self, vm: &mut Vm) -> Result<(), Error> {
+        if self.phase != Phase::Given {
+            return Err(Error::Invalid);
+        }
+        vm.ranges.replace(self.low, self.high, &self.new)?;
+        for slot in self.created.drain(..) {
+            vm.tables.edit(slot, |table| table.detached = false);
+        }
+        self.phase = Phase::Committed;
+        self.turn = vm.turn;
+        vm.turn = vm.turn.saturating_add(1);
+        // It may wait for long: what only the planning needed goes. The tables have the old state until then.
+        (self.told, self.new) = (Vec::new(), Vec::new());
+        (self.edits, self.created) = (Vec::new(), Vec::new());
+        Ok(())
     }
 
-    /// Turns round after a step failed; false when nothing needs to be written for that.
-    pub(super) fn turn_round(&mut self, vm: &mut Vm) -> bool {
-        if !self.undoing {
-            self.restore_links(vm);
-            self.undoing = true;
+    /// The writes of a committed one are performed; gives the first page, and the one after the last, that a cache
+    /// may know otherwise.
+    pub(super) fn land(&mut self) -> Result<Option<(u64, u64)>, Error> {
+        if self.phase != Phase::Committed {
+            return Err(Error::Invalid);
         }
-        self.phase = Phase::Writing(self.low);
-        self.invalidated = None;
-        self.touched
+        self.phase = Phase::Landed;
+        self.old = Vec::new();
+        Ok(self.replaces.then_some((self.low, self.high)))
+    }
+
+    /// Of a committed one that has not landed and rewrites the entry of a page: its turn, and what that page maps
+    /// before it.
+    pub(super) fn before(&self, vm: Key, page: u64) -> Option<(u64, Option<&Piece>)> {
+        let rewrites = self.phase == Phase::Committed && self.vm == vm && (self.low..self.high).contains(&page);
+        rewrites.then(|| (self.turn, ranges::at(&self.old, page)))
+    }
+
+    /// Whether the address space is planned as if it were done.
+    pub(super) fn is_committed(&self) -> bool {
+        matches!(self.phase, Phase::Committed | Phase::Landed)
+    }
+
+    /// Forgets a change that was not committed; gives the tables that only it needs.
+    pub(super) fn abandon(self, vm: &mut Vm) -> Vec<u32> {
+        self.restore_links(vm);
+        for slot in self.garbage {
+            vm.tables.edit(slot, |table| table.detached = false);
+        }
+        self.created
+    }
+
+    /// Ends one that was; gives the tables that nothing reaches any more.
+    pub(super) fn retire(self) -> Vec<u32> {
+        self.garbage
     }
 
     fn restore_links(&self, vm: &mut Vm) {
@@ -441,27 +425,14 @@ impl Update {
             vm.tables.set_child(edit.table, edit.entry, edit.old);
         }
     }
-
-    /// Makes the state that was reached the only one; gives the tables that only the other one needs.
-    pub(super) fn settle(self, vm: &mut Vm) -> Result<(Completed, Vec<u32>), Error> {
-        let (kept, gone) = if self.undoing { (self.garbage, self.created) } else { (self.created, self.garbage) };
-        for slot in kept {
-            vm.tables.edit(slot, |table| table.detached = false);
-        }
-        if self.undoing {
-            return Ok((Completed::RolledBack, gone));
-        }
-        vm.ranges.replace(self.low, self.high, &self.new)?;
-        Ok((Completed::Committed, gone))
-    }
 }
 
 /// A write of entries from `first` on, before `end`, and how many.
-fn write(vm: &Vm, pieces: &[Piece], slot: u32, first: u64, end: u64) -> Result<(UpdateAction, u64), Error> {
+fn write(vm: &Vm, pieces: &[Piece], slot: u32, first: u64, end: u64) -> Result<(TableWrite, u64), Error> {
     let table = vm.tables.get(slot)?;
     let home = table.home.ok_or(Error::Invalid)?;
     let run = emit::run(&vm.geometry, &vm.tables, pieces, table, first, end)?;
     let domain = if vm.geometry.in_system() { Domain::System } else { Domain::Vram };
     let emit::Run { count, value, increment } = run;
-    Ok((UpdateAction::Write { domain, table: home.addr, first, count, value, increment }, count))
+    Ok((TableWrite { domain, table: home.addr, first, count, value, increment }, count))
 }

@@ -8,9 +8,9 @@ use uvm_spec::PAGE_SIZE;
 
 use super::ranges;
 use super::tables::Home;
-use super::update::{Completed, Target, Update, UpdateAction};
+use super::update::{TableWrite, Target, Update};
 use crate::error::Error;
-use crate::ids::{UpdateId, VmId};
+use crate::ids::{Key, UpdateId, VmId};
 use crate::moves::Domain;
 use crate::policy::Policy;
 use crate::table::{try_push, try_reserve};
@@ -59,6 +59,17 @@ pub enum Prepared {
     NeedPages(u64),
 }
 
+/// Pages to invalidate, and the acknowledges to await.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalidate {
+    /// Bits `1 << vmid`, not zero.
+    pub vmids: u32,
+    /// First page number.
+    pub start: u64,
+    /// Number of pages.
+    pub pages: u64,
+}
+
 /// What an address is mapped onto. Units are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -101,12 +112,15 @@ impl TablePages {
 }
 
 impl Policy {
-    /// Begins a change of an address space; one at a time each.
+    /// Begins a change of an address space; one is planned at a time.
     ///
     /// For a map all pages are told next, then comes [`Policy::update_prepare`], then [`Policy::update_next`]
-    /// until it gives nothing, then [`Policy::update_complete`], which may come earlier to give up.
+    /// until it gives nothing, then [`Policy::update_commit`]; until then [`Policy::update_abandon`] gives it up.
+    /// Then the next may begin. The writes of committed ones are performed in the order of their commits, each told
+    /// by [`Policy::update_landed`]; one [`Policy::vm_flush`] serves any number of those; and each is ended by
+    /// [`Policy::update_retire`].
     ///
-    /// [`Error::Busy`] while another change is under way, [`Error::Exists`] for what is mapped and not to be
+    /// [`Error::Busy`] while another change is planned, [`Error::Exists`] for what is mapped and not to be
     /// replaced, [`Error::Invalid`], [`Error::NoMemory`], [`Error::Unknown`].
     pub fn update_begin(&mut self, vm: VmId, request: &UpdateRequest) -> Result<UpdateId, Error> {
         let vm_key = vm.unpack().ok_or(Error::Unknown)?;
@@ -196,48 +210,103 @@ impl Policy {
         Ok(Prepared::Ready)
     }
 
-    /// Gives at most `room` of the steps that are next, in order; none when all were given. After one that is
-    /// [`UpdateAction::Sync`] all that was given is performed before the next call.
-    pub fn update_next(&mut self, id: UpdateId, room: usize, give: impl FnMut(UpdateAction)) -> Result<(), Error> {
+    /// Gives at most `room` of the writes that are next, in order; none when all were given. They may be performed
+    /// once the change is committed, after those of all that were committed before.
+    pub fn update_next(&mut self, id: UpdateId, room: usize, give: impl FnMut(TableWrite)) -> Result<(), Error> {
         let update = self.updates.get_mut(id.unpack().ok_or(Error::Unknown)?)?;
         if room == 0 {
             return Err(Error::Invalid);
         }
-        let busy = self.vmids.busy(update.vm);
-        update.next(self.vms.get_mut(update.vm)?, busy, room, give)
+        update.next(self.vms.get(update.vm)?, room, give)
     }
 
-    /// Ends a change. `done`: all steps were given and performed, else [`Error::Invalid`]. Not `done`: one
-    /// failed, or the change is given up; [`Completed::Undo`] says that entries in use may have been written
-    /// and more steps follow. Those may fail too, and are given again as often as that is told; until they
-    /// succeed no memory of either state may be reused. Never allocates.
-    pub fn update_complete(&mut self, id: UpdateId, done: bool) -> Result<Completed, Error> {
+    /// Makes a change whose writes were all given the state that the next one is planned on. What it took out
+    /// of the tables is still reached until it was flushed. Never allocates.
+    pub fn update_commit(&mut self, id: UpdateId) -> Result<(), Error> {
+        let update = self.updates.get_mut(id.unpack().ok_or(Error::Unknown)?)?;
+        let vm = self.vms.get_mut(update.vm)?;
+        update.commit(vm)?;
+        vm.update = None;
+        vm.queued = vm.queued.saturating_add(1);
+        Ok(())
+    }
+
+    /// Gives up a change that is not committed: the address space maps what it did before. Never allocates.
+    pub fn update_abandon(&mut self, id: UpdateId) -> Result<(), Error> {
         let key = id.unpack().ok_or(Error::Unknown)?;
-        let update = self.updates.get_mut(key)?;
-        let vm_key = update.vm;
-        if done && !update.is_done() {
+        if self.updates.get(key)?.is_committed() {
             return Err(Error::Invalid);
         }
-        if !done && update.turn_round(self.vms.get_mut(vm_key)?) {
-            return Ok(Completed::Undo);
-        }
         let update = self.updates.remove(key)?;
-        if let Some((vmids, seq)) = update.invalidated {
-            self.vmids.invalidated(vm_key, vmids, seq);
-        }
+        let vm_key = update.vm;
         let vm = self.vms.get_mut(vm_key)?;
         vm.update = None;
-        let (completed, gone) = update.settle(vm)?;
+        let gone = update.abandon(vm);
+        self.give_tables(vm_key, &gone)
+    }
+
+    /// All writes of a committed change are performed. Never allocates.
+    pub fn update_landed(&mut self, id: UpdateId) -> Result<(), Error> {
+        let update = self.updates.get_mut(id.unpack().ok_or(Error::Unknown)?)?;
+        let vm = self.vms.get_mut(update.vm)?;
+        if let Some((low, high)) = update.land()? {
+            let (start, end) = vm.stale.unwrap_or((low, high));
+            vm.stale = Some((start.min(low), end.max(high)));
+        }
+        Ok(())
+    }
+
+    /// What to invalidate, on all hubs, before the changes that have landed so far are retired; `None` where no
+    /// cache needs it. [`Policy::vm_flushed`] follows once that is acknowledged. Never allocates.
+    pub fn vm_flush(&mut self, id: VmId) -> Result<Option<Invalidate>, Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let vmids = self.vmids.busy(key);
+        let vm = self.vms.get_mut(key)?;
+        let Some((start, end)) = vm.stale.take() else {
+            // A flush that was never acknowledged is owed to nobody once nothing runs.
+            vm.flushing = vm.flushing.filter(|_| vmids != 0);
+            return Ok(None);
+        };
+        // From now on who gets a VMID flushes it; who had one before is among these.
+        vm.seq = vm.seq.saturating_add(1);
+        vm.flushing = (vmids != 0).then_some((vmids, vm.seq));
+        Ok(vm.flushing.map(|_| Invalidate { vmids, start, pages: end.saturating_sub(start) }))
+    }
+
+    /// The last [`Policy::vm_flush`] of the address space is acknowledged. Never allocates.
+    pub fn vm_flushed(&mut self, id: VmId) -> Result<(), Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let (vmids, seq) = self.vms.get_mut(key)?.flushing.take().ok_or(Error::Invalid)?;
+        self.vmids.invalidated(key, vmids, seq);
+        Ok(())
+    }
+
+    /// Ends a committed change once nothing reaches what it took out of the tables: it has landed and is flushed, or
+    /// nothing runs in the address space any more, which ends. Never allocates.
+    pub fn update_retire(&mut self, id: UpdateId) -> Result<(), Error> {
+        let key = id.unpack().ok_or(Error::Unknown)?;
+        let update = self.updates.get(key)?;
+        let vm_key = update.vm;
+        let vm = self.vms.get_mut(vm_key)?;
+        if !update.is_committed() || vm.stale.is_some() || vm.flushing.is_some() {
+            return Err(Error::Invalid);
+        }
+        vm.queued = vm.queued.saturating_sub(1);
+        let gone = self.updates.remove(key)?.retire();
+        self.give_tables(vm_key, &gone)
+    }
+
+    fn give_tables(&mut self, vm: Key, gone: &[u32]) -> Result<(), Error> {
         for slot in gone {
-            if let Some(home) = self.vms.get_mut(vm_key)?.tables.remove(slot) {
+            if let Some(home) = self.vms.get_mut(vm)?.tables.remove(*slot) {
                 self.give_home(home)?;
             }
         }
-        Ok(completed)
+        Ok(())
     }
 
-    /// What an address of an address space is mapped onto; [`Error::Unknown`] for nothing. A change under way
-    /// does not show before it is complete.
+    /// What an address of an address space is mapped onto once all that is committed has landed;
+    /// [`Error::Unknown`] for nothing.
     pub fn vm_find(&self, vm: VmId, va: u64) -> Result<Mapping, Error> {
         let vm = self.vms.get(vm.unpack().ok_or(Error::Unknown)?)?;
         let (page, _) = vm.geometry.range(va & !(PAGE_SIZE - 1), PAGE_SIZE)?;
@@ -246,6 +315,20 @@ impl Policy {
         let bo_offset = if piece.is_prt() { 0 } else { bytes(piece.offset) };
         let va = vm.geometry.canonical(bytes(piece.start));
         Ok(Mapping { va, size: bytes(piece.len), entry: piece.entry, bo: piece.bo, bo_offset })
+    }
+
+    /// The entry of an address as the page tables have it, FRAGMENT apart: of what is committed, only what has landed
+    /// shows. [`Error::Unknown`] for nothing. Costs a look at each change that is not retired.
+    pub fn vm_reached(&self, vm: VmId, va: u64) -> Result<u64, Error> {
+        let key = vm.unpack().ok_or(Error::Unknown)?;
+        let vm = self.vms.get(key)?;
+        let (page, _) = vm.geometry.range(va & !(PAGE_SIZE - 1), PAGE_SIZE)?;
+        let queued = self.updates.iter().filter(|_| vm.queued != 0).filter_map(|update| update.before(key, page));
+        let piece = match queued.min_by_key(|(turn, _)| *turn) {
+            Some((_, before)) => before,
+            None => ranges::at(vm.ranges.as_slice(), page),
+        };
+        piece.map(|piece| piece.entry_at(page)).ok_or(Error::Unknown)
     }
 
     /// Gives a page of system memory for tables, by the address that the device knows it by. It need not be

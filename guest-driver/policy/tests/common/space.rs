@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use uvm_policy::{Domain, UpdateAction};
+use uvm_policy::{Domain, TableWrite};
 use uvm_spec::pte;
 
 /// What fresh memory holds: looks like an entry, and leads nowhere.
@@ -31,16 +31,13 @@ impl Memory {
         Self { levels, tables: HashMap::from([(root, vec![0; root_entries])]), root, system, vram_base }
     }
 
-    /// Performs a write, or the first half of it.
-    pub fn write(&mut self, action: &UpdateAction, half: bool) {
-        let UpdateAction::Write { domain, table, first, count, value, increment } = *action else {
-            panic!("{action:?} is no write")
-        };
+    /// Performs a write.
+    pub fn write(&mut self, write: &TableWrite) {
+        let TableWrite { domain, table, first, count, value, increment } = *write;
         assert_eq!(domain == Domain::System, self.system);
         assert!((1..=0x3ffff).contains(&count));
         let at = if self.system { table } else { table + self.vram_base };
         let entries = self.tables.entry(at).or_insert_with(|| vec![GARBAGE; 512]);
-        let count = if half { count / 2 } else { count };
         for i in 0..count {
             entries[(first + i) as usize] = value.wrapping_add(increment.wrapping_mul(i));
         }

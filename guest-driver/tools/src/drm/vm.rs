@@ -36,6 +36,20 @@ impl Device {
         })
     }
 
+    /// Queues a bind: it is made after the fences of `wait_for`; the syncobjs of `signal` get its own.
+    pub fn bind_queued(&self, arg: uapi::VmBind, wait_for: &[&Syncobj], signal: &[&Syncobj]) -> Result<()> {
+        let handles = |syncs: &[&Syncobj]| syncs.iter().map(|sync| sync.handle()).collect::<Vec<u32>>();
+        let (wait_for, signal) = (handles(wait_for), handles(signal));
+        let count = |list: &[u32]| u32::try_from(list.len()).unwrap_or(u32::MAX);
+        self.bind_raw(&mut uapi::VmBind {
+            in_syncs: address(&wait_for),
+            out_syncs: address(&signal),
+            in_sync_count: count(&wait_for),
+            out_sync_count: count(&signal),
+            ..arg
+        })
+    }
+
     /// Maps nothing at a range.
     pub fn unbind(&self, va: u64, size: u64) -> Result<()> {
         self.bind_raw(&mut uapi::VmBind { op: uapi::VM_OP_UNMAP, va, size, ..Default::default() })
@@ -91,6 +105,11 @@ impl Space {
 
     /// Submits packets that name addresses of this space; the previous ones must have ended.
     pub fn submit(&self, ring: u32, ib: &Ib, signal: &Syncobj) -> Result<()> {
+        self.submit_after(ring, ib, &[], signal)
+    }
+
+    /// Submits packets that run after the fences of `wait_for`.
+    pub fn submit_after(&self, ring: u32, ib: &Ib, wait_for: &[&Syncobj], signal: &Syncobj) -> Result<()> {
         let dwords = ib.dwords().len().next_multiple_of(FETCH);
         let mut bytes: Vec<u8> = ib.dwords().iter().flat_map(|dword| dword.to_le_bytes()).collect();
         // Zeros are NOPs.
@@ -102,11 +121,14 @@ impl Space {
         let ib_dwords =
             u32::try_from(dwords).map_err(|_| Error { call: "packets of a submission", errno: Errno::OVERFLOW })?;
         let handles = [signal.handle()];
+        let wait_for: Vec<u32> = wait_for.iter().map(|sync| sync.handle()).collect();
         self.device.submit_raw(&mut uapi::Submit {
             ring,
             flags: uapi::SUBMIT_VM,
             ib: self.va,
             ib_dwords,
+            in_syncs: address(&wait_for),
+            in_sync_count: u32::try_from(wait_for.len()).unwrap_or(u32::MAX),
             out_syncs: address(&handles),
             out_sync_count: 1,
             ..Default::default()

@@ -51,15 +51,17 @@ pub const CASES: &[Case] = &[
 ];
 
 pub const PAGE: u64 = 4096;
+/// How far what belongs together lies apart: all of it fits the smallest space, of 1 GiB.
+pub const FAR: u64 = 1 << 26;
 /// Where the rings of the tests lie; one a queue.
-pub const RINGS: u64 = 0x4_0000_0000;
+pub const RINGS: u64 = 2 * FAR;
 /// Where the tests map what their packets use.
-pub const DATA: u64 = 0x5_0000_0000;
+pub const DATA: u64 = 6 * FAR;
 const RING_BYTES: u64 = 4 * PAGE;
 
 /// A queue of the `n`th ring of a client.
 pub fn queue(device: &Device, engine: u32, n: u64) -> Result<Queue> {
-    Ok(Queue::new(device, engine, RINGS + n * (1 << 30), RING_BYTES)?)
+    Ok(Queue::new(device, engine, RINGS + n * FAR, RING_BYTES)?)
 }
 
 /// A page of memory that both sides see, mapped at `va`.

@@ -31,6 +31,14 @@ const LOOKS: u32 = 5;
 /// Where DRM keeps each device's debugfs files.
 const DEBUGFS: &str = "/sys/kernel/debug/dri";
 
+/// One of the driver's debugfs files.
+pub fn debugfs(file: &str) -> Result<String> {
+    let entries = std::fs::read_dir(DEBUGFS).context(DEBUGFS)?.flatten();
+    let path = entries.map(|entry| entry.path().join(file)).find(|path| path.exists());
+    let path = path.with_context(|| format!("{DEBUGFS} has no {file}"))?;
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
 /// The cases.
 pub const CASES: &[Case] = &[
     Case { name: "open_file_keeps_the_module", run: Run::Once(open_file_keeps_the_module) },

@@ -11,15 +11,16 @@ use uvm_spec::uapi;
 
 use super::case::{eventually, filled, same, same_bytes, settled, stamps, Ctx, GLANCE, PATIENCE};
 use super::kmsg::ExpectErrors;
-use super::queues::{doomed, drained, fence, page, queue, stands, DATA, PAGE, RINGS};
+use super::queues::{doomed, drained, fence, page, queue, stands, DATA, FAR, PAGE, RINGS};
 use super::reload::with_parameters;
+use super::vm::{patiently, Gate};
 use crate::drm::{address, Bo, Device, Domain, FenceState, Queue, Space, Syncobj, RW};
 use crate::ib::{Atomic, Ib, Place};
 use crate::test::purpose::OnPurpose;
 
 const PACKETS: u64 = 0x10_0000;
 /// Where a page is missing at first.
-const HOLE: u64 = 0x6_0000_0000;
+const HOLE: u64 = 12 * FAR;
 
 /// A client whose accesses wait, with room for packets.
 fn patient(ctx: &Ctx) -> Result<Space> {
@@ -119,6 +120,40 @@ pub fn missing_packets_come_later(ctx: &Ctx, ring: u32) -> Result<()> {
     told_no_more(device)
 }
 
+/// The bind is queued already, behind what ends later: nobody is asked, and the fault is not raised over and over.
+pub fn missing_page_comes_by_a_queued_bind(ctx: &Ctx) -> Result<()> {
+    patiently(|| {
+        for ring in 0..2 {
+            let space = patient(ctx)?;
+            let device = space.device();
+            let bo = Bo::new(device, PAGE, Domain::Vram)?;
+            let gate = Gate::new(device, 1 - ring)?;
+            let (bound, done) = (Syncobj::new(device)?, Syncobj::new(device)?);
+            let (op, handle) = (uapi::VM_OP_MAP, bo.handle());
+            let bind = uapi::VmBind { op, flags: RW, handle, va: HOLE, size: PAGE, ..Default::default() };
+            device.bind_queued(bind, &[gate.ended()], &[&bound])?;
+            let before = settled(|| Ok(device.param(uapi::PARAM_RETRY_FAULTS)?))?;
+            space.submit(ring, &fence(HOLE, 9), &done)?;
+            let raised = || Ok::<u64, anyhow::Error>(device.param(uapi::PARAM_RETRY_FAULTS)? - before);
+            ensure!(eventually(PATIENCE, || Ok(raised()? > 0))?, "no fault is raised");
+            thread::sleep(GLANCE);
+            same("the submission before the bind", done.state()?, FenceState::Active)?;
+            same("faults before the bind", raised()?, 1)?;
+            told_no_more(device)?;
+            gate.open()?;
+            done.wait(PATIENCE)?;
+            same("the submission with its page", done.state()?, FenceState::Done)?;
+            // The access is let go on first.
+            bound.wait(PATIENCE)?;
+            same("the bind", bound.state()?, FenceState::Done)?;
+            same("what was written", bo.map()?.load(0), 9)?;
+            same("faults in all", raised()?, 1)?;
+            told_no_more(device)?;
+        }
+        Ok(())
+    })
+}
+
 pub fn missing_permission_comes_later(ctx: &Ctx, ring: u32) -> Result<()> {
     let space = patient(ctx)?;
     let data = stamps(5, 4096);
@@ -186,12 +221,12 @@ pub fn long_copy_asks_for_page_after_page(ctx: &Ctx) -> Result<()> {
     let (from, to) = (filled(&device, Domain::Vram, &data)?, Bo::new(&device, PAGES * PAGE, Domain::System)?);
     let mut queue = queue(&device, 0, 0)?;
     let mut ib = Ib::new();
-    ib.copy(Place::Raw(HOLE), Place::Raw(HOLE + (1 << 30)), PAGES * PAGE);
+    ib.copy(Place::Raw(HOLE), Place::Raw(HOLE + FAR), PAGES * PAGE);
     queue.run(&ib)?;
     let mut asked = Vec::new();
     while asked.len() < usize::try_from(2 * PAGES)? {
         let fault = device.next_fault(PATIENCE)?.context("no fault is told")?;
-        let (bo, base) = if fault.write == 1 { (&to, HOLE + (1 << 30)) } else { (&from, HOLE) };
+        let (bo, base) = if fault.write == 1 { (&to, HOLE + FAR) } else { (&from, HOLE) };
         asked.push(fault.va);
         device.bind(fault.va, bo, fault.va - base, PAGE, if fault.write == 1 { RW } else { uapi::VM_READ })?;
     }
@@ -404,12 +439,12 @@ pub fn killed_while_parked_leaves_nothing_behind(ctx: &Ctx) -> Result<()> {
             let client = ctx.device()?;
             client.configure(uapi::VM_CONFIG_RETRY)?;
             let mut queue = queue(&client, n % 2, 0)?;
-            queue.run(&fence(DATA + (1 << 30), n))?;
+            queue.run(&fence(DATA + FAR, n))?;
             clients.push((client, queue));
         }
         for (n, (client, queue)) in clients.iter().enumerate() {
-            asked_for(client, DATA + (1 << 30), true).with_context(|| format!("round {round} client {n}"))?;
-            let bo = page(client, DATA + (1 << 30))?;
+            asked_for(client, DATA + FAR, true).with_context(|| format!("round {round} client {n}"))?;
+            let bo = page(client, DATA + FAR)?;
             drained(queue)?;
             same("what it wrote", bo.map()?.load(0), n as u64)?;
         }

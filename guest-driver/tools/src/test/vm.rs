@@ -16,6 +16,9 @@ mod attributes;
 mod faults;
 mod maps;
 mod moves;
+mod queued;
+
+pub use queued::{patiently, worker, Gate, WORKER};
 
 const fn once(name: &'static str, run: fn(&super::Ctx) -> anyhow::Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -44,7 +47,18 @@ pub const CASES: &[Case] = &[
     once("system_buffer_is_mapped_where_it_is", moves::system_buffer_is_mapped_where_it_is),
     once("move_waits_for_what_runs_in_the_space", moves::move_waits_for_what_runs_in_the_space),
     once("binds_and_moves_of_one_object_do_not_mix", moves::binds_and_moves_of_one_object_do_not_mix),
-    once("bind_waits_for_its_syncobjs", moves::bind_waits_for_its_syncobjs),
+    once("bind_waits_for_its_syncobjs", queued::bind_waits_for_its_syncobjs),
+    once("submission_waits_for_the_bind", queued::submission_waits_for_the_bind),
+    once("binds_are_made_in_their_order", queued::binds_are_made_in_their_order),
+    once("queued_binds_match_the_model", queued::queued_binds_match_the_model),
+    once("queued_sparse_range_reads_zero", queued::queued_sparse_range_reads_zero),
+    once("queued_unmap_keeps_the_buffer_until_then", queued::queued_unmap_keeps_the_buffer_until_then),
+    once("move_waits_for_queued_binds", queued::move_waits_for_queued_binds),
+    once("thousand_queued_binds_share_invalidations", queued::thousand_queued_binds_share_invalidations),
+    once("blocked_space_blocks_no_other", queued::blocked_space_blocks_no_other),
+    once("closed_file_ends_its_queued_binds", queued::closed_file_ends_its_queued_binds),
+    once("killed_process_leaves_no_queued_binds", queued::killed_process_leaves_no_queued_binds),
+    once("queued_bind_fails_with_its_device", queued::queued_bind_fails_with_its_device),
     once("tables_in_system_memory_serve", tables_in_system_memory_serve),
     once("tables_written_by_sdma_serve", tables_written_by_sdma_serve),
     once("wrong_binds_are_refused", arguments::wrong_binds_are_refused),
@@ -66,6 +80,7 @@ pub const FAULTS: &[Case] = &[
     ring("missing_page_of_a_write_comes_later", retry::missing_page_of_a_write_comes_later),
     ring("missing_page_of_a_read_comes_later", retry::missing_page_of_a_read_comes_later),
     ring("missing_packets_come_later", retry::missing_packets_come_later),
+    once("missing_page_comes_by_a_queued_bind", retry::missing_page_comes_by_a_queued_bind),
     ring("missing_permission_comes_later", retry::missing_permission_comes_later),
     ring("missing_ring_of_a_queue_comes_later", retry::missing_ring_of_a_queue_comes_later),
     ring("page_that_never_comes_fails_its_job_alone", retry::page_that_never_comes_fails_its_job_alone),
@@ -82,6 +97,7 @@ pub const FAULTS: &[Case] = &[
 fn tables_serve(ctx: &Ctx) -> Result<()> {
     maps::large_buffer_is_mapped_by_large_blocks(ctx)?;
     maps::random_binds_match_the_model(ctx)?;
+    queued::overlapping_binds(ctx)?;
     maps::ended_space_leaves_nothing_behind(ctx)?;
     attributes::partially_resident_range_reads_zero(ctx)?;
     moves::bound_buffer_goes_round(ctx, 1)?;
@@ -90,7 +106,7 @@ fn tables_serve(ctx: &Ctx) -> Result<()> {
 }
 
 fn tables_in_system_memory_serve(ctx: &Ctx) -> Result<()> {
-    with_parameters(c"vm_system_tables=1", || {
+    with_parameters(c"vm_system_tables=1 timeout_ms=60000", || {
         // A space whose tables are elsewhere takes nothing of VRAM.
         let device = ctx.device()?;
         let before = device.param(uapi::PARAM_VRAM_USED)?;
@@ -102,7 +118,7 @@ fn tables_in_system_memory_serve(ctx: &Ctx) -> Result<()> {
 }
 
 fn tables_written_by_sdma_serve(ctx: &Ctx) -> Result<()> {
-    with_parameters(c"vm_sdma_updates=1", || {
+    with_parameters(c"vm_sdma_updates=1 timeout_ms=60000", || {
         // The engine counts the packets that write the entries of a mapping.
         let space = space(ctx)?;
         let bo = Bo::new(space.device(), PAGE, Domain::Gtt)?;
@@ -117,9 +133,19 @@ fn tables_written_by_sdma_serve(ctx: &Ctx) -> Result<()> {
 
 /// Where the packets lie.
 const PACKETS: u64 = 0x10_0000;
-/// Where the tests map.
-const BASE: u64 = 0x1_0000_0000;
+/// Where the tests map: the smallest space, of 1 GiB, has it too.
+const BASE: u64 = 0x1000_0000;
 const PAGE: u64 = 4096;
+
+/// How far places of the tests lie apart: 16 MiB in the smallest space, 8 GiB in a large one.
+fn stride(device: &Device) -> Result<u64> {
+    Ok((vm_size(device)? / 64).min(1 << 33))
+}
+
+/// The n-th place of the tests after [`BASE`], of 16.
+fn far(device: &Device, n: u64) -> Result<u64> {
+    Ok(BASE + n * stride(device)?)
+}
 
 /// A client with room for packets.
 fn space(ctx: &Ctx) -> Result<Space> {

@@ -39,9 +39,13 @@ pub const CASES: &[Case] = &[
 
 /// The same for all.
 const PACKETS: u64 = 0x10_0000;
-const FIRST: u64 = 0x2_0000_0000;
-const SECOND: u64 = 0x7_0000_0000;
 const BYTES: usize = 3 * 4096;
+
+/// Where all map their two buffers, and where nobody maps anything: addresses that the space has.
+fn places(device: &Device) -> Result<[u64; 3]> {
+    let size = device.param(uvm_spec::uapi::PARAM_VM_SIZE)?;
+    Ok([(size / 4).min(0x2_0000_0000), (size / 2).min(0x7_0000_0000), (size / 8 * 7).min(0x6_0000_0000)])
+}
 
 /// Entry point of a worker: the task, how many rounds, a seed. Says when it is ready, and begins when told.
 pub fn worker(args: &[String]) -> Result<ExitCode> {
@@ -52,7 +56,7 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
         .map(|domain| Bo::new(space.device(), BYTES as u64, domain))
         .into_iter()
         .collect::<crate::drm::Result<Vec<_>>>()?;
-    for (va, bo) in [FIRST, SECOND].into_iter().zip(&bos) {
+    for (va, bo) in places(space.device())?.into_iter().zip(&bos) {
         space.device().bind(va, bo, 0, bo.size(), RW)?;
     }
     println!("ready");
@@ -76,7 +80,8 @@ fn honest(space: &Space, bos: &[Bo], rng: &mut Rng) -> Result<()> {
     let data = rng.bytes(BYTES);
     from.map()?.write(0, &data);
     let mut ib = Ib::new();
-    ib.copy(Place::Raw(FIRST), Place::Raw(SECOND), BYTES as u64);
+    let [first, second, _] = places(space.device())?;
+    ib.copy(Place::Raw(first), Place::Raw(second), BYTES as u64);
     let state = space.run(u32::try_from(rng.below(2))?, &ib, PATIENCE)?;
     same("fence of an honest submission", state, FenceState::Done)?;
     let mut seen = vec![0; BYTES];
@@ -86,7 +91,8 @@ fn honest(space: &Space, bos: &[Bo], rng: &mut Rng) -> Result<()> {
 
 /// Goes where nothing is, and is told so.
 fn guilty(space: &Space, rng: &mut Rng) -> Result<()> {
-    let va = FIRST + (1 << 34) + rng.below(1 << 20) * 4096;
+    // 64 MiB in each space.
+    let va = places(space.device())?[2] + rng.below(1 << 14) * 4096;
     let mut ib = Ib::new();
     ib.fence(Place::Raw(va), 1);
     let state = space.run(u32::try_from(rng.below(2))?, &ib, PATIENCE)?;

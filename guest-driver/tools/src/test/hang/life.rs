@@ -40,14 +40,19 @@ pub fn move_behind_a_hang_keeps_the_bytes(ctx: &Ctx, ring: u32) -> Result<()> {
     let bo = filled(&device, Domain::Gtt, &data)?;
     let gate = Bo::new(&device, 4096, Domain::Gtt)?;
     let _expected = ExpectErrors::begin(ctx);
-    for (used, domain) in [(true, Domain::Vram), (false, Domain::System)] {
+    let mark = gate.map()?;
+    for (round, used, domain) in [(1, true, Domain::Vram), (2, false, Domain::System)] {
         let mut hung = Ib::new();
+        hung.fence(Place::Bo(gate.handle(), 8), round);
         if used {
             hung.copy(Place::Bo(bo.handle(), 0), Place::Bo(gate.handle(), 64), 64);
         }
         hung.poll_memory(Place::Bo(gate.handle(), 0), until(7));
         let end = Syncobj::new(&device)?;
         device.submit(ring, &hung, &[], &[&end])?;
+        // A move is more urgent: it would overtake one that is not on the ring yet.
+        let begun = || Ok(mark.load(8) & 0xffff_ffff == u64::from(round));
+        ensure!(eventually(PATIENCE, begun)?, "the engine does not begin");
         bo.move_to(domain, ring)?;
         same("fence of the submission that hangs", end.state()?, FenceState::Failed(Errno::TIME))?;
         same("where the buffer is", bo.domain()?, domain)?;

@@ -8,7 +8,7 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
 use uvm_spec::uapi;
 
-use super::{endless, fence, kernel_rings_work, page, queue, stands, Witness, DATA, PAGE, RINGS, WORKER};
+use super::{endless, fence, kernel_rings_work, page, queue, stands, Witness, DATA, FAR, PAGE, RINGS, WORKER};
 use crate::drm::{Bo, Device, Domain, Space, Syncobj};
 use crate::test::case::{eventually, refused, same, settled, Ctx, GLANCE, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
@@ -24,13 +24,13 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
         let mut ib = endless(DATA);
         if config != "0" {
             // Waits for a page of its own; all workers for the same.
-            ib = fence(DATA + (1 << 30), 1);
+            ib = fence(DATA + FAR, 1);
         }
         queue.run(&ib)?;
     }
     let space = Space::new(&device, 0x10_0000, PAGE)?;
     let done = Syncobj::new(&device)?;
-    space.submit(0, &if config == "0" { endless(DATA) } else { fence(DATA + (1 << 31), 1) }, &done)?;
+    space.submit(0, &if config == "0" { endless(DATA) } else { fence(DATA + 2 * FAR, 1) }, &done)?;
     std::thread::sleep(GLANCE);
     println!("ready");
     std::io::stdout().flush()?;

@@ -5,7 +5,7 @@ use anyhow::{ensure, Result};
 use uvm_spec::packet::atomic;
 use uvm_spec::uapi;
 
-use super::{drained, fence, page, queue, stands, DATA, PAGE, RINGS};
+use super::{drained, fence, page, queue, stands, DATA, FAR, PAGE, RINGS};
 use crate::drm::{Bo, Domain, FenceState, Queue, Space, RW};
 use crate::ib::{Atomic, Ib, Place};
 use crate::test::case::{content, eventually, filled, same, same_bytes, stamps, Ctx, PATIENCE};
@@ -173,7 +173,7 @@ pub fn buffer_moves_under_a_queue(ctx: &Ctx) -> Result<()> {
     }
     // And afterwards a wrong access fails as ever.
     let expected = ExpectErrors::begin(ctx);
-    queue.run(&fence(DATA + (1 << 30), 1))?;
+    queue.run(&fence(DATA + FAR, 1))?;
     stands(&queue, uapi::QUEUE_STOPPED, uapi::QUEUE_CAUSE_FAULT)?;
     drop(expected);
     Ok(())

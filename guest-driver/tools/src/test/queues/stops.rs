@@ -4,11 +4,12 @@
 use anyhow::{Context, Result};
 use uvm_spec::uapi;
 
-use super::{drained, endless, fence, kernel_rings_work, page, queue, stands, Witness, DATA};
+use super::{drained, endless, fence, kernel_rings_work, page, queue, stands, Witness, DATA, FAR};
 use crate::drm::Queue;
 use crate::ib::{Ib, Place};
 use crate::test::case::{same, Ctx, GLANCE};
 use crate::test::kmsg::ExpectErrors;
+use crate::test::purpose::OnPurpose;
 
 /// A queue stops; others of the same instance and the kernel's rings go on; a reset brings it back behind what was there.
 fn stops_alone(ctx: &Ctx, engine: u32, cause: u32, wrong: impl FnOnce(&mut Queue) -> Result<()>) -> Result<Queue> {
@@ -51,7 +52,7 @@ pub fn refused_packet_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()
 }
 
 pub fn fault_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()> {
-    let va = DATA + (1 << 33);
+    let va = DATA + 3 * FAR;
     let mut teller = None;
     stops_alone(ctx, engine, uapi::QUEUE_CAUSE_FAULT, |queue| {
         queue.run(&fence(va + 16, 1))?;
@@ -63,6 +64,7 @@ pub fn fault_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()> {
 }
 
 pub fn senseless_pointer_stops_its_queue_alone(ctx: &Ctx, engine: u32) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     stops_alone(ctx, engine, uapi::QUEUE_CAUSE_PACKET, |queue| {
         let wptr = queue.wptr() + (1 << 40);
         Ok(queue.device().kick_raw(&mut uapi::QueueKick { id: queue.id(), flags: 0, wptr })?)

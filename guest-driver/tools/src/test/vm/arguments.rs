@@ -5,7 +5,7 @@ use anyhow::Result;
 use rustix::io::Errno;
 use uvm_spec::uapi::{self, Submit, VmBind};
 
-use super::{copy, space, vm_size, BASE, PACKETS, PAGE};
+use super::{copy, far, space, stride, vm_size, BASE, PACKETS, PAGE};
 use crate::drm::{Bo, Domain, RW};
 use crate::test::case::{content, filled, refused, same_bytes, stamps, Ctx};
 
@@ -60,7 +60,7 @@ pub fn wrong_binds_are_refused(ctx: &Ctx) -> Result<()> {
     let sparse = VmBind { op: uapi::VM_OP_PRT, va: BASE, size: 8 * PAGE, ..Default::default() };
     refused("overlap of a sparse range without REPLACE", device.bind_raw(&mut { sparse }), &[Errno::EXIST])?;
     // Nothing has changed, and what was never mapped may be unmapped.
-    device.unbind(BASE + (1 << 40), 1 << 30)?;
+    device.unbind(far(device, 10)?, stride(device)?)?;
     copy(&space, 0, BASE, BASE + (1 << 20), 4 * PAGE)?;
     same_bytes("a copy afterwards", &content(&target, data.len())?, &data)
 }

@@ -4,7 +4,7 @@
 use anyhow::{ensure, Result};
 use uvm_spec::uapi::{self, VmBind};
 
-use super::{complete, copy, space, BASE, PAGE};
+use super::{complete, copy, far, space, stride, BASE, PAGE};
 use crate::drm::{Bo, Domain, RW};
 use crate::ib::{FillSize, Ib, Place};
 use crate::test::case::{content, filled, same_bytes, stamps, Ctx};
@@ -16,12 +16,12 @@ pub fn partially_resident_range_reads_zero(ctx: &Ctx) -> Result<()> {
     let target = filled(device, Domain::Gtt, &[0xff; 3 * 4096])?;
     device.bind(BASE, &target, 0, 3 * PAGE, RW)?;
     // More than a table's worth, so that directories say it too.
-    let sparse = BASE + (1 << 34);
-    device.bind_nothing(sparse, 1 << 30)?;
+    let (sparse, length) = (far(device, 2)?, stride(device)?.min(1 << 30));
+    device.bind_nothing(sparse, length)?;
     let mut ib = Ib::new();
     ib.fill(Place::Raw(sparse + (5 << 20)), 0x1234_5678, FillSize::Dword, 2 * PAGE);
     ib.copy(Place::Raw(sparse + (5 << 20)), Place::Raw(BASE), PAGE);
-    ib.copy(Place::Raw(sparse + (1 << 30) - PAGE), Place::Raw(BASE + PAGE), PAGE);
+    ib.copy(Place::Raw(sparse + length - PAGE), Place::Raw(BASE + PAGE), PAGE);
     complete(&space, 0, &ib)?;
     let seen = content(&target, 3 * 4096)?;
     same_bytes("what was read of nothing", &seen[..2 * 4096], &[0; 2 * 4096])?;

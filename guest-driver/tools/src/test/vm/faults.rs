@@ -7,14 +7,16 @@ use uvm_spec::hub::{mm::VM_L2_PROTECTION_FAULT_STATUS as STATUS, permission};
 use uvm_spec::packet::{poll_func, POLL_FOREVER};
 use uvm_spec::uapi;
 
-use super::{complete, copy, space, BASE, PAGE};
+use super::{complete, copy, far, space, vm_size, BASE, PAGE};
 use crate::drm::{Bo, Domain, FenceState, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 use crate::test::case::{content, filled, same, same_bytes, stamps, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 
-/// Where nothing is ever mapped.
-const NOWHERE: u64 = 0x3000_0000_0000;
+/// Where nothing is ever mapped: beyond all places of the tests.
+fn nowhere(space: &Space) -> Result<u64> {
+    Ok((vm_size(space.device())? / 8 * 7).min(0x3000_0000_0000))
+}
 
 /// Packets of the client fail with a fault at `va`; what stood before them was done, what stood behind was not; another
 /// client's still run, and its own next ones too. `permissions` is what the status says of a known fault.
@@ -27,7 +29,7 @@ fn fails_alone(
 ) -> Result<()> {
     let innocent = super::space(ctx)?;
     let seen = Bo::new(space.device(), PAGE, Domain::Gtt)?;
-    let marks = BASE + (1 << 36);
+    let marks = far(space.device(), 4)?;
     space.device().bind(marks, &seen, 0, PAGE, RW)?;
     let mut ib = Ib::new();
     ib.fence(Place::Raw(marks), 1);
@@ -49,9 +51,10 @@ fn fails_alone(
     for space in [&innocent, space] {
         let data = stamps(ctx.rng().next(), 4096);
         let (from, to) = (filled(space.device(), Domain::Vram, &data)?, Bo::new(space.device(), PAGE, Domain::Gtt)?);
-        space.device().bind(BASE + (1 << 37), &from, 0, PAGE, RW | uapi::VM_REPLACE)?;
-        space.device().bind(BASE + (1 << 38), &to, 0, PAGE, RW | uapi::VM_REPLACE)?;
-        copy(space, ring, BASE + (1 << 37), BASE + (1 << 38), PAGE)?;
+        let (from_va, to_va) = (far(space.device(), 5)?, far(space.device(), 6)?);
+        space.device().bind(from_va, &from, 0, PAGE, RW | uapi::VM_REPLACE)?;
+        space.device().bind(to_va, &to, 0, PAGE, RW | uapi::VM_REPLACE)?;
+        copy(space, ring, from_va, to_va, PAGE)?;
         same_bytes("a copy afterwards", &content(&to, 4096)?, &data)?;
     }
     Ok(())
@@ -62,16 +65,18 @@ pub fn unmapped_read_fails_alone(ctx: &Ctx, ring: u32) -> Result<()> {
     let bo = Bo::new(space.device(), PAGE, Domain::Gtt)?;
     space.device().bind(BASE, &bo, 0, PAGE, RW)?;
     let permissions = permission::VALID | permission::READ;
-    fails_alone(ctx, ring, &space, (NOWHERE, false, permissions), |ib| {
-        ib.copy(Place::Raw(NOWHERE + 12), Place::Raw(BASE), 64);
+    let nowhere = nowhere(&space)?;
+    fails_alone(ctx, ring, &space, (nowhere, false, permissions), |ib| {
+        ib.copy(Place::Raw(nowhere + 12), Place::Raw(BASE), 64);
     })
 }
 
 pub fn unmapped_write_fails_alone(ctx: &Ctx, ring: u32) -> Result<()> {
     let space = space(ctx)?;
     let permissions = permission::VALID | permission::WRITE;
-    fails_alone(ctx, ring, &space, (NOWHERE + PAGE, true, permissions), |ib| {
-        ib.write(Place::Raw(NOWHERE + PAGE + 8), &[1, 2, 3]);
+    let nowhere = nowhere(&space)?;
+    fails_alone(ctx, ring, &space, (nowhere + PAGE, true, permissions), |ib| {
+        ib.write(Place::Raw(nowhere + PAGE + 8), &[1, 2, 3]);
     })
 }
 
@@ -102,12 +107,13 @@ pub fn denied_write_fails_alone(ctx: &Ctx, ring: u32) -> Result<()> {
 pub fn unmapped_packets_fail_alone(ctx: &Ctx, ring: u32) -> Result<()> {
     let space = space(ctx)?;
     let _expected = ExpectErrors::begin(ctx);
+    let nowhere = nowhere(&space)?;
     let done = Syncobj::new(space.device())?;
     let handles = [done.handle()];
     space.device().submit_raw(&mut uapi::Submit {
         ring,
         flags: uapi::SUBMIT_VM,
-        ib: NOWHERE,
+        ib: nowhere,
         ib_dwords: 16,
         out_syncs: crate::drm::address(&handles),
         out_sync_count: 1,
@@ -115,7 +121,7 @@ pub fn unmapped_packets_fail_alone(ctx: &Ctx, ring: u32) -> Result<()> {
     })?;
     done.wait(PATIENCE)?;
     same("fence of packets that are nowhere", done.state()?, FenceState::Failed(Errno::FAULT))?;
-    same("address told", space.device().fault()?.map(|fault| fault.va), Some(NOWHERE))?;
+    same("address told", space.device().fault()?.map(|fault| fault.va), Some(nowhere))?;
     complete(&space, ring, Ib::new().nop(3))
 }
 
@@ -168,16 +174,17 @@ pub fn registers_are_out_of_reach(ctx: &Ctx) -> Result<()> {
 
 pub fn faults_are_counted_and_forgotten(ctx: &Ctx) -> Result<()> {
     let space = space(ctx)?;
+    let nowhere = nowhere(&space)?;
     ensure!(space.device().fault()?.is_none(), "a fault is told before there was one");
     let _expected = ExpectErrors::begin(ctx);
     for n in 1..=5 {
         let mut ib = Ib::new();
-        ib.fence(Place::Raw(NOWHERE + n * PAGE), 1);
+        ib.fence(Place::Raw(nowhere + n * PAGE), 1);
         let state = space.run(u32::from(n % 2 == 0), &ib, PATIENCE)?;
         same("fence of the submission that faults", state, FenceState::Failed(Errno::FAULT))?;
     }
     let fault = space.device().fault()?.context("no fault is told")?;
-    same("count and last address", (fault.count, fault.va), (5, NOWHERE + 5 * PAGE))?;
+    same("count and last address", (fault.count, fault.va), (5, nowhere + 5 * PAGE))?;
     ensure!(space.device().fault()?.is_none(), "the faults are told twice");
     Ok(())
 }

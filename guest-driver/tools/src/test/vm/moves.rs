@@ -5,8 +5,8 @@ use anyhow::{ensure, Result};
 use uvm_spec::packet::poll_func;
 use uvm_spec::uapi;
 
-use super::{complete, copy, space, BASE, PAGE};
-use crate::drm::{address, Bo, Device, Domain, FenceState, Syncobj, RW};
+use super::{complete, copy, far, space, BASE, PAGE};
+use crate::drm::{Bo, Device, Domain, FenceState, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 use crate::test::beside::Beside;
 use crate::test::case::{content, filled, same, same_bytes, settled, stamps, Ctx, GLANCE, PATIENCE};
@@ -20,19 +20,20 @@ pub fn bound_buffer_goes_round(ctx: &Ctx, ring: u32) -> Result<()> {
     let shared = Bo::import(other.device(), &bo.export()?)?;
     let target = Bo::new(other.device(), size, Domain::Gtt)?;
     // In two spaces, in one of them twice and in part.
+    let (part, elsewhere) = (far(space.device(), 5)?, far(space.device(), 1)?);
     space.device().bind(BASE, &bo, 0, size, RW)?;
-    space.device().bind(BASE + (1 << 35), &bo, 10 * PAGE, 20 * PAGE, RW)?;
-    other.device().bind(BASE + (1 << 30), &shared, 0, size, uapi::VM_READ)?;
+    space.device().bind(part, &bo, 10 * PAGE, 20 * PAGE, RW)?;
+    other.device().bind(elsewhere, &shared, 0, size, uapi::VM_READ)?;
     other.device().bind(BASE, &target, 0, size, RW)?;
     for round in 0..12_u32 {
         bo.move_to(rng.pick(&Domain::ALL), ring)?;
         let (at, value) = (8 * rng.below(20 * 512), rng.next32());
         let mut ib = Ib::new();
-        ib.fence(Place::Raw(BASE + (1 << 35) + at), value);
+        ib.fence(Place::Raw(part + at), value);
         complete(&space, ring, &ib)?;
         let place = usize::try_from(10 * PAGE + at)?;
         model[place..place + 4].copy_from_slice(&value.to_le_bytes());
-        copy(&other, ring, BASE + (1 << 30), BASE, size)?;
+        copy(&other, ring, elsewhere, BASE, size)?;
         same_bytes(format_args!("round {round}"), &content(&target, model.len())?, &model)?;
     }
     same_bytes("through the CPU", &content(&bo, model.len())?, &model)
@@ -92,7 +93,7 @@ pub fn binds_and_moves_of_one_object_do_not_mix(ctx: &Ctx) -> Result<()> {
     Beside::start(open, move_on, drop).during(ctx, 150, 30, |round| {
         let count = rng.size(PAGES);
         let first = rng.below(PAGES - count + 1);
-        let va = BASE + (1 << 36) + rng.below(64) * PAGE;
+        let va = far(device, 6)? + rng.below(64) * PAGE;
         device.bind(va, &bo, first * PAGE, count * PAGE, RW | uapi::VM_REPLACE)?;
         copy(&space, u32::from(round % 2 == 1), va, BASE, count * PAGE)?;
         let mut seen = vec![0; usize::try_from(count * PAGE)?];
@@ -105,38 +106,4 @@ pub fn binds_and_moves_of_one_object_do_not_mix(ctx: &Ctx) -> Result<()> {
         Ok(())
     })?;
     same_bytes("the object at the end", &content(&bo, data.len())?, &data)
-}
-
-/// A bind after the end of a submission that it would otherwise pull the memory from under.
-pub fn bind_waits_for_its_syncobjs(ctx: &Ctx) -> Result<()> {
-    let space = space(ctx)?;
-    let device = space.device();
-    let (flag, bo) = (Bo::new(device, PAGE, Domain::Gtt)?, Bo::new(device, PAGE, Domain::Vram)?);
-    device.bind(BASE, &flag, 0, PAGE, RW)?;
-    device.bind(BASE + PAGE, &bo, 0, PAGE, RW)?;
-    let poll = Poll { func: poll_func::EQUAL, reference: 1, mask: 1, retry: uvm_spec::packet::POLL_FOREVER };
-    let mut ib = Ib::new();
-    ib.poll_memory(Place::Raw(BASE), poll).fence(Place::Raw(BASE + PAGE), 5);
-    let (done, bound) = (Syncobj::new(device)?, Syncobj::new(device)?);
-    space.submit(0, &ib, &done)?;
-    let map = flag.map()?;
-    let release = std::thread::spawn(move || {
-        std::thread::sleep(GLANCE);
-        map.store(0, 1);
-    });
-    let (wait_for, signal) = ([done.handle()], [bound.handle()]);
-    device.bind_raw(&mut uapi::VmBind {
-        op: uapi::VM_OP_UNMAP,
-        va: BASE + PAGE,
-        size: PAGE,
-        in_syncs: address(&wait_for),
-        out_syncs: address(&signal),
-        in_sync_count: 1,
-        out_sync_count: 1,
-        ..Default::default()
-    })?;
-    release.join().map_err(|_| anyhow::anyhow!("the thread beside panicked"))?;
-    same("how the submission stands after the bind", done.state()?, FenceState::Done)?;
-    same("the bind's syncobj", bound.state()?, FenceState::Done)?;
-    same("what the submission wrote", bo.map()?.load(0) & 0xffff_ffff, 5)
 }
