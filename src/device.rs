@@ -236,7 +236,7 @@ impl Gpu {
     }
     /// Judges from now on what the driver does, or no longer.
     pub fn set_checks(&mut self, on: bool) {
-        self.checks = if on { Checks::on() } else { Checks::default() };
+        self.checks = if on { Checks::on(self.config.mmu) } else { Checks::default() };
         self.mm_hub.set_checks(self.checks.clone());
     }
     /// Who judges the driver.

@@ -88,7 +88,7 @@ macro_rules! hub {
                 VM_CONTEXT_PAGE_TABLE_START_ADDR = "VM_CONTEXT_PAGE_TABLE_START_ADDR_{}" @ $start [32; 1] Rw {}
                 /// Last page number of the space; elements 2n and 2n + 1 are VMID n's.
                 VM_CONTEXT_PAGE_TABLE_END_ADDR = "VM_CONTEXT_PAGE_TABLE_END_ADDR_{}" @ $end [32; 1] Rw {}
-                /// Added to an offset in the FB aperture, units of 16 MiB.
+                /// Where VRAM begins in the addresses of table entries and table bases, units of 16 MiB.
                 MC_VM_FB_OFFSET = "MC_VM_FB_OFFSET" @ $fboff Rw { FB_OFFSET 23:0 }
                 /// FB aperture: first 16 MiB unit.
                 MC_VM_FB_LOCATION_BASE = "MC_VM_FB_LOCATION_BASE" @ $fbb Rw { FB_BASE 23:0 }

@@ -17,7 +17,7 @@ pub use rings::Pointers;
 pub use rules::Rule;
 pub use spaces::{Seen, Used};
 
-use crate::gmc::Access;
+use crate::gmc::{Access, Mmu};
 use crate::trace::RingId;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,9 +77,10 @@ impl Report {
 pub struct Checks(Option<Arc<Mutex<Checker>>>);
 
 impl Checks {
-    /// A new checker.
-    pub fn on() -> Self {
-        Self(Some(Arc::default()))
+    /// A new checker of a device whose VMID 0 translates like `mmu`.
+    pub fn on(mmu: Mmu) -> Self {
+        let checker = Checker { registers: registers::Registers::new(mmu), ..Checker::default() };
+        Self(Some(Arc::new(Mutex::new(checker))))
     }
     /// Whether anybody judges.
     #[inline(always)]
@@ -122,7 +123,8 @@ impl Checker {
     /// may reset the device in the middle of it.
     pub fn reset(&mut self) {
         let report = std::mem::take(&mut self.report);
-        *self = Self { report, ..Self::default() };
+        let registers = registers::Registers::new(self.registers.mmu());
+        *self = Self { report, registers, ..Self::default() };
     }
 
     /// A register was read from outside.

@@ -2,6 +2,7 @@
 //! Rules about register accesses, whatever the register means.
 
 use super::{Report, Rule};
+use crate::gmc::Mmu;
 use std::collections::BTreeSet;
 use uvm_spec::{annotate, hub, ih, lookup, sdma, Access, Located, Reg};
 
@@ -11,6 +12,7 @@ pub struct Registers {
     written: BTreeSet<u32>,
     /// ANNOTATE_ADDR and ANNOTATE_SIZE as written.
     range: [u32; 4],
+    mmu: Mmu,
 }
 
 /// What a driver says through the ANNOTATE registers.
@@ -27,6 +29,13 @@ pub enum Annotation {
 }
 
 impl Registers {
+    /// Of a device whose VMID 0 translates like `mmu`.
+    pub fn new(mmu: Mmu) -> Self {
+        Self { mmu, ..Self::default() }
+    }
+    pub fn mmu(&self) -> Mmu {
+        self.mmu
+    }
     pub fn read(&mut self, report: &mut Report, index: u32) {
         if lookup(index).is_none() {
             report.add(Rule::Undefined, index.into(), || format!("read of index {index:#x}"));
@@ -46,7 +55,8 @@ impl Registers {
             });
         }
         self.written.insert(index);
-        let missing: Vec<_> = depends(&found, value).into_iter().filter(|i| !self.written.contains(i)).collect();
+        let missing: Vec<_> =
+            depends(&found, value, self.mmu).into_iter().filter(|i| !self.written.contains(i)).collect();
         if !missing.is_empty() {
             report.add(Rule::ResetValue, index.into(), || {
                 let names: Vec<_> = missing.iter().filter_map(|&i| lookup(i)).map(|l| l.to_string()).collect();
@@ -77,7 +87,7 @@ impl Registers {
 }
 
 /// The registers that must have been written before this write, because of what it switches on.
-fn depends(found: &Located, value: u32) -> Vec<u32> {
+fn depends(found: &Located, value: u32, mmu: Mmu) -> Vec<u32> {
     let (block, reg, n) = (found.block, found.reg, found.element);
     let is = |other: &Reg, base: u32| block.base == base && reg.offset == other.offset;
     if block.prefix.starts_with("SDMA") && reg.offset == sdma::RB_CNTL.offset && sdma::RB_CNTL::RB_ENABLE.is_set(value)
@@ -92,6 +102,10 @@ fn depends(found: &Located, value: u32) -> Vec<u32> {
     }
     for (hub, role) in [(&hub::GC_HUB, &hub::GC_REGS), (&hub::MM_HUB, &hub::MM_REGS)] {
         if is(role.context_cntl, hub.base) && value & 1 != 0 {
+            // Profile vidmm has context 0's table in registers of its own.
+            if mmu == Mmu::Vidmm && n == 0 && hub.base == hub::MM_HUB.base {
+                return Vec::new();
+            }
             let pairs = [role.pt_base, role.pt_start, role.pt_end];
             return pairs.iter().flat_map(|r| [block.index(r, 2 * n), block.index(r, 2 * n + 1)]).collect();
         }
