@@ -29,6 +29,12 @@ fn lab() -> &'static Lab {
     LAB.get_or_init(|| Lab::prepare(&Options::default()).unwrap_or_else(|failure| panic!("{failure}")))
 }
 
+/// The same with a device that judges the driver: a finding fails whatever runs there.
+fn checking_lab() -> Lab {
+    let options = Options { backend_args: vec!["--check".into()], ..Options::default() };
+    Lab::prepare(&options).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
 /// A guest without device and driver: for what is no matter of theirs.
 fn bare_lab() -> Lab {
     let options = Options { no_device: true, no_module: true, ..Options::default() };
@@ -39,13 +45,13 @@ fn shell(script: &str) -> Job {
     Job { limit: Some(LIMIT), ..Job::command(["sh", "-c", script]) }
 }
 
-/// All suites in one guest, run by whichever test asks first.
+/// All suites in one guest, run by whichever test asks first. The driver is judged meanwhile.
 fn verdict() -> &'static Verdict {
     static VERDICT: OnceLock<Result<Verdict, String>> = OnceLock::new();
     let verdict = VERDICT.get_or_init(|| {
         let _turn = turn();
         let words: Vec<String> = SUITES.into_iter().chain([CHAOS_SECONDS]).map(str::to_owned).collect();
-        run_suites(lab(), &words, false, false).map_err(|failure| failure.to_string())
+        run_suites(&checking_lab(), &words, false, false).map_err(|failure| failure.to_string())
     });
     verdict.as_ref().unwrap_or_else(|failure| panic!("{failure}"))
 }
