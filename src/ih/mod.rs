@@ -326,10 +326,10 @@ impl Ih {
             self.overwritten += 1;
             self.set_overrun(ring, true);
         }
-        // What lies where this one goes was perhaps never read: the read pointer may be a lap behind what the driver means.
-        // And a driver that sees the overflow resumes one vector further on, so it never sees the one at `next`.
-        self.cam.lost(ring, wptr);
         if overflow != 0 {
+            // What lies where this one goes was perhaps never read; and a driver that sees the overflow resumes one vector
+            // further on, so it never sees the one at `next`.
+            self.cam.lost(ring, wptr);
             self.cam.lost(ring, next);
         }
         let base = u64::from(self.regs.get(r.base, 0)) << 8 | u64::from(self.regs.get(r.base_hi, 0)) << 40;
