@@ -782,7 +782,7 @@ int uvm_policy_find(const struct uvm_policy *policy, u32 domain, u64 offset,
 		    struct uvm_policy_range *range);
 
 /**
- * uvm_policy_stats() - how full a segment is
+ * uvm_policy_stats() - how full the segment of a domain's buffers is
  * @policy: the policy
  * @domain: VRAM or GTT
  * @stats: the counts
@@ -1298,6 +1298,17 @@ int uvm_mm_usage(const struct uvm_policy *policy, u64 process, struct uvm_mm_usa
 int uvm_mm_stats(const struct uvm_policy *policy, struct uvm_mm_stats *stats);
 
 /**
+ * uvm_mm_segment_stats() - how full a segment is
+ * @policy: the policy
+ * @segment: its number in struct uvm_mm_config
+ * @stats: the counts
+ *
+ * Return: 0, -ENOENT for a number that is none, -EINVAL.
+ */
+int uvm_mm_segment_stats(const struct uvm_policy *policy, u32 segment,
+			 struct uvm_policy_stats *stats);
+
+/**
  * uvm_mm_uses() - count what is still there
  * @policy: the policy
  * @processes: number of processes
@@ -1314,7 +1325,7 @@ int uvm_mm_uses(const struct uvm_policy *policy, u32 *processes, u32 *tickets);
  * @offset: any byte of the page
  *
  * Return: 0 when it is out of use, 1 when somebody has it: it is out of use once they free it;
- * -EINVAL when it is not inside the segment, -ENOMEM, -ENOSPC for too many.
+ * -EINVAL when it is in no segment, -ENOMEM, -ENOSPC for too many.
  */
 int uvm_policy_retire(struct uvm_policy *policy, u32 domain, u64 offset);
 

@@ -233,7 +233,7 @@ impl Policy {
         if domain == Domain::System {
             return Ok(Place::SYSTEM);
         }
-        let segment = self.segment_of(domain).map_err(|_| Error::NoSpace)?;
+        let segment = self.buffer_segment_of(domain).map_err(|_| Error::NoSpace)?;
         let from = if top_down { From::Top } else { From::Bottom };
         let range = self.alloc_as(segment, &AllocRequest { size, align, from, within: None }, BlockKind::Buffer)?;
         Ok(Place { location: Location { domain, offset: range.offset }, block: Some(range.id) })
@@ -252,7 +252,7 @@ impl Policy {
         if !copies || empty {
             return Ok(None);
         }
-        let segment = self.segment_of(Domain::Gtt).map_err(|_| Error::NoSpace)?;
+        let segment = self.buffer_segment_of(Domain::Gtt).map_err(|_| Error::NoSpace)?;
         let page = self.page_size();
         let mut want = size.min(MAX_WINDOW.max(page));
         loop {

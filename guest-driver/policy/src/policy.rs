@@ -253,11 +253,27 @@ impl Policy {
         })
     }
 
-    /// The segment of a domain where what is asked for by domain goes: the driver's own one, or the first.
+    /// The segment of a domain where the driver's own ranges go: its own one, or the first.
     pub fn segment_of(&self, domain: Domain) -> Result<SegmentId, Error> {
         let ids = || self.segment_ids().filter(|id| self.kind(*id).is_some_and(|kind| kind.domain() == domain));
         let own = ids().find(|id| self.kind(*id).is_some_and(SegmentKind::is_own));
         own.or_else(|| ids().next()).ok_or(Error::Unknown)
+    }
+
+    /// The segment of a domain where its buffers go: the first that is not the driver's own.
+    pub fn buffer_segment_of(&self, domain: Domain) -> Result<SegmentId, Error> {
+        let fits = |kind: SegmentKind| kind.domain() == domain && !kind.is_own();
+        self.segment_ids().find(|id| self.kind(*id).is_some_and(fits)).ok_or(Error::Unknown)
+    }
+
+    /// The segment of a domain that has a byte, whoever it is for.
+    pub fn segment_at(&self, domain: Domain, offset: u64) -> Result<SegmentId, Error> {
+        let has = |id: SegmentId| {
+            let Ok(segment) = self.segment(id) else { return false };
+            let size = self.page.to_bytes(segment.heap.stats().size);
+            segment.kind.domain() == domain && offset.checked_sub(segment.base).is_some_and(|at| at < size)
+        };
+        self.segment_ids().find(|id| has(*id)).ok_or(Error::Invalid)
     }
 
     /// The domains to try for a buffer, best first. Empty when none can ever hold it.
@@ -270,7 +286,7 @@ impl Policy {
         if domain == Domain::System {
             return Room::Now;
         }
-        let Ok(stats) = self.segment_of(domain).and_then(|id| self.stats(id)) else { return Room::Never };
+        let Ok(stats) = self.buffer_segment_of(domain).and_then(|id| self.stats(id)) else { return Room::Never };
         if stats.longest_free >= size {
             Room::Now
         } else if stats.size.saturating_sub(stats.reserved) >= size {

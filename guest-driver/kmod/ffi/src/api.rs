@@ -187,7 +187,7 @@ pub extern "C" fn uvm_policy_find(
     })
 }
 
-/// uvm_policy_stats() - how full a segment is
+/// uvm_policy_stats() - how full the segment of a domain's buffers is
 /// @policy: the policy
 /// @domain: VRAM or GTT
 /// @stats: the counts
@@ -201,7 +201,7 @@ pub extern "C" fn uvm_policy_stats(
 ) -> c_int {
     let (Some(policy), Some(stats)) = (policy, stats) else { return errno(Error::Invalid) };
     answer(stats, || {
-        let segment = policy.0.segment_of(Domain::from_raw(domain)?)?;
+        let segment = policy.0.buffer_segment_of(Domain::from_raw(domain)?)?;
         policy.0.stats(segment).map(UvmPolicyStats::from)
     })
 }

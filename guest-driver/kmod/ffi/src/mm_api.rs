@@ -16,6 +16,7 @@ use uvm_policy::{
 use crate::api::{answer, UvmPolicy};
 use crate::errno::{errno, status};
 use crate::mm_types::*;
+use crate::types::UvmPolicyStats;
 
 /// Most allocations of one working set.
 const MAX_BOS: u32 = 1 << 16;
@@ -246,6 +247,25 @@ pub extern "C" fn uvm_mm_stats(policy: Option<&UvmPolicy>, stats: Option<&mut Ma
     let (Some(policy), Some(stats)) = (policy, stats) else { return errno(Error::Invalid) };
     stats.write(policy.0.manager_stats().into());
     0
+}
+
+/// uvm_mm_segment_stats() - how full a segment is
+/// @policy: the policy
+/// @segment: its number in struct uvm_mm_config
+/// @stats: the counts
+///
+/// Return: 0, -ENOENT for a number that is none, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_mm_segment_stats(
+    policy: Option<&UvmPolicy>,
+    segment: u32,
+    stats: Option<&mut MaybeUninit<UvmPolicyStats>>,
+) -> c_int {
+    let (Some(policy), Some(stats)) = (policy, stats) else { return errno(Error::Invalid) };
+    answer(stats, || {
+        let segment = u8::try_from(segment).map(SegmentId).map_err(|_| Error::Unknown)?;
+        policy.0.stats(segment).map(UvmPolicyStats::from)
+    })
 }
 
 /// uvm_mm_uses() - count what is still there

@@ -15,11 +15,11 @@ use crate::errno::errno;
 /// @offset: any byte of the page
 ///
 /// Return: 0 when it is out of use, 1 when somebody has it: it is out of use once they free it;
-/// -EINVAL when it is not inside the segment, -ENOMEM, -ENOSPC for too many.
+/// -EINVAL when it is in no segment, -ENOMEM, -ENOSPC for too many.
 #[no_mangle]
 pub extern "C" fn uvm_policy_retire(policy: Option<&mut UvmPolicy>, domain: u32, offset: u64) -> c_int {
     let retired = policy.ok_or(Error::Invalid).and_then(|policy| {
-        let segment = policy.0.segment_of(Domain::from_raw(domain)?)?;
+        let segment = policy.0.segment_at(Domain::from_raw(domain)?, offset)?;
         policy.0.retire(segment, offset)
     });
     match retired {

@@ -166,3 +166,19 @@ fn senseless_events_are_errors() {
     // SAFETY: as above.
     assert_eq!(uvm_policy_bo_destroy(unsafe { driver.policy.as_mut() }, bo), EBUSY);
 }
+
+#[test]
+fn segments_tell_their_use_by_number() {
+    let driver = Driver::new();
+    // SAFETY: the policy is this driver's own.
+    let policy = unsafe { driver.policy.as_ref() };
+    let mut stats = MaybeUninit::uninit();
+
+    assert_eq!(uvm_mm_segment_stats(policy, 2, Some(&mut stats)), 0);
+    // SAFETY: written, as the call succeeded.
+    let stats = unsafe { stats.assume_init() };
+    assert_eq!((stats.size, stats.used), (2 * MIB, 0));
+    let mut nothing = MaybeUninit::uninit();
+    assert_eq!(uvm_mm_segment_stats(policy, 3, Some(&mut nothing)), ENOENT);
+    assert_eq!(uvm_mm_segment_stats(policy, 256, Some(&mut nothing)), ENOENT);
+}

@@ -246,11 +246,16 @@ impl Policy {
         (self.vms.len(), self.vmids.in_flight())
     }
 
-    /// A piece of VRAM for tables, from the top, where it stays out of the buffers' way.
+    /// A piece of VRAM for tables: of the driver's own or, if that is full, of the buffers', from the top, where it
+    /// stays out of their way.
     fn take_vram_table(&mut self, geometry: &Geometry, size: u64) -> Result<Home, Error> {
-        let segment = self.segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
+        let own = self.segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
+        let rest = self.buffer_segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
         let request = AllocRequest { size, align: 0, from: From::Top, within: None };
-        let range = self.alloc_as(segment, &request, BlockKind::Buffer)?;
+        let range = match self.alloc_as(own, &request, BlockKind::Buffer) {
+            Err(Error::NoSpace) if own != rest => self.alloc_as(rest, &request, BlockKind::Buffer),
+            other => other,
+        }?;
         if geometry.is_address(range.offset, range.size, false) {
             Ok(Home { addr: range.offset, block: Some(range.id) })
         } else {
