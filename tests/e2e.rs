@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use vm::size::Size;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
@@ -110,6 +111,22 @@ fn suite_chaos_passes_in_a_guest() {
 #[test]
 fn suite_reload_passes_in_a_guest() {
     suite_passes("reload");
+}
+
+/// Of little VRAM there is soon too little.
+#[test]
+fn suites_of_the_memory_manager_pass_in_a_guest_with_little_vram() {
+    let lab = Lab::prepare(&Options { vram: Size::mib(32), ..Options::default() }).unwrap();
+    let _turn = turn();
+
+    let verdict =
+        run_suites(&lab, &["segments", "evict", "limits", "swap", "purge"].map(str::to_owned), false, false).unwrap();
+
+    let output = || verdict.report.output.join("\n");
+    assert_eq!(verdict.summary.failed, [""; 0], "{}", output());
+    assert_eq!(verdict.summary.skipped, [""; 0], "{}", output());
+    assert!(verdict.summary.passed.len() > 15, "{}", output());
+    assert_eq!(verdict.summary.problems, [""; 0], "{}", output());
 }
 
 /// What depends on the depth of page tables most, each also with tables in system memory and written by SDMA.

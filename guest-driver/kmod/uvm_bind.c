@@ -207,6 +207,12 @@ static int uvm_bind_queue(struct uvm_mapping *mapping, u32 change,
 	return 0;
 }
 
+/* Whether page tables may have a buffer, which is locked, where it is now. */
+static bool uvm_bo_has_place(const struct uvm_bo *bo)
+{
+	return !bo->mm.client || bo->mm.shown;
+}
+
 /**
  * uvm_bo_is_bound() - whether any address space maps a buffer
  * @bo: the buffer, locked: nobody binds it now
@@ -399,7 +405,7 @@ int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
 	for (; mapping && !ret; mapping = uvm_bind_next(mapping, 0, U64_MAX)) {
 		if (mapping->absent &&
 		    dma_resv_locking_ctx(mapping->bo->base.resv) ==
-		    &exec->ticket)
+		    &exec->ticket && uvm_bo_has_place(mapping->bo))
 			ret = uvm_bind_queue(mapping, UVM_POLICY_CHANGE_MAP,
 					     fence);
 	}
@@ -446,6 +452,7 @@ static int uvm_bind_locked(struct uvm_vm *vm, struct uvm_bind *bind,
 {
 	u64 last = args->va + args->size - 1;
 	bool unmap = args->op == UVM_VM_OP_UNMAP;
+	u32 change = uvm_bind_change(args->op);
 	struct uvm_mapping *there;
 	u32 more = !unmap;
 	int ret;
@@ -459,7 +466,13 @@ static int uvm_bind_locked(struct uvm_vm *vm, struct uvm_bind *bind,
 		more++;
 	if (more && vm->nr_mappings + more > UVM_VM_MAX_MAPPINGS)
 		return -ENOSPC;
-	ret = uvm_bind_plan(bind, *mapping, uvm_bind_change(args->op));
+	/* A pageable buffer is put there when it has a place. */
+	if (change == UVM_POLICY_CHANGE_MAP &&
+	    !uvm_bo_has_place((*mapping)->bo)) {
+		change = UVM_POLICY_CHANGE_UNMAP;
+		(*mapping)->absent = true;
+	}
+	ret = uvm_bind_plan(bind, *mapping, change);
 	if (ret)
 		return ret;
 	uvm_bind_carve(vm, args->va, last, spare, &bind->gone);

@@ -163,6 +163,48 @@ static int uvm_debugfs_show_binds(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_mm(struct seq_file *m, void *unused)
+{
+	struct uvm_device *uvm = uvm_debugfs_device(m);
+	static const char * const kinds[] = {
+		[UVM_MM_SEG_LOCAL] = "local",
+		[UVM_MM_SEG_LOCAL_INVISIBLE] = "local-invisible",
+		[UVM_MM_SEG_SNOOPED] = "pcie-snooped",
+		[UVM_MM_SEG_UNSNOOPED] = "pcie-unsnooped",
+		[UVM_MM_SEG_PAGING] = "paging",
+		[UVM_MM_SEG_OWN_LOCAL] = "own-local",
+		[UVM_MM_SEG_OWN_PCIE] = "own-pcie",
+	};
+	const struct uvm_mm_config *config = &uvm->mm.config;
+	struct uvm_policy_stats stats;
+	struct uvm_mm_stats sum = {};
+	u32 i, clients = 0, uses = 0;
+	unsigned int flags;
+
+	for (i = 0; i < config->count; i++) {
+		flags = uvm_policy_begin(uvm);
+		uvm_mm_segment_stats(uvm->policy, i, &stats);
+		uvm_policy_end(uvm, flags);
+		seq_printf(m, "%s: base %llu size %llu used %llu longest free %llu ranges %llu holes %llu\n",
+			   kinds[config->segments[i].kind],
+			   config->segments[i].base, stats.size, stats.used,
+			   stats.longest_free, stats.blocks, stats.holes);
+	}
+	flags = uvm_policy_begin(uvm);
+	uvm_mm_stats(uvm->policy, &sum);
+	uvm_mm_uses(uvm->policy, &clients, &uses);
+	uvm_policy_end(uvm, flags);
+	seq_printf(m, "clients %u uses %u pages %ld\n", clients, uses,
+		   atomic_long_read(&uvm->mm.nr_pages));
+	seq_printf(m, "hits %llu misses %llu evicted %llu brought in %llu copied %llu\n",
+		   sum.hits, sum.misses, sum.evicted, sum.brought_in,
+		   sum.copied);
+	seq_printf(m, "swapped out %llu swapped in %llu purged %llu failed %llu refused %llu overtaken %llu\n",
+		   sum.swapped_out, sum.swapped_in, sum.purged, sum.failed,
+		   sum.refused, sum.overtaken);
+	return 0;
+}
+
 static int uvm_debugfs_show_vmids(struct seq_file *m, void *unused)
 {
 	struct uvm_device *uvm = uvm_debugfs_device(m);
@@ -184,6 +226,7 @@ static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
 	{ "uvm_ih", uvm_debugfs_show_ih, 0 },
 	{ "uvm_memory", uvm_debugfs_show_memory, 0 },
+	{ "uvm_mm", uvm_debugfs_show_mm, 0 },
 	{ "uvm_binds", uvm_debugfs_show_binds, 0 },
 	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
@@ -230,16 +273,21 @@ void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 			s->shared += obj->size;
 		else
 			s->private += obj->size;
-		if (domain != UVM_DOMAIN_SYSTEM || READ_ONCE(bo->pages))
+		if (domain != UVM_DOMAIN_SYSTEM ||
+		    (bo->mm.client ? atomic_long_read(&bo->mm.resident) :
+				     !!READ_ONCE(bo->pages)))
 			s->resident += obj->size;
 		if (!dma_resv_test_signaled(obj->resv,
 					    DMA_RESV_USAGE_BOOKKEEP))
 			s->active += obj->size;
+		else if (READ_ONCE(bo->mm.unneeded))
+			s->purgeable += obj->size;
 	}
 	spin_unlock(&file->table_lock);
 
 	for (id = 0; id < ARRAY_SIZE(regions); id++)
 		drm_print_memory_stats(p, &stats[id],
 				       DRM_GEM_OBJECT_RESIDENT |
+				       DRM_GEM_OBJECT_PURGEABLE |
 				       DRM_GEM_OBJECT_ACTIVE, regions[id]);
 }

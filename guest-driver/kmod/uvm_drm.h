@@ -11,6 +11,12 @@
 #define UVM_DOMAIN_GTT	1
 /* VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is. */
 #define UVM_DOMAIN_VRAM	2
+/* The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues. */
+#define UVM_GEM_PAGEABLE	1
+/* The content may be thrown away. */
+#define UVM_GEM_DONT_NEED	0
+/* The content is needed, as it is at first. */
+#define UVM_GEM_WILL_NEED	1
 /* The submission writes this buffer object. */
 #define UVM_BO_WRITE	1
 /* The submission runs in the caller's own address space. */
@@ -119,6 +125,22 @@
 #define UVM_PARAM_FREE_QUEUES	43
 /* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
 #define UVM_PARAM_VRAM_ERRORS	50
+/* Bytes of pageable buffers that were moved out of VRAM or the GTT to make room. */
+#define UVM_PARAM_MM_EVICTED	51
+/* Bytes of pageable buffers that were brought into VRAM or the GTT. */
+#define UVM_PARAM_MM_BROUGHT_IN	52
+/* Bytes of pageable buffers that were written to the backing store. */
+#define UVM_PARAM_MM_SWAPPED_OUT	53
+/* Bytes of pageable buffers that were read from there. */
+#define UVM_PARAM_MM_SWAPPED_IN	54
+/* Bytes of pageable buffers that nobody needed and that were thrown away. */
+#define UVM_PARAM_MM_PURGED	55
+/* Moves of pageable buffers that failed and were taken back. */
+#define UVM_PARAM_MM_FAILED	56
+/* Submissions and accesses that were refused as their buffers did not fit. */
+#define UVM_PARAM_MM_REFUSED	57
+/* Bytes of system pages that pageable buffers have. */
+#define UVM_PARAM_MM_PAGES	58
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -135,8 +157,8 @@ struct drm_uvm_get_param {
 /**
  * struct drm_uvm_gem_create - Creates a buffer object.
  * @size: In: bytes, more than zero. Out: bytes rounded up to pages.
- * @domain: Where it starts out: UVM_DOMAIN_*.
- * @flags: Must be zero.
+ * @domain: Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
+ * @flags: UVM_GEM_PAGEABLE or zero.
  * @handle: Out: GEM handle.
  * @pad: Must be zero.
  */
@@ -165,7 +187,7 @@ struct drm_uvm_gem_mmap {
  * @handle: GEM handle.
  * @domain: Out: UVM_DOMAIN_* where it is now.
  * @size: Out: bytes.
- * @gpu_addr: Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move.
+ * @gpu_addr: Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move. Zero for a pageable buffer: its address would not hold.
  */
 struct drm_uvm_gem_info {
 	__u32 handle;
@@ -408,6 +430,20 @@ struct drm_uvm_hang_query {
 	__u32 error;
 };
 
+/**
+ * struct drm_uvm_gem_advise - Says whether the content of a pageable buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
+ * @handle: GEM handle.
+ * @advice: UVM_GEM_DONT_NEED or UVM_GEM_WILL_NEED.
+ * @flags: Must be zero.
+ * @retained: Out: 1 if the content is still there, 0 if it was thrown away and reads as zeros.
+ */
+struct drm_uvm_gem_advise {
+	__u32 handle;
+	__u32 advice;
+	__u32 flags;
+	__u32 retained;
+};
+
 #define DRM_UVM_GET_PARAM	0x00
 #define DRM_UVM_GEM_CREATE	0x01
 #define DRM_UVM_GEM_MMAP	0x02
@@ -425,6 +461,7 @@ struct drm_uvm_hang_query {
 #define DRM_UVM_VM_CONFIG	0x0e
 #define DRM_UVM_FAULT_NEXT	0x0f
 #define DRM_UVM_HANG_QUERY	0x10
+#define DRM_UVM_GEM_ADVISE	0x11
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -460,5 +497,7 @@ struct drm_uvm_hang_query {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_FAULT_NEXT, struct drm_uvm_fault_next)
 #define DRM_IOCTL_UVM_HANG_QUERY	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_HANG_QUERY, struct drm_uvm_hang_query)
+#define DRM_IOCTL_UVM_GEM_ADVISE	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
 
 #endif /* UVM_DRM_H */

@@ -33,15 +33,26 @@ uint uvm_timeout_ms = 3000;
 module_param_named(timeout_ms, uvm_timeout_ms, uint, 0444);
 MODULE_PARM_DESC(timeout_ms, "Milliseconds after which a job counts as hung (default 3000)");
 
-static u64 uvm_policy_value(struct uvm_device *uvm, u32 domain, bool used)
+/* In all segments of a domain, the driver's own ones included. */
+static u64 uvm_bytes_used(struct uvm_device *uvm, u32 domain)
 {
-	struct uvm_policy_stats stats = {};
+	const struct uvm_mm_config *config = &uvm->mm.config;
+	struct uvm_policy_stats stats;
 	unsigned int flags;
+	bool local;
+	u64 sum = 0;
+	u32 i;
 
 	flags = uvm_policy_begin(uvm);
-	uvm_policy_stats(uvm->policy, domain, &stats);
+	for (i = 0; i < config->count; i++) {
+		local = config->segments[i].kind == UVM_MM_SEG_LOCAL ||
+			config->segments[i].kind == UVM_MM_SEG_OWN_LOCAL;
+		if (local == (domain == UVM_DOMAIN_VRAM) &&
+		    !uvm_mm_segment_stats(uvm->policy, i, &stats))
+			sum += stats.used;
+	}
 	uvm_policy_end(uvm, flags);
-	return used ? stats.used : stats.size;
+	return sum;
 }
 
 /* What the device counts itself, by UVM_PARAM_DEVICE_*. */
@@ -89,13 +100,13 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		args->value = uvm->vram.size;
 		break;
 	case UVM_PARAM_VRAM_USED:
-		args->value = uvm_policy_value(uvm, UVM_DOMAIN_VRAM, true);
+		args->value = uvm_bytes_used(uvm, UVM_DOMAIN_VRAM);
 		break;
 	case UVM_PARAM_GTT_SIZE:
 		args->value = uvm->gart.size;
 		break;
 	case UVM_PARAM_GTT_USED:
-		args->value = uvm_policy_value(uvm, UVM_DOMAIN_GTT, true);
+		args->value = uvm_bytes_used(uvm, UVM_DOMAIN_GTT);
 		break;
 	case UVM_PARAM_RINGS:
 		args->value = uvm->nr_rings;
@@ -139,6 +150,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		break;
 	case UVM_PARAM_FREE_QUEUES:
 		args->value = uvm_queues_free(uvm);
+		break;
+	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
+		args->value = uvm_mm_param(uvm, args->param);
 		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
@@ -200,6 +214,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_HANG_QUERY, uvm_ioctl_hang_query,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
+			  DRM_RENDER_ALLOW),
 };
 
 static int uvm_open(struct drm_device *drm, struct drm_file *file)
@@ -213,6 +229,12 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 	ufile = kzalloc(sizeof(*ufile), GFP_KERNEL);
 	if (!ufile)
 		return -ENOMEM;
+	ufile->client = uvm_mm_client_new(uvm);
+	if (IS_ERR(ufile->client)) {
+		ret = PTR_ERR(ufile->client);
+		kfree(ufile);
+		return ret;
+	}
 	mutex_init(&ufile->submit_lock);
 	for (i = 0; i < uvm->nr_rings; i++) {
 		sched = &uvm->rings[i].sched;
@@ -228,6 +250,7 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 destroy:
 	while (i--)
 		drm_sched_entity_destroy(&ufile->entities[i]);
+	uvm_mm_client_put(ufile->client);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 	return ret;
@@ -244,6 +267,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	/* What still runs has references of its own. */
 	uvm_vm_put(ufile->vm);
+	uvm_mm_client_put(ufile->client);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 }
@@ -277,6 +301,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_sched_fini(&uvm->rings[i]);
 	uvm_vms_fini(uvm);
+	uvm_mm_dev_fini(uvm);
 	/* Nobody looks at the write-back pages through a fence any more. */
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
@@ -424,7 +449,10 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	ret = uvm_retry_init(uvm);
 	if (ret)
 		return ret;
-	return uvm_engines_init(uvm);
+	ret = uvm_engines_init(uvm);
+	if (ret)
+		return ret;
+	return uvm_mm_dev_init(uvm);
 }
 
 static int uvm_probe(struct virtio_device *vdev)

@@ -52,6 +52,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_mm.h"
 #include "uvm_queue.h"
 #include "uvm_vm.h"
 
@@ -380,6 +381,7 @@ struct uvm_ring {
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
+ * @mm: carries out what it decides of pageable ones
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
  * @bytes_moved: bytes that moves copied
@@ -403,6 +405,7 @@ struct uvm_device {
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
+	struct uvm_mm_dev mm;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
 	atomic64_t bytes_moved;
@@ -412,11 +415,13 @@ struct uvm_device {
  * struct uvm_file - an open file
  * @submit_lock: keeps fences in the order of their jobs, and @vm
  * @vm: its address space, made at the first use; NULL: none yet
+ * @client: the owner of its pageable buffers
  * @entities: its queue to each ring
  */
 struct uvm_file {
 	struct mutex submit_lock;
 	struct uvm_vm *vm;
+	struct uvm_mm_client *client;
 	struct drm_sched_entity entities[UVM_MAX_RINGS];
 };
 
@@ -428,8 +433,10 @@ struct uvm_file {
  * @offset: where in that domain
  * @pages: its system pages while they are needed, else NULL
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
+ * @mm: what it has more if it is pageable
  *
- * @domain, @offset and @pages change only under the reservation lock.
+ * @domain, @offset and @pages change only under the reservation lock; the pages
+ * of a pageable buffer only while it is in no page table.
  */
 struct uvm_bo {
 	struct drm_gem_object base;
@@ -438,6 +445,7 @@ struct uvm_bo {
 	u64 offset;
 	struct page **pages;
 	struct list_head mappings;
+	struct uvm_mm_bo mm;
 };
 
 /**
@@ -458,6 +466,7 @@ struct uvm_bo {
  * @done: queues @release
  * @release: gives the VMID back
  * @error: why it cannot run
+ * @use: holds the pageable buffers of @vm; NULL: there are none
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -476,6 +485,7 @@ struct uvm_job {
 	struct dma_fence_cb done;
 	struct work_struct release;
 	int error;
+	struct uvm_mm_use *use;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -525,6 +535,7 @@ void uvm_mmio_fini(struct uvm_device *uvm);
 int uvm_vram_init(struct uvm_device *uvm);
 
 /* uvm_gart.c */
+u64 uvm_gart_table_bytes(struct uvm_device *uvm);
 int uvm_gart_init(struct uvm_device *uvm);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
@@ -633,6 +644,8 @@ void uvm_job_free(struct uvm_job *job);
 int uvm_job_run_sync(struct uvm_job *job);
 
 /* uvm_gem.c */
+vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
+		      u64 offset);
 int uvm_bo_populate(struct uvm_bo *bo);
 void uvm_bo_release_pages(struct uvm_bo *bo);
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,

@@ -166,18 +166,28 @@ void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf)
 	memset(buf, 0, sizeof(*buf));
 }
 
+/**
+ * uvm_gart_table_bytes() - VRAM that the window's tables and the like take
+ * @uvm: the device, with the size of its GART
+ *
+ * Return: bytes.
+ */
+u64 uvm_gart_table_bytes(struct uvm_device *uvm)
+{
+	return PAGE_ALIGN(uvm->gart.size / PAGE_SIZE * sizeof(u64)) +
+	       uvm_vidmm_directory_bytes(uvm) + PAGE_SIZE;
+}
+
 /* Entries, directories and the scratch page lie at VRAM's end, out of the way. */
 static int uvm_gart_reserve(struct uvm_device *uvm)
 {
 	struct uvm_gart *gart = &uvm->gart;
-	u64 directories = uvm_vidmm_directory_bytes(uvm);
+	u64 size = uvm_gart_table_bytes(uvm);
 	struct uvm_policy_range range;
 	unsigned int flags;
-	u64 size;
 	int ret;
 
 	gart->table_bytes = PAGE_ALIGN(gart->size / PAGE_SIZE * sizeof(u64));
-	size = gart->table_bytes + directories + PAGE_SIZE;
 	if (size >= uvm->vram.size)
 		return -ENOSPC;
 	gart->table_offset = uvm->vram.size - size;

@@ -61,6 +61,10 @@ static void uvm_bo_free(struct drm_gem_object *obj)
 	unsigned int flags;
 	int idx;
 
+	if (bo->mm.client) {
+		uvm_mm_bo_fini(bo);
+		return;
+	}
 	/* Jobs hold references: nothing on a ring uses it any more. */
 	if (bo->domain == UVM_DOMAIN_GTT && drm_dev_enter(&uvm->drm, &idx)) {
 		uvm_gart_unbind(uvm, bo->offset, obj->size >> PAGE_SHIFT);
@@ -77,8 +81,17 @@ static void uvm_bo_free(struct drm_gem_object *obj)
 	kfree(bo);
 }
 
-/* Maps pages from @vmf's on, as many as the mapping and the buffer have. */
-static vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf)
+/**
+ * uvm_bo_map() - map pages from a fault's on, as many as mapping and buffer have
+ * @bo: the buffer, locked
+ * @vmf: the fault
+ * @domain: UVM_DOMAIN_* where the bytes are
+ * @offset: where in VRAM
+ *
+ * Return: VM_FAULT_*.
+ */
+vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
+		      u64 offset)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	struct vm_area_struct *vma = vmf->vma;
@@ -91,12 +104,12 @@ static vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf)
 	pgprot_t prot;
 
 	prot = vm_get_page_prot(vma->vm_flags);
-	if (bo->domain == UVM_DOMAIN_VRAM)
+	if (domain == UVM_DOMAIN_VRAM)
 		prot = pgprot_writecombine(prot);
 
 	for (i = at; i < nr && addr < vma->vm_end; i++, addr += PAGE_SIZE) {
-		if (bo->domain == UVM_DOMAIN_VRAM)
-			pfn = PHYS_PFN(uvm->vram.base + bo->offset) + i;
+		if (domain == UVM_DOMAIN_VRAM)
+			pfn = PHYS_PFN(uvm->vram.base + offset) + i;
 		else
 			pfn = page_to_pfn(bo->pages[i]);
 		ret = vmf_insert_pfn_prot(vma, addr, pfn, prot);
@@ -116,6 +129,10 @@ static vm_fault_t uvm_bo_fault(struct vm_fault *vmf)
 
 	if (!drm_dev_enter(obj->dev, &idx))
 		return VM_FAULT_SIGBUS;
+	if (bo->mm.client) {
+		ret = uvm_mm_fault(bo, vmf);
+		goto exit;
+	}
 
 	/* A move may take long: do not make others wait for our mmap_lock. */
 	if (!dma_resv_trylock(obj->resv)) {
@@ -137,7 +154,7 @@ static vm_fault_t uvm_bo_fault(struct vm_fault *vmf)
 	err = 0;
 	if (bo->domain != UVM_DOMAIN_VRAM)
 		err = uvm_bo_populate(bo);
-	ret = err ? vmf_error(err) : uvm_bo_map(bo, vmf);
+	ret = err ? vmf_error(err) : uvm_bo_map(bo, vmf, bo->domain, bo->offset);
 	dma_resv_unlock(obj->resv);
 exit:
 	drm_dev_exit(idx);
@@ -166,7 +183,9 @@ static const struct drm_gem_object_funcs uvm_bo_funcs = {
 	.vm_ops = &uvm_bo_vm_ops,
 };
 
-static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size)
+/* @client: the owner of a pageable buffer, which is best used in @domain. */
+static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
+				    struct uvm_mm_client *client, u32 domain)
 {
 	const struct uvm_policy_bo_config config = {
 		.size = size,
@@ -191,9 +210,14 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size)
 	mapping_set_gfp_mask(bo->base.filp->f_mapping,
 			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 
-	flags = uvm_policy_begin(uvm);
-	ret = uvm_policy_bo_create(uvm->policy, &config, &bo->policy_id);
-	uvm_policy_end(uvm, flags);
+	if (client) {
+		ret = uvm_mm_bo_init(bo, client, domain);
+	} else {
+		flags = uvm_policy_begin(uvm);
+		ret = uvm_policy_bo_create(uvm->policy, &config,
+					   &bo->policy_id);
+		uvm_policy_end(uvm, flags);
+	}
 	if (ret) {
 		drm_gem_object_put(&bo->base);
 		return ERR_PTR(ret);
@@ -207,20 +231,25 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size)
  * @data: struct drm_uvm_gem_create
  * @file: the caller
  *
- * The buffer reads as zeros, in whichever domain.
+ * The buffer reads as zeros, in whichever domain. A pageable one has no memory
+ * until it is used.
  *
- * Return: 0, -EINVAL, -ENOMEM, -ENOSPC when the domain is full.
+ * Return: 0, -EINVAL, -ENOMEM, -ENOSPC when the domain is full, or the caller's
+ * limit is reached.
  */
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 			 struct drm_file *file)
 {
 	struct uvm_device *uvm = to_uvm(drm);
 	struct drm_uvm_gem_create *args = data;
+	bool pageable = args->flags & UVM_GEM_PAGEABLE;
+	struct uvm_file *ufile = file->driver_priv;
 	struct uvm_bo *bo;
 	int idx, ret = 0;
 	u64 size;
 
-	if (!args->size || args->flags || args->pad ||
+	if (!args->size || args->flags & ~UVM_GEM_PAGEABLE || args->pad ||
+	    (pageable && args->domain == UVM_DOMAIN_SYSTEM) ||
 	    args->domain > UVM_DOMAIN_VRAM || args->size > MAX_LFS_FILESIZE)
 		return -EINVAL;
 	size = PAGE_ALIGN(args->size);
@@ -234,12 +263,13 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
 
-	bo = uvm_bo_create(uvm, size);
+	bo = uvm_bo_create(uvm, size, pageable ? ufile->client : NULL,
+			   args->domain);
 	if (IS_ERR(bo)) {
 		ret = PTR_ERR(bo);
 		goto exit;
 	}
-	if (args->domain != UVM_DOMAIN_SYSTEM) {
+	if (args->domain != UVM_DOMAIN_SYSTEM && !pageable) {
 		dma_resv_lock(bo->base.resv, NULL);
 		ret = uvm_bo_move(bo, args->domain, &uvm->rings[0],
 				  UVM_POLICY_MOVE_EMPTY);
@@ -297,12 +327,20 @@ int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 	struct drm_uvm_gem_info *args = data;
 	struct drm_gem_object *obj;
 	struct uvm_bo *bo;
+	u64 offset;
 	int ret;
 
 	obj = drm_gem_object_lookup(file, args->handle);
 	if (!obj)
 		return -ENOENT;
 	bo = to_uvm_bo(obj);
+	if (bo->mm.client) {
+		ret = 0;
+		uvm_mm_bo_place(bo, &args->domain, &offset);
+		args->size = obj->size;
+		args->gpu_addr = 0;
+		goto put;
+	}
 	ret = dma_resv_lock_interruptible(obj->resv, NULL);
 	if (!ret) {
 		args->domain = bo->domain;
@@ -310,6 +348,7 @@ int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 		args->gpu_addr = uvm_gpu_addr(bo->domain, bo->offset);
 		dma_resv_unlock(obj->resv);
 	}
+put:
 	drm_gem_object_put(obj);
 	return ret;
 }

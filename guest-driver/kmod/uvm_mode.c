@@ -49,6 +49,27 @@ static void uvm_mode_apply(struct uvm_vm *vm)
 }
 
 /**
+ * uvm_mode_page() - an address space gets a pageable buffer
+ * @vm: the address space
+ *
+ * From here on it has no queues: what these reach is held by nobody.
+ *
+ * Return: 0, or -EBUSY when it has one.
+ */
+int uvm_mode_page(struct uvm_vm *vm)
+{
+	int ret = 0;
+
+	mutex_lock(&vm->config_lock);
+	if (vm->nr_queues)
+		ret = -EBUSY;
+	else
+		vm->paged = true;
+	mutex_unlock(&vm->config_lock);
+	return ret;
+}
+
+/**
  * uvm_mode_add_queue() - an address space has one queue more
  * @vm: the address space
  * @vmid: where it is to run

@@ -243,12 +243,17 @@ int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
 		ret = -ENOENT;
 		goto exit;
 	}
+	if (to_uvm_bo(obj)->mm.client) {
+		ret = uvm_mm_bo_move(to_uvm_bo(obj), args->domain);
+		goto put;
+	}
 	ret = dma_resv_lock_interruptible(obj->resv, NULL);
 	if (!ret) {
 		ret = uvm_bo_move(to_uvm_bo(obj), args->domain,
 				  &uvm->rings[args->ring], 0);
 		dma_resv_unlock(obj->resv);
 	}
+put:
 	drm_gem_object_put(obj);
 exit:
 	drm_dev_exit(idx);

@@ -7,11 +7,17 @@
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/sched/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
+
+/* GART addresses through which the memory manager copies. */
+#define UVM_PAGING_BYTES	SZ_4M
+/* What part of VRAM is kept for page tables of address spaces. */
+#define UVM_OWN_SHARE		32
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables
@@ -73,6 +79,35 @@ void uvm_policy_end(struct uvm_device *uvm, unsigned int flags)
 	mutex_unlock(&uvm->policy_lock);
 }
 
+/*
+ * VRAM ends with what is the driver's own, tables of the GART and of address
+ * spaces; the GART ends with the window of the memory manager's copies.
+ */
+static int uvm_policy_segments(struct uvm_device *uvm,
+			       struct uvm_mm_config *config)
+{
+	u64 own = uvm_gart_table_bytes(uvm), vram = uvm->vram.size;
+	const u64 gart = uvm->gart.size - UVM_PAGING_BYTES;
+
+	if (own + SZ_4M > vram) {
+		drm_err(&uvm->drm, "no VRAM for the table of a %llu MiB GART\n",
+			uvm->gart.size >> 20);
+		return -ENOSPC;
+	}
+	own = ALIGN(own + clamp(vram / UVM_OWN_SHARE, SZ_1M, SZ_16M), SZ_1M);
+	*config = (struct uvm_mm_config) {
+		.count = 4,
+		.segments = {
+			{ 0, vram - own, UVM_MM_SEG_LOCAL },
+			{ vram - own, own, UVM_MM_SEG_OWN_LOCAL },
+			{ 0, gart, UVM_MM_SEG_SNOOPED },
+			{ gart, UVM_PAGING_BYTES, UVM_MM_SEG_PAGING },
+		},
+	};
+	uvm_mm_dev_config(uvm, config);
+	return 0;
+}
+
 /**
  * uvm_policy_init() - make the policy for what the device has
  * @uvm: the device, with its VRAM and the size of its GART window known
@@ -81,17 +116,18 @@ void uvm_policy_end(struct uvm_device *uvm, unsigned int flags)
  */
 int uvm_policy_init(struct uvm_device *uvm)
 {
-	const struct uvm_policy_config config = {
-		.page_size = PAGE_SIZE,
-		.vram_size = uvm->vram.size,
-		.gart_size = uvm->gart.size,
-	};
-	struct uvm_policy *policy = uvm_policy_new(&config);
+	const struct uvm_policy_config config = { .page_size = PAGE_SIZE };
+	struct uvm_policy *policy;
+	int ret;
 
+	ret = uvm_policy_segments(uvm, &uvm->mm.config);
+	if (ret)
+		return ret;
+	policy = uvm_policy_new(&config);
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
 	uvm->policy = policy;
-	return 0;
+	return uvm_mm_start(policy, &uvm->mm.config, NULL);
 }
 
 /**

@@ -247,7 +247,7 @@ int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 	ret = mutex_lock_interruptible(&vm->config_lock);
 	if (ret)
 		goto exit;
-	queue = uvm_queue_claim(vm, args->ring);
+	queue = vm->paged ? NULL : uvm_queue_claim(vm, args->ring);
 	if (!queue) {
 		ret = -EBUSY;
 		goto unlock;

@@ -156,6 +156,7 @@ void uvm_queue_look(struct uvm_device *uvm, struct uvm_queue *queue,
 		    struct drm_uvm_queue_info *info);
 
 /* uvm_mode.c */
+int uvm_mode_page(struct uvm_vm *vm);
 int uvm_mode_reserve(struct uvm_vm *vm);
 void uvm_mode_unreserve(struct uvm_vm *vm);
 void uvm_mode_add_queue(struct uvm_vm *vm, u32 vmid);

@@ -26,6 +26,7 @@ static void uvm_job_put_parts(struct uvm_job *job)
 	for (i = 0; i < job->nr_bos; i++)
 		drm_gem_object_put(job->bos[i]);
 	kvfree(job->bos);
+	uvm_mm_use_end(job->use);
 	uvm_vm_put(job->vm);
 	if (job->ib)
 		drm_suballoc_free(job->ib, NULL);

@@ -244,6 +244,29 @@ static int uvm_submit_lock(struct uvm_submit *s, struct drm_exec *exec)
 	return 0;
 }
 
+/* The pageable buffers of the address space, to stay until the job's end. */
+static int uvm_submit_hold(struct uvm_submit *s)
+{
+	struct uvm_file *ufile = s->file->driver_priv;
+	struct uvm_mm_use *use = NULL;
+	u32 i, n = 0;
+	u64 *ids;
+
+	ids = kvcalloc(max(s->nr_bound, 1u), sizeof(*ids), GFP_KERNEL);
+	if (!ids)
+		return -ENOMEM;
+	for (i = 0; i < s->nr_bound; i++)
+		if (to_uvm_bo(s->bound[i])->mm.client)
+			ids[n++] = to_uvm_bo(s->bound[i])->policy_id;
+	if (n)
+		use = uvm_mm_use_set(ufile->client, ids, n);
+	kvfree(ids);
+	if (IS_ERR(use))
+		return PTR_ERR(use);
+	s->job->use = use;
+	return 0;
+}
+
 /* With all buffers locked: their places, what they wait for, the addresses. */
 static int uvm_submit_place(struct uvm_submit *s)
 {
@@ -257,6 +280,9 @@ static int uvm_submit_place(struct uvm_submit *s)
 
 	for (i = 0; i < job->nr_bos; i++) {
 		bo = to_uvm_bo(job->bos[i]);
+		/* Its address would not hold. */
+		if (bo->mm.client && !job->vm)
+			return -EINVAL;
 		if (bo->domain == UVM_DOMAIN_SYSTEM && !job->vm) {
 			ret = uvm_bo_move(bo, UVM_DOMAIN_GTT, job->ring, 0);
 			if (ret)
@@ -327,6 +353,8 @@ static int uvm_submit_job(struct uvm_submit *s)
 		ret = uvm_submit_space(s);
 	else
 		ret = uvm_submit_packets(s);
+	if (!ret && s->nr_bound)
+		ret = uvm_submit_hold(s);
 	if (ret)
 		return ret;
 
@@ -359,7 +387,8 @@ static int uvm_submit_job(struct uvm_submit *s)
  * with an error when it failed.
  *
  * Return: 0, -EINVAL, -EPERM, -ENOENT for a handle that does not exist, -EFAULT,
- * -ENOMEM, -ENOSPC when the GART window is full, -ERESTARTSYS.
+ * -ENOMEM, -ENOSPC when the GART window is full or the pageable buffers of the
+ * address space do not fit together, -ERESTARTSYS.
  */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		     struct drm_file *file)

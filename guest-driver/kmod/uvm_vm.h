@@ -120,6 +120,7 @@ struct uvm_vm_hang {
  * @lost: its tables are in no known state: nothing is changed any more
  * @config_lock: @keeps_vmid and its queues
  * @keeps_vmid: it has a VMID of its own because it asked for one
+ * @paged: it has or had pageable buffers
  * @mode_lock: how accesses fail: what follows
  * @retry: they wait for their pages
  * @held: those of its queues do for the moment, as pages of it move
@@ -157,6 +158,7 @@ struct uvm_vm {
 	bool lost;
 	struct mutex config_lock;
 	bool keeps_vmid;
+	bool paged;
 	struct mutex mode_lock;
 	bool retry;
 	bool held;

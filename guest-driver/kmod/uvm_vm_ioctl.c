@@ -89,7 +89,9 @@ static int uvm_bind_bo(struct uvm_vm *vm, struct uvm_bind *bind,
 	ret = dma_resv_lock_interruptible(obj->resv, NULL);
 	if (ret)
 		goto put;
-	if (bo->domain != UVM_DOMAIN_VRAM)
+	if (bo->mm.client)
+		ret = uvm_mode_page(vm);
+	else if (bo->domain != UVM_DOMAIN_VRAM)
 		ret = uvm_bo_populate(bo);
 	if (!ret)
 		ret = uvm_bind_do(vm, bind, args, bo, fence);

@@ -66,9 +66,9 @@ uapi! {
     drm_uvm_gem_create GemCreate {
         /// In: bytes, more than zero. Out: bytes rounded up to pages.
         size: u64,
-        /// Where it starts out: UVM_DOMAIN_*.
+        /// Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
         domain: u32,
-        /// Must be zero.
+        /// UVM_GEM_PAGEABLE or zero.
         flags: u32,
         /// Out: GEM handle.
         handle: u32,
@@ -92,7 +92,7 @@ uapi! {
         domain: u32,
         /// Out: bytes.
         size: u64,
-        /// Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move.
+        /// Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move. Zero for a pageable buffer: its address would not hold.
         gpu_addr: u64,
     }
     /// Moves a buffer object to a domain, by SDMA, once its fences have signalled. Returns when the data is there.
@@ -284,6 +284,17 @@ uapi! {
         /// Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
         error: u32,
     }
+    /// Says whether the content of a pageable buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
+    drm_uvm_gem_advise GemAdvise {
+        /// GEM handle.
+        handle: u32,
+        /// UVM_GEM_DONT_NEED or UVM_GEM_WILL_NEED.
+        advice: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Out: 1 if the content is still there, 0 if it was thrown away and reads as zeros.
+        retained: u32,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -305,6 +316,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("VM_CONFIG", nr::VM_CONFIG, "drm_uvm_vm_config"),
     ("FAULT_NEXT", nr::FAULT_NEXT, "drm_uvm_fault_next"),
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
+    ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -327,6 +339,7 @@ pub mod nr {
     pub const VM_CONFIG: u32 = 14;
     pub const FAULT_NEXT: u32 = 15;
     pub const HANG_QUERY: u32 = 16;
+    pub const GEM_ADVISE: u32 = 17;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
@@ -345,6 +358,12 @@ uapi_consts! {
     DOMAIN_GTT = 1;
     /// VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is.
     DOMAIN_VRAM = 2;
+    /// The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues.
+    GEM_PAGEABLE = 1;
+    /// The content may be thrown away.
+    GEM_DONT_NEED = 0;
+    /// The content is needed, as it is at first.
+    GEM_WILL_NEED = 1;
     /// The submission writes this buffer object.
     BO_WRITE = 1;
     /// The submission runs in the caller's own address space.
@@ -453,4 +472,20 @@ uapi_consts! {
     PARAM_FREE_QUEUES = 43;
     /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
     PARAM_VRAM_ERRORS = 50;
+    /// Bytes of pageable buffers that were moved out of VRAM or the GTT to make room.
+    PARAM_MM_EVICTED = 51;
+    /// Bytes of pageable buffers that were brought into VRAM or the GTT.
+    PARAM_MM_BROUGHT_IN = 52;
+    /// Bytes of pageable buffers that were written to the backing store.
+    PARAM_MM_SWAPPED_OUT = 53;
+    /// Bytes of pageable buffers that were read from there.
+    PARAM_MM_SWAPPED_IN = 54;
+    /// Bytes of pageable buffers that nobody needed and that were thrown away.
+    PARAM_MM_PURGED = 55;
+    /// Moves of pageable buffers that failed and were taken back.
+    PARAM_MM_FAILED = 56;
+    /// Submissions and accesses that were refused as their buffers did not fit.
+    PARAM_MM_REFUSED = 57;
+    /// Bytes of system pages that pageable buffers have.
+    PARAM_MM_PAGES = 58;
 }

@@ -13,6 +13,7 @@ mod borrowed;
 mod bringup;
 mod case;
 mod chaos;
+mod evict;
 mod hang;
 mod inject;
 mod kmsg;
@@ -21,6 +22,7 @@ mod purpose;
 mod queues;
 mod reload;
 mod retry;
+mod segments;
 mod uma;
 mod vidmm;
 mod vm;
@@ -40,6 +42,11 @@ const SUITES: &[(&str, &[Case])] = &[
     ("faults", vm::FAULTS),
     ("queues", queues::CASES),
     ("hang", hang::CASES),
+    ("segments", segments::CASES),
+    ("evict", evict::CASES),
+    ("limits", evict::LIMITS),
+    ("swap", evict::SWAP),
+    ("purge", evict::PURGE),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -79,6 +86,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == vmid::WORKER {
             return vmid::worker(rest);
+        }
+        if first == evict::WORKER {
+            return evict::worker(rest);
         }
         if first == vm::WORKER {
             return vm::worker();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::io::Errno;
-use uvm_spec::uapi;
+use uvm_spec::uapi::{self, nr};
 
 use super::{name, sys, Device, Error, Mapping, Result};
 
@@ -59,6 +59,21 @@ impl Bo {
         let mut arg = uapi::GemCreate { size, domain: domain.number(), ..Default::default() };
         device.create_raw(&mut arg)?;
         Ok(Self { device: device.clone(), handle: arg.handle, size: arg.size })
+    }
+
+    /// Creates a pageable one, which is best used in `domain`.
+    pub fn pageable(device: &Device, size: u64, domain: Domain) -> Result<Self> {
+        let mut arg =
+            uapi::GemCreate { size, domain: domain.number(), flags: uapi::GEM_PAGEABLE, ..Default::default() };
+        device.create_raw(&mut arg)?;
+        Ok(Self { device: device.clone(), handle: arg.handle, size: arg.size })
+    }
+
+    /// Says whether the content of a pageable one is needed; tells whether it is still there.
+    pub fn advise(&self, advice: u32) -> Result<bool> {
+        let mut arg = uapi::GemAdvise { handle: self.handle, advice, ..Default::default() };
+        self.device.command("DRM_UVM_GEM_ADVISE", nr::GEM_ADVISE, &mut arg)?;
+        Ok(arg.retained == 1)
     }
 
     /// The GEM handle.

@@ -51,6 +51,7 @@ arguments!(
     uapi::VmConfig,
     uapi::FaultNext,
     uapi::HangQuery,
+    uapi::GemAdvise,
     GemClose,
     Prime,
     SyncCreate,

@@ -17,6 +17,7 @@ use super::case::{complete, content, eventually, filled, refused, same, same_byt
 use super::case::{Case, Ctx, Run, Skip, PATIENCE};
 use super::kmsg::ExpectErrors;
 use super::reload;
+use super::segments::number;
 use crate::drm::{Bo, Device, Domain, Fence, FenceState, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 
@@ -235,8 +236,7 @@ fn broken_page_is_never_given_out_again(ctx: &Ctx) -> Result<()> {
     for size in [MIB, 64 * 1024] {
         let (bos, at) = cover(&device, size)?;
         ensure!(at.is_none(), "the broken page was given out again, in a buffer of {size} bytes");
-        let used = device.param(uapi::PARAM_VRAM_USED)?;
-        let all = device.param(uapi::PARAM_VRAM_SIZE)?;
+        let (used, all) = (number("local", "used")?, number("local", "size")?);
         ensure!(used + 2 * MIB > all, "{used} of {all} bytes were looked at: not all");
         for bo in bos.iter().rev().step_by(7) {
             let own = Bo::new(&device, 4 * PAGE, Domain::Gtt)?;

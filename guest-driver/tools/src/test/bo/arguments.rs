@@ -32,7 +32,8 @@ pub fn wrong_create_arguments_are_refused(ctx: &Ctx) -> Result<()> {
             ("size 0", GemCreate { size: 0, ..good }),
             ("domain 3", GemCreate { domain: 3, ..good }),
             ("domain 0xffffffff", GemCreate { domain: u32::MAX, ..good }),
-            ("flags", GemCreate { flags: 1, ..good }),
+            ("flags", GemCreate { flags: 2, ..good }),
+            ("pageable in SYSTEM", GemCreate { flags: uapi::GEM_PAGEABLE, domain: uapi::DOMAIN_SYSTEM, ..good }),
             ("pad", GemCreate { pad: 1, ..good }),
         ] {
             refused(what, device.create_raw(&mut arg), &[Errno::INVAL])?;

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The driver's side of the memory manager: who owns pageable buffers, who
+ * waits for them, and who carries out what the policy decides.
+ */
+#ifndef UVM_MM_H
+#define UVM_MM_H
+
+#include <linux/completion.h>
+#include <linux/hashtable.h>
+#include <linux/kref.h>
+#include <linux/mm_types.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+struct drm_device;
+struct drm_file;
+struct shrinker;
+struct uvm_bo;
+struct uvm_device;
+struct uvm_mm_action;
+struct uvm_mm_config;
+struct uvm_mm_event;
+struct uvm_mm_reply;
+struct vm_fault;
+
+/* Actions carried out at once: a chunk is copied while another is prepared. */
+#define UVM_MM_WORKERS		2
+#define UVM_MM_HASH_BITS	8
+
+/**
+ * struct uvm_mm_worker - carries out one action after the other
+ * @uvm: the device
+ * @index: number; with as many rings, that of the ring that copies
+ * @work: runs while there is something to do
+ */
+struct uvm_mm_worker {
+	struct uvm_device *uvm;
+	u32 index;
+	struct work_struct work;
+};
+
+/**
+ * struct uvm_mm_dev - the memory manager of a device
+ * @started: there is one
+ * @config: the segments, and how it works
+ * @wq: runs the workers
+ * @workers: the workers
+ * @tick: has failed actions given out again
+ * @shrinker: gives up system pages
+ * @lock: @bos; a leaf
+ * @bos: struct uvm_bo that are pageable, by the policy's name
+ * @uses: struct uvm_mm_use that wait; under the policy's lock
+ * @nr_pages: system pages of all pageable buffers
+ */
+struct uvm_mm_dev {
+	bool started;
+	struct uvm_mm_config config;
+	struct workqueue_struct *wq;
+	struct uvm_mm_worker workers[UVM_MM_WORKERS];
+	struct delayed_work tick;
+	struct shrinker *shrinker;
+	spinlock_t lock;
+	DECLARE_HASHTABLE(bos, UVM_MM_HASH_BITS);
+	struct list_head uses;
+	atomic_long_t nr_pages;
+};
+
+/**
+ * struct uvm_mm_client - an owner of pageable buffers
+ * @ref: the file's and one of each buffer's
+ * @uvm: the device
+ * @id: the policy's name of it
+ */
+struct uvm_mm_client {
+	struct kref ref;
+	struct uvm_device *uvm;
+	u64 id;
+};
+
+/**
+ * struct uvm_mm_use - buffers that are to stay where the GPU or CPU reaches them
+ * @uvm: the device
+ * @client: for whom, with a reference; NULL: a user of the one buffer
+ * @ticket: the policy's name of it
+ * @node: place among those that wait
+ * @done: it waits no more
+ * @error: why it is refused, negative; 0: ready
+ */
+struct uvm_mm_use {
+	struct uvm_device *uvm;
+	struct uvm_mm_client *client;
+	u64 ticket;
+	struct list_head node;
+	struct completion done;
+	int error;
+};
+
+/**
+ * struct uvm_mm_bo - what a pageable buffer has more than others
+ * @client: its owner, with a reference; NULL: the buffer is not pageable
+ * @node: place in the device's table
+ * @shown: page tables that map the buffer have it, where the buffer says that
+ *	it is; under its reservation lock
+ * @unneeded: its content may be thrown away; for people
+ * @resident: pages of the array that are there; the workers'
+ */
+struct uvm_mm_bo {
+	struct uvm_mm_client *client;
+	struct hlist_node node;
+	bool shown;
+	bool unneeded;
+	atomic_long_t resident;
+};
+
+/* uvm_mm.c */
+int uvm_mm_dev_init(struct uvm_device *uvm);
+void uvm_mm_dev_config(struct uvm_device *uvm, struct uvm_mm_config *config);
+void uvm_mm_dev_fini(struct uvm_device *uvm);
+int uvm_mm_tell(struct uvm_device *uvm, const struct uvm_mm_event *event,
+		struct uvm_mm_reply *reply, struct uvm_mm_use *use);
+int uvm_mm_tell_of(struct uvm_device *uvm, u32 op, u64 id);
+struct uvm_mm_use *uvm_mm_use_alloc(struct uvm_device *uvm);
+int uvm_mm_use_wait(struct uvm_mm_use *use);
+struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
+				 const struct uvm_mm_event *event);
+struct uvm_mm_use *uvm_mm_use_set(struct uvm_mm_client *client, const u64 *bos,
+				  u32 nr);
+void uvm_mm_use_end(struct uvm_mm_use *use);
+
+/* uvm_mm_bo.c */
+struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm);
+void uvm_mm_client_put(struct uvm_mm_client *client);
+int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain);
+void uvm_mm_bo_fini(struct uvm_bo *bo);
+struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id);
+int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset);
+int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain);
+int uvm_mm_bo_advise(struct uvm_bo *bo, bool need, u32 *retained);
+vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf);
+u64 uvm_mm_param(struct uvm_device *uvm, u32 param);
+int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
+			 struct drm_file *file);
+
+/* uvm_mm_do.c */
+u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action);
+
+/* uvm_mm_swap.c */
+int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size);
+void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size);
+int uvm_mm_swap_out(struct uvm_bo *bo, u64 offset, u64 size);
+int uvm_mm_swap_in(struct uvm_bo *bo, u64 offset, u64 size);
+void uvm_mm_swap_drop(struct uvm_bo *bo);
+
+#endif /* UVM_MM_H */

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pageable buffers and their owners, as user space has them.
+ */
+
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+static ulong uvm_limit_mb;
+module_param_named(limit_mb, uvm_limit_mb, ulong, 0444);
+MODULE_PARM_DESC(limit_mb, "Most MiB of pageable buffers of a client (default 0: no limit)");
+
+static ulong uvm_limit_vram_mb;
+module_param_named(limit_vram_mb, uvm_limit_vram_mb, ulong, 0444);
+MODULE_PARM_DESC(limit_vram_mb, "Most MiB of a client's pageable buffers in VRAM at a time (default 0: no limit)");
+
+/**
+ * uvm_mm_client_new() - an owner of pageable buffers
+ * @uvm: the device
+ *
+ * Return: the client, for uvm_mm_client_put(), or an ERR_PTR.
+ */
+struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm)
+{
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_OPEN,
+		.size = uvm_limit_mb ? (u64)uvm_limit_mb << 20 : U64_MAX,
+		.offset = uvm_limit_vram_mb ? (u64)uvm_limit_vram_mb << 20 :
+					      U64_MAX,
+	};
+	struct uvm_mm_client *client;
+	struct uvm_mm_reply reply;
+	int ret;
+
+	client = kzalloc(sizeof(*client), GFP_KERNEL);
+	if (!client)
+		return ERR_PTR(-ENOMEM);
+	ret = uvm_mm_tell(uvm, &event, &reply, NULL);
+	if (ret) {
+		kfree(client);
+		return ERR_PTR(ret);
+	}
+	kref_init(&client->ref);
+	client->uvm = uvm;
+	client->id = reply.id;
+	return client;
+}
+
+static void uvm_mm_client_free(struct kref *ref)
+{
+	struct uvm_mm_client *client = container_of(ref, struct uvm_mm_client,
+						    ref);
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_CLOSE,
+		.process = client->id,
+	};
+	struct uvm_mm_reply reply;
+	int ret;
+
+	ret = uvm_mm_tell(client->uvm, &event, &reply, NULL);
+	if (ret)
+		drm_err(&client->uvm->drm, "an owner does not end: %d\n", ret);
+	kfree(client);
+}
+
+/**
+ * uvm_mm_client_put() - drop a reference
+ * @client: the client, or NULL; without buffers and uses if this is the last
+ */
+void uvm_mm_client_put(struct uvm_mm_client *client)
+{
+	if (client)
+		kref_put(&client->ref, uvm_mm_client_free);
+}
+
+/**
+ * uvm_mm_bo_init() - make a new buffer pageable
+ * @bo: the buffer
+ * @client: its owner
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_GTT: where it is best used
+ *
+ * It has no memory yet.
+ *
+ * Return: 0, -ENOSPC over a limit, -ENOMEM.
+ */
+int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain)
+{
+	bool vram = domain == UVM_DOMAIN_VRAM;
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_CREATE,
+		.flags = UVM_MM_FLAG_PAGEABLE,
+		.process = client->id,
+		.size = bo->base.size,
+		.kinds = { vram ? UVM_MM_SEG_LOCAL : UVM_MM_SEG_SNOOPED,
+			   UVM_MM_SEG_SNOOPED },
+		.nr_kinds = vram ? 2 : 1,
+		.priority = 1,
+	};
+	struct uvm_device *uvm = client->uvm;
+	struct uvm_mm_reply reply;
+	int ret;
+
+	bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT, sizeof(*bo->pages),
+			     GFP_KERNEL);
+	if (!bo->pages)
+		return -ENOMEM;
+	ret = uvm_mm_tell(uvm, &event, &reply, NULL);
+	if (ret) {
+		kvfree(bo->pages);
+		bo->pages = NULL;
+		return ret;
+	}
+	kref_get(&client->ref);
+	bo->policy_id = reply.id;
+	spin_lock(&uvm->mm.lock);
+	hash_add(uvm->mm.bos, &bo->mm.node, bo->policy_id);
+	spin_unlock(&uvm->mm.lock);
+	bo->mm.client = client;
+	/* For good: mappings that come are shown by each move. */
+	return uvm_mm_tell_of(uvm, UVM_MM_EV_MAP, bo->policy_id);
+}
+
+/**
+ * uvm_mm_bo_fini() - give a buffer up, which has no user any more
+ * @bo: the buffer; freed when the device has let go of it
+ */
+void uvm_mm_bo_fini(struct uvm_bo *bo)
+{
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	int ret = uvm_mm_tell_of(uvm, UVM_MM_EV_DESTROY, bo->policy_id);
+
+	if (ret)
+		drm_err(&uvm->drm, "a buffer does not end: %d\n", ret);
+}
+
+/**
+ * uvm_mm_bo_get() - the buffer of a name
+ * @uvm: the device
+ * @id: the policy's name
+ *
+ * Return: the buffer, which is there until UVM_MM_DO_GONE; or NULL.
+ */
+struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id)
+{
+	struct uvm_bo *bo, *found = NULL;
+
+	spin_lock(&uvm->mm.lock);
+	hash_for_each_possible(uvm->mm.bos, bo, mm.node, id) {
+		if (bo->policy_id == id) {
+			found = bo;
+			break;
+		}
+	}
+	spin_unlock(&uvm->mm.lock);
+	return found;
+}
+
+/**
+ * uvm_mm_bo_place() - where the bytes of a pageable buffer are at this moment
+ * @bo: the buffer
+ * @domain: out: UVM_DOMAIN_*; SYSTEM also for the backing store
+ * @offset: out: where in it
+ *
+ * Return: 0, or -EAGAIN when they are in no memory: swapped out, or never used.
+ */
+int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset)
+{
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	struct uvm_mm_place place = { .kind = UVM_MM_AT_NOTHING };
+	unsigned int flags;
+
+	flags = uvm_policy_begin(uvm);
+	uvm_mm_residence(uvm->policy, bo->policy_id, &place);
+	uvm_policy_end(uvm, flags);
+	*offset = place.offset;
+	switch (place.kind) {
+	case UVM_MM_SEG_LOCAL:
+		*domain = UVM_DOMAIN_VRAM;
+		return 0;
+	case UVM_MM_SEG_SNOOPED:
+		*domain = UVM_DOMAIN_GTT;
+		return 0;
+	default:
+		*domain = UVM_DOMAIN_SYSTEM;
+		return place.kind == UVM_MM_AT_PAGES ? 0 : -EAGAIN;
+	}
+}
+
+/**
+ * uvm_mm_bo_move() - have a pageable buffer in a domain, for now
+ * @bo: the buffer
+ * @domain: UVM_DOMAIN_*
+ *
+ * Return: 0, -EINVAL for a domain that it does not go to, and what
+ * uvm_mm_use_set() returns.
+ */
+int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain)
+{
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_MOVE,
+		.id = bo->policy_id,
+		.value = domain == UVM_DOMAIN_VRAM ? UVM_MM_SEG_LOCAL :
+						     UVM_MM_SEG_SNOOPED,
+	};
+	struct uvm_mm_use *use;
+
+	if (domain == UVM_DOMAIN_SYSTEM)
+		return -EINVAL;
+	use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
+	if (IS_ERR(use))
+		return PTR_ERR(use);
+	uvm_mm_use_end(use);
+	return 0;
+}
+
+/**
+ * uvm_mm_bo_advise() - say whether the content is needed
+ * @bo: the buffer
+ * @need: it is; if not, it may be thrown away at any time
+ * @retained: out: 1 if it was not
+ *
+ * Return: 0, or -EBUSY while it is going.
+ */
+int uvm_mm_bo_advise(struct uvm_bo *bo, bool need, u32 *retained)
+{
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_ADVISE,
+		.id = bo->policy_id,
+		.value = need,
+	};
+	struct uvm_mm_reply reply;
+	int ret;
+
+	ret = uvm_mm_tell(to_uvm(bo->base.dev), &event, &reply, NULL);
+	if (!ret) {
+		*retained = reply.value;
+		WRITE_ONCE(bo->mm.unneeded, !need);
+	}
+	return ret;
+}
+
+/**
+ * uvm_ioctl_gem_advise() - DRM_UVM_GEM_ADVISE
+ * @drm: the device
+ * @data: struct drm_uvm_gem_advise
+ * @file: the caller
+ *
+ * Return: 0, -EINVAL, -ENOENT, -EBUSY while the content is being thrown away.
+ */
+int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
+			 struct drm_file *file)
+{
+	struct drm_uvm_gem_advise *args = data;
+	struct drm_gem_object *obj;
+	int ret = -EINVAL;
+
+	if (args->advice > UVM_GEM_WILL_NEED || args->flags)
+		return ret;
+	obj = drm_gem_object_lookup(file, args->handle);
+	if (!obj)
+		return -ENOENT;
+	if (to_uvm_bo(obj)->mm.client)
+		ret = uvm_mm_bo_advise(to_uvm_bo(obj),
+				       args->advice == UVM_GEM_WILL_NEED,
+				       &args->retained);
+	drm_gem_object_put(obj);
+	return ret;
+}
+
+static vm_fault_t uvm_mm_fault_at(struct uvm_bo *bo, struct vm_fault *vmf,
+				  struct uvm_mm_use **use)
+{
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_CPU_ACCESS,
+		.id = bo->policy_id,
+		.flags = UVM_MM_FLAG_MAPPING,
+	};
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	struct uvm_mm_use *wait;
+	struct uvm_mm_reply reply;
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+	u64 offset;
+	u32 domain;
+
+	/* Without a use, the answer holds until a ZAP, which waits for the lock. */
+	dma_resv_lock(bo->base.resv, NULL);
+	if (*use) {
+		if (!uvm_mm_bo_place(bo, &domain, &offset))
+			ret = uvm_bo_map(bo, vmf, domain, offset);
+		dma_resv_unlock(bo->base.resv);
+		return ret;
+	}
+	wait = uvm_mm_use_alloc(uvm);
+	if (!wait) {
+		dma_resv_unlock(bo->base.resv);
+		return VM_FAULT_OOM;
+	}
+	if (uvm_mm_tell(uvm, &event, &reply, wait))
+		ret = VM_FAULT_SIGBUS;
+	else if (reply.kind == UVM_MM_REPLY_DIRECT)
+		ret = uvm_bo_map(bo, vmf, reply.domain, reply.offset);
+	else if (reply.kind == UVM_MM_REPLY_ID)
+		*use = wait;
+	dma_resv_unlock(bo->base.resv);
+	if (!*use)
+		kfree(wait);
+	return ret;
+}
+
+/**
+ * uvm_mm_fault() - the CPU misses a page of a pageable buffer
+ * @bo: the buffer
+ * @vmf: the fault
+ *
+ * Context: within drm_dev_enter(). Waits with mmap_lock held for what the
+ * workers do, who never take it.
+ * Return: VM_FAULT_*.
+ */
+vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf)
+{
+	struct uvm_mm_use *use = NULL;
+	vm_fault_t ret;
+	int err;
+
+	ret = uvm_mm_fault_at(bo, vmf, &use);
+	if (!use)
+		return ret;
+	err = uvm_mm_use_wait(use);
+	if (err == -ERESTARTSYS)
+		return VM_FAULT_NOPAGE;
+	if (err)
+		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+	ret = uvm_mm_fault_at(bo, vmf, &use);
+	uvm_mm_use_end(use);
+	return ret;
+}
+
+/**
+ * uvm_mm_param() - one of the counts that user space asks for
+ * @uvm: the device
+ * @param: UVM_PARAM_MM_*
+ *
+ * Return: the count; 0 for one that is unknown.
+ */
+u64 uvm_mm_param(struct uvm_device *uvm, u32 param)
+{
+	struct uvm_mm_stats stats = {};
+	unsigned int flags;
+
+	flags = uvm_policy_begin(uvm);
+	uvm_mm_stats(uvm->policy, &stats);
+	uvm_policy_end(uvm, flags);
+	switch (param) {
+	case UVM_PARAM_MM_EVICTED:
+		return stats.evicted;
+	case UVM_PARAM_MM_BROUGHT_IN:
+		return stats.brought_in;
+	case UVM_PARAM_MM_SWAPPED_OUT:
+		return stats.swapped_out;
+	case UVM_PARAM_MM_SWAPPED_IN:
+		return stats.swapped_in;
+	case UVM_PARAM_MM_PURGED:
+		return stats.purged;
+	case UVM_PARAM_MM_FAILED:
+		return stats.failed;
+	case UVM_PARAM_MM_REFUSED:
+		return stats.refused;
+	case UVM_PARAM_MM_PAGES:
+		return (u64)atomic_long_read(&uvm->mm.nr_pages) << PAGE_SHIFT;
+	default:
+		return 0;
+	}
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the memory manager decides, carried out: each action waits until it has
+ * ended in the device too.
+ *
+ * A buffer's place changes here alone. Its page tables lose it before the bytes
+ * move (ZAP) and have it again when they are in a segment (WRITE_PTES); both
+ * under its reservation lock, as are binds and CPU faults, which look at what
+ * these two leave.
+ */
+
+#include <drm/drm_print.h>
+#include <drm/drm_vma_manager.h>
+
+#include "uvm_drv.h"
+
+static u64 uvm_mm_failure(int ret)
+{
+	switch (ret) {
+	case 0:
+		return 0;
+	case -ENOMEM:
+		return UVM_MM_FAIL_MEMORY;
+	default:
+		return UVM_MM_FAIL_IO;
+	}
+}
+
+/* The copy engine of a worker. */
+static struct uvm_ring *uvm_mm_ring(struct uvm_mm_worker *worker)
+{
+	struct uvm_device *uvm = worker->uvm;
+
+	return &uvm->rings[worker->index % uvm->nr_rings];
+}
+
+/* With a reference, if it still has users: else nobody has it mapped. */
+static bool uvm_mm_hold(struct uvm_bo *bo)
+{
+	return kref_get_unless_zero(&bo->base.refcount);
+}
+
+static int uvm_mm_zap(struct uvm_bo *bo)
+{
+	struct drm_gem_object *obj = &bo->base;
+	int ret = 0;
+
+	if (!uvm_mm_hold(bo))
+		return 0;
+	dma_resv_lock(obj->resv, NULL);
+	bo->mm.shown = false;
+	WRITE_ONCE(bo->domain, UVM_DOMAIN_SYSTEM);
+	drm_vma_node_unmap(&obj->vma_node, obj->dev->anon_inode->i_mapping);
+	if (uvm_bo_is_bound(bo))
+		ret = uvm_bo_hide(bo);
+	dma_resv_unlock(obj->resv);
+	drm_gem_object_put(obj);
+	return ret;
+}
+
+static int uvm_mm_write_ptes(struct uvm_bo *bo,
+			     const struct uvm_mm_action *action)
+{
+	struct drm_gem_object *obj = &bo->base;
+
+	if (!uvm_mm_hold(bo))
+		return 0;
+	dma_resv_lock(obj->resv, NULL);
+	WRITE_ONCE(bo->domain, action->to_domain);
+	bo->offset = action->to;
+	bo->mm.shown = true;
+	/* What finds no memory for tables fails the submission that needs it. */
+	if (uvm_bo_is_bound(bo))
+		uvm_bo_show(bo);
+	dma_resv_unlock(obj->resv);
+	drm_gem_object_put(obj);
+	return 0;
+}
+
+/* What needs the device. */
+static int uvm_mm_do_device(struct uvm_mm_worker *worker, struct uvm_bo *bo,
+			    const struct uvm_mm_action *action)
+{
+	struct uvm_device *uvm = worker->uvm;
+
+	switch (action->op) {
+	case UVM_MM_DO_BIND:
+		uvm_gart_bind(uvm, action->gart,
+			      bo->pages + (action->offset >> PAGE_SHIFT),
+			      action->size >> PAGE_SHIFT);
+		return 0;
+	case UVM_MM_DO_UNBIND:
+		return uvm_gart_unbind(uvm, action->gart,
+				       action->size >> PAGE_SHIFT);
+	case UVM_MM_DO_COPY:
+		return uvm_sdma_copy(uvm_mm_ring(worker),
+				     uvm_gpu_addr(action->to_domain, action->to),
+				     uvm_gpu_addr(action->from_domain,
+						  action->from),
+				     action->size);
+	case UVM_MM_DO_CLEAR:
+		return uvm_sdma_clear(uvm_mm_ring(worker),
+				      uvm_gpu_addr(action->to_domain,
+						   action->to),
+				      action->size);
+	case UVM_MM_DO_ZAP:
+		return uvm_mm_zap(bo);
+	case UVM_MM_DO_WRITE_PTES:
+		return uvm_mm_write_ptes(bo, action);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* Without a device nobody reaches anything; and nothing can be copied. */
+static int uvm_mm_do_gone(const struct uvm_mm_action *action)
+{
+	switch (action->op) {
+	case UVM_MM_DO_COPY:
+	case UVM_MM_DO_CLEAR:
+		return -ENODEV;
+	default:
+		return 0;
+	}
+}
+
+/**
+ * uvm_mm_do() - carry out an action
+ * @worker: whoever does it
+ * @action: what to do; not a notice
+ *
+ * Return: what UVM_MM_EV_DONE says of it: 0 or UVM_MM_FAIL_*.
+ */
+u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action)
+{
+	struct uvm_device *uvm = worker->uvm;
+	struct uvm_bo *bo = uvm_mm_bo_get(uvm, action->bo);
+	int idx, ret;
+
+	if (!bo && action->op != UVM_MM_DO_UNBIND)
+		return UVM_MM_FAIL_IO;
+	switch (action->op) {
+	case UVM_MM_DO_ALLOC_PAGES:
+		return uvm_mm_failure(uvm_mm_alloc_pages(bo, action->offset,
+							 action->size));
+	case UVM_MM_DO_FREE_PAGES:
+		uvm_mm_free_pages(bo, action->offset, action->size);
+		return 0;
+	case UVM_MM_DO_SWAP_OUT:
+		ret = uvm_mm_swap_out(bo, action->offset, action->size);
+		return ret ? UVM_MM_FAIL_SWAP : 0;
+	case UVM_MM_DO_SWAP_IN:
+		return uvm_mm_failure(uvm_mm_swap_in(bo, action->offset,
+						     action->size));
+	case UVM_MM_DO_SWAP_DROP:
+		uvm_mm_swap_drop(bo);
+		return 0;
+	}
+	if (drm_dev_enter(&uvm->drm, &idx)) {
+		ret = uvm_mm_do_device(worker, bo, action);
+		drm_dev_exit(idx);
+	} else {
+		ret = uvm_mm_do_gone(action);
+	}
+	return uvm_mm_failure(ret);
+}
