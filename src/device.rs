@@ -8,7 +8,7 @@ mod inject;
 mod view;
 
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
-use crate::check::{Checker, Checks, Finding, Pointers, Rule};
+use crate::check::{Checker, Checks, Finding, Pointers, Rule, Used};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
@@ -589,7 +589,8 @@ impl Gpu {
         }
         let memory = Memory::new(&self.vram, &self.memory);
         for (vmid, page, access) in pages {
-            let now = self.mm_hub.peek(&memory, vmid, page << PAGE_SHIFT, access).ok().map(|t| t.entry);
+            let now = self.mm_hub.peek(&memory, vmid, page << PAGE_SHIFT, access).ok();
+            let now = now.map(|t| Used { entry: t.entry, at: t.at });
             self.checks.tell(|c| c.looked(vmid, page, now));
         }
     }

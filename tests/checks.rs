@@ -83,6 +83,23 @@ fn a_right_driver_is_left_in_peace() {
 }
 
 #[test]
+fn pages_of_one_fragment_are_left_in_peace() {
+    let mut rig = rig();
+    // Two pages that translate alike and say so.
+    let fragment = 1 << 7;
+    for page in 0..2 {
+        rig.map(DATA_PAGE + page, ram(page) | bit::RAM | fragment);
+    }
+    flush(&mut rig);
+    rig.submit(0, &p::poll_mem(DATA + 4096, 3, 1, u32::MAX, 10, 0xfff));
+    rig.settle();
+    rig.submit(1, &[p::fence(DATA, 1), p::fence(DATA + 4096, 1)].concat());
+    rig.run_to_idle();
+    rig.execute(0, &p::fence(DATA + 4096, 2));
+    none(&rig);
+}
+
+#[test]
 fn a_stale_translation_is_caught() {
     let mut rig = rig();
     rig.map(DATA_PAGE, ram(0) | bit::RAM);

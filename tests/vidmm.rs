@@ -149,6 +149,6 @@ proptest! {
             }
         }
         // Else nothing was compared.
-        prop_assert!(mapped > 1000 || off == 0, "{} of the accesses ended anywhere", mapped);
+        prop_assert!(mapped > 100 || off == 0, "{} of the accesses ended anywhere", mapped);
     }
 }

@@ -161,8 +161,8 @@ impl Checker {
         self.spaces.pages()
     }
     /// What the tables say now of a page of [`Checker::pages`].
-    pub fn looked(&mut self, vmid: u8, page: u64, entry: Option<u64>) {
-        self.spaces.looked(vmid, page, entry);
+    pub fn looked(&mut self, vmid: u8, page: u64, now: Option<Used>) {
+        self.spaces.looked(vmid, page, now);
     }
     /// Ring `ring`, whose read pointer is `rptr`, has the next turn.
     pub fn turn(&mut self, ring: RingId, rptr: u64) {

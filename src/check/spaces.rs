@@ -26,6 +26,20 @@ pub struct Used {
     pub at: Option<Phys>,
 }
 
+impl Used {
+    /// Whether both lead to the same place in the same way. Their entries may differ in the address where one of them maps
+    /// more pages than the other, alone or by its FRAGMENT.
+    fn agrees(&self, other: &Self) -> bool {
+        const WHERE: u64 = pte::PTE_ADDR | pte::PDE_PTE | 0x1f << pte::FRAGMENT_SHIFT;
+        self.at == other.at && (self.entry ^ other.entry) & !WHERE == 0
+    }
+    /// The same for the first byte of the page of `va`.
+    fn of_page(self, va: u64) -> Self {
+        let offset = va & ((1 << PAGE_SHIFT) - 1);
+        Self { at: self.at.map(|at| Phys { addr: at.addr.wrapping_sub(offset), ..at }), ..self }
+    }
+}
+
 /// A translation in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -46,7 +60,7 @@ pub struct Seen {
 /// A page in use.
 #[derive(Debug)]
 struct Page {
-    entry: u64,
+    used: Used,
     /// How it was used last.
     access: Access,
     /// The packet that used it last while the tables agreed.
@@ -173,9 +187,9 @@ impl Spaces {
         let unchanged = self.pages.iter().filter(|(_, p)| p.changed.is_none());
         unchanged.map(|(&(vmid, page), p)| (vmid, page, p.access)).collect()
     }
-    pub fn looked(&mut self, vmid: u8, page: u64, entry: Option<u64>) {
+    pub fn looked(&mut self, vmid: u8, page: u64, now: Option<Used>) {
         let wptr = self.wptr;
-        if let Some(page) = self.pages.get_mut(&(vmid, page)).filter(|p| entry != Some(p.entry)) {
+        if let Some(page) = self.pages.get_mut(&(vmid, page)).filter(|p| !now.is_some_and(|now| now.agrees(&p.used))) {
             page.changed = Some(wptr);
         }
     }
@@ -203,11 +217,13 @@ impl Spaces {
         }
         self.translated |= 1 << vmid & ((1 << VMIDS) - 1);
         let (rptr, packet) = self.rptr.get(number(ring)).copied().unwrap_or_default();
-        let agree = current.is_some_and(|c| c == used);
+        let agree = current.is_some_and(|c| c.agrees(&used));
         if agree {
             if self.pages.len() < PAGES || self.pages.contains_key(&(vmid, page)) {
-                self.pages
-                    .insert((vmid, page), Page { entry: used.entry, access, packet: (ring, packet), changed: None });
+                self.pages.insert(
+                    (vmid, page),
+                    Page { used: used.of_page(va), access, packet: (ring, packet), changed: None },
+                );
             }
         } else if let Some(known) = self.pages.get(&(vmid, page)) {
             let now = current.map_or("denies it".to_owned(), |c| format!("is {:#x}", c.entry));
