@@ -351,7 +351,7 @@ impl Gpu {
             log::debug!("write of {value:#x} to undefined register {index:#x}");
         }
         if let Some(before) = before {
-            if Some(index) == self.ih.cam_register() {
+            if index == ihspec::OSSSYS.index(&ihspec::IH_RETRY_CAM_ACK, 0) {
                 self.answered(value);
             }
             self.judge(&before);

@@ -234,6 +234,17 @@ int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 	return ret;
 }
 
+/* The address space of a file, if it has used one yet. */
+static struct uvm_vm *uvm_file_vm_peek(struct uvm_file *ufile)
+{
+	struct uvm_vm *vm;
+
+	mutex_lock(&ufile->submit_lock);
+	vm = ufile->vm;
+	mutex_unlock(&ufile->submit_lock);
+	return vm;
+}
+
 /**
  * uvm_ioctl_fault_query() - DRM_UVM_FAULT_QUERY
  * @drm: the device
@@ -245,14 +256,10 @@ int uvm_ioctl_vm_bind(struct drm_device *drm, void *data,
 int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
 			  struct drm_file *file)
 {
-	struct uvm_file *ufile = file->driver_priv;
+	struct uvm_vm *vm = uvm_file_vm_peek(file->driver_priv);
 	struct drm_uvm_fault_query *args = data;
 	struct uvm_vm_fault fault = {};
-	struct uvm_vm *vm;
 
-	mutex_lock(&ufile->submit_lock);
-	vm = ufile->vm;
-	mutex_unlock(&ufile->submit_lock);
 	if (vm) {
 		spin_lock(&vm->fault_lock);
 		swap(fault, vm->fault);
@@ -276,14 +283,10 @@ int uvm_ioctl_fault_query(struct drm_device *drm, void *data,
 int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
 			 struct drm_file *file)
 {
-	struct uvm_file *ufile = file->driver_priv;
+	struct uvm_vm *vm = uvm_file_vm_peek(file->driver_priv);
 	struct drm_uvm_hang_query *args = data;
 	struct uvm_vm_hang hang = {};
-	struct uvm_vm *vm;
 
-	mutex_lock(&ufile->submit_lock);
-	vm = ufile->vm;
-	mutex_unlock(&ufile->submit_lock);
 	if (vm) {
 		spin_lock(&vm->fault_lock);
 		swap(hang, vm->hang);

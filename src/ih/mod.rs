@@ -136,10 +136,6 @@ impl Ih {
     pub fn waits(&self, index: u32) -> bool {
         u16::try_from(index).is_ok_and(|i| self.cam.waits(i))
     }
-    /// The register, by dword index, and the doorbell that answer retry CAM entries.
-    pub fn cam_register(&self) -> Option<u32> {
-        Some(OSSSYS.index(&IH_RETRY_CAM_ACK, 0))
-    }
     /// Whether the doorbell at dword offset `dw` answers retry CAM entries.
     pub fn is_cam_doorbell(&self, dw: u32) -> bool {
         let cam = self.regs.get(&IH_DOORBELL_RETRY_CAM, 0);

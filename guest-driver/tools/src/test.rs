@@ -27,6 +27,7 @@ mod uma;
 mod vidmm;
 mod vm;
 mod vmid;
+mod workers;
 
 use case::{Case, Ctx, Run, Skip};
 use ktap::{Ktap, Outcome};

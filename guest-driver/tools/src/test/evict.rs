@@ -2,8 +2,7 @@
 //! Suites `evict`, `swap` and `purge`: pageable buffers, of which there are more than VRAM holds, or system memory is to
 //! hold. Each client keeps a copy of what its buffers must have.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ExitCode};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
@@ -11,6 +10,7 @@ use uvm_spec::uapi;
 
 use super::case::{content, eventually, refused, same, same_bytes, settled, stamps, Case, Ctx, Run, Skip, PATIENCE};
 use super::reload::{meminfo, while_unbound, with_parameters};
+use super::workers::{self, finish};
 use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Space, RW};
 use crate::ib::{Ib, Place};
 use crate::rng::Rng;
@@ -142,9 +142,7 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
     let (size, rounds): (u64, u32) = (size.parse()?, rounds.parse()?);
     let mut rng = Rng::new(seed.parse()?);
     let mut client = Client::new(&Device::open()?, &mut rng, BUFFERS, size)?;
-    println!("ready");
-    std::io::stdout().flush()?;
-    std::io::stdin().lock().read_line(&mut String::new())?;
+    workers::get_ready()?;
     for round in 0..rounds {
         client.copy(&mut rng).with_context(|| format!("round {round}"))?;
         client.write(&mut rng)?;
@@ -155,34 +153,15 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
 }
 
 fn start(size: u64, rounds: u32, seed: u64) -> Result<Child> {
-    let mut command = Command::new("/proc/self/exe");
-    command.args(["uvm-test", WORKER, &size.to_string(), &rounds.to_string(), &seed.to_string()]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("starting a worker")
+    let args = [size.to_string(), rounds.to_string(), seed.to_string()];
+    let words = std::iter::once(WORKER).chain(args.iter().map(String::as_str));
+    workers::command(words).spawn().context("starting a worker")
 }
 
 /// Waits until all have their buffers, and lets them go.
 fn begin(workers: &mut [Child]) -> Result<()> {
-    for worker in &mut *workers {
-        let mut line = String::new();
-        BufReader::new(worker.stdout.as_mut().context("a worker without output")?).read_line(&mut line)?;
-        ensure!(line == "ready\n", "a worker did not get ready: {line:?}");
-    }
-    for worker in workers {
-        worker.stdin.take().context("a worker without input")?.write_all(b"go\n")?;
-    }
-    Ok(())
-}
-
-fn finish(workers: Vec<Child>) -> Result<()> {
-    let mut failed = Vec::new();
-    for (n, worker) in workers.into_iter().enumerate() {
-        let output = worker.wait_with_output()?;
-        if !output.status.success() {
-            failed.push(format!("worker {n}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
-        }
-    }
-    ensure!(failed.is_empty(), "{}", failed.join("\n"));
-    Ok(())
+    workers::ready(workers)?;
+    workers::go(workers)
 }
 
 /// What must be as before once all is over: VRAM, GTT and pages.

@@ -2,16 +2,16 @@
 //! Suite `vmid`: more processes than the device has VMIDs. Each has other bytes at the same addresses.
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
 
 use super::case::{refused, same, same_bytes, settled, Case, Ctx, Run, PATIENCE};
 use super::kmsg::ExpectErrors;
+use super::workers::{self, finish, go, ready};
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
 use crate::rng::Rng;
@@ -59,9 +59,7 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
     for (va, bo) in places(space.device())?.into_iter().zip(&bos) {
         space.device().bind(va, bo, 0, bo.size(), RW)?;
     }
-    println!("ready");
-    std::io::stdout().flush()?;
-    std::io::stdin().lock().read_line(&mut String::new())?;
+    workers::get_ready()?;
     for round in 0..rounds {
         match task.as_str() {
             HONEST => honest(&space, &bos, &mut rng).with_context(|| format!("round {round}"))?,
@@ -111,44 +109,11 @@ fn plain(space: &Space, bos: &[Bo], rng: &mut Rng) -> Result<()> {
 }
 
 fn command(task: &str, rounds: u32, seed: u64) -> Command {
-    let args = ["uvm-test", WORKER, task, &rounds.to_string(), &seed.to_string()];
-    let mut command = Command::new("/proc/self/exe");
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    workers::command([WORKER, task, &rounds.to_string(), &seed.to_string()])
 }
 
 fn start(task: &str, rounds: u32, seed: u64) -> Result<Child> {
     command(task, rounds, seed).spawn().context("starting a worker")
-}
-
-/// Waits until all are ready, so that they then run at once.
-fn ready(workers: &mut [Child]) -> Result<()> {
-    for worker in workers {
-        let stdout = worker.stdout.take().context("a worker without output")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        ensure!(line == "ready\n", "a worker did not get ready: {line:?}");
-    }
-    Ok(())
-}
-
-fn go(workers: &mut [Child]) -> Result<()> {
-    for worker in workers {
-        worker.stdin.take().context("a worker without input")?.write_all(b"go\n")?;
-    }
-    Ok(())
-}
-
-fn finish(workers: Vec<Child>) -> Result<()> {
-    let mut failed = Vec::new();
-    for (n, worker) in workers.into_iter().enumerate() {
-        let output = worker.wait_with_output()?;
-        if !output.status.success() {
-            failed.push(format!("worker {n}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
-        }
-    }
-    ensure!(failed.is_empty(), "{}", failed.join("\n"));
-    Ok(())
 }
 
 fn at_once(ctx: &Ctx, tasks: &[(&str, u32)]) -> Result<()> {
