@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! A batch of faults becomes a plan: sorted, without duplicates, block by block.
 
+use alloc::vec::Vec;
+
 use super::correlate::Successors;
 use super::decide::{comes_to_vram, Known};
 use super::log::{Record, RecordKind};
 use super::pages::{block_of, block_va, page_of, Pages, PAGE_SHIFT};
-use super::{density, Access, Action, Attributes, Fault, Place, Region, Replay, Svm};
+use super::{density, Access, Action, Attributes, Fault, Place, Region, Replay, SpaceId, Svm};
 use crate::error::Error;
-use crate::table::{partition_point, Few};
+use crate::table::{partition_point, try_push, try_reserve, Few};
 
 /// Most faults of a batch.
 pub const MAX_FAULTS: usize = 256;
@@ -23,6 +25,60 @@ pub struct Plan {
     pub flush: bool,
     /// Faults are answered with a later plan.
     pub hold: bool,
+}
+
+/// Room for a batch and its plan, for callers that have none.
+pub struct Batch {
+    faults: Vec<Fault>,
+    regions: Vec<Region>,
+}
+
+/// Regions that a [`Batch`] has room for.
+pub const MAX_REGIONS: usize = MAX_FAULTS + 64;
+
+impl Batch {
+    /// Takes the memory for it, once.
+    pub fn try_new() -> Result<Self, Error> {
+        let mut batch = Self { faults: Vec::new(), regions: Vec::new() };
+        try_reserve(&mut batch.faults, MAX_FAULTS)?;
+        try_reserve(&mut batch.regions, MAX_REGIONS)?;
+        let nowhere = SpaceId::from_raw(0);
+        let (pages, faulted, written) = (Pages::NONE, Pages::NONE, Pages::NONE);
+        let filler = Region {
+            space: nowhere,
+            va: 0,
+            until: 0,
+            action: Action::Map,
+            replay: false,
+            guess: true,
+            pages,
+            faulted,
+            written,
+        };
+        for _ in 0..MAX_REGIONS {
+            try_push(&mut batch.regions, filler)?;
+        }
+        Ok(batch)
+    }
+
+    /// No fault is in it.
+    pub fn clear(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Puts a fault in. [`Error::Limit`]: it is full.
+    pub fn push(&mut self, fault: Fault) -> Result<(), Error> {
+        if self.faults.len() >= MAX_FAULTS {
+            return Err(Error::Limit);
+        }
+        try_push(&mut self.faults, fault)
+    }
+
+    /// The faults, and room for regions: at most `regions`.
+    pub fn parts(&mut self, regions: usize) -> (&mut [Fault], &mut [Region]) {
+        let room = self.regions.get_mut(..regions.min(MAX_REGIONS)).unwrap_or_default();
+        (&mut self.faults, room)
+    }
 }
 
 /// Regions on their way to the caller.

@@ -40,6 +40,11 @@ impl Chunks {
         Ok(Self { owners, lists })
     }
 
+    /// Whether there is a chunk of that number.
+    pub(crate) fn has(&self, chunk: u32) -> bool {
+        (chunk as usize) < self.owners.len()
+    }
+
     /// Pages came to a chunk, or were used there.
     pub(crate) fn used(&mut self, chunk: u32, owner: Owner) -> Result<(), Error> {
         *self.owners.get_mut(chunk as usize).ok_or(Error::Invalid)? = Some(owner);

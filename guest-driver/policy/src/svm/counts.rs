@@ -64,7 +64,7 @@ counts! {
     throttled
     /// Pages that were pinned.
     pinned
-    /// Blocks that should have been watched and could not be: no memory, or too many; a count.
+    /// Blocks that should have been watched and could not be, a count.
     unwatched
     /// Notifications of access counters, a count.
     notifications

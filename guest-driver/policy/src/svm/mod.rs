@@ -71,7 +71,7 @@ use crate::ids::Key;
 use crate::slab::Slab;
 
 pub use attributes::{Advice, Attributes, Place, MAX_GROUPS, MAX_RANGES};
-pub use batch::{Plan, MAX_FAULTS};
+pub use batch::{Batch, Plan, MAX_FAULTS, MAX_REGIONS};
 pub use counts::SvmStats;
 pub use log::{Record, RecordKind, MAX_RECORDS};
 pub use pages::{Pages, BLOCK_ORDER, BLOCK_PAGES, BLOCK_SHIFT, PAGE_SHIFT};

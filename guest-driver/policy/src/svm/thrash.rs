@@ -157,8 +157,9 @@ impl Watch {
     /// The pages about which that is so.
     pub(crate) fn hot(&self, config: &ThrashConfig, now: u64) -> Pages {
         let mut hot = Pages::NONE;
-        for (page, past) in (0u32..).zip(&self.0) {
-            if Self::is_hot(past, config, now) {
+        // (Counting along with `zip` could overflow, for all that the compiler knows.)
+        for page in 0..BLOCK_PAGES {
+            if self.0.get(page as usize).is_some_and(|past| Self::is_hot(past, config, now)) {
                 hot.add(page);
             }
         }

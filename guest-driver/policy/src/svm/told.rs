@@ -110,6 +110,9 @@ impl Svm {
         match event {
             Event::Migrated { space, va, pages, to, cause, chunk } => {
                 let slot = self.slot(*space)?;
+                if chunk.is_some_and(|chunk| !self.chunks.has(chunk)) {
+                    return Err(Error::Invalid);
+                }
                 self.migrated((slot, block_of(*va)), *pages, (*to, *cause), *chunk, now)
             }
             Event::Mapped { space, va, pages, writable } => {
