@@ -329,7 +329,8 @@ struct uvm_mm_stats {
  *
  * Return: 0, -ENOMEM, -EINVAL.
  */
-int uvm_mm_start(uvm_policy *policy, const struct uvm_mm_config *config, struct uvm_mm_log *log);
+int uvm_mm_start(struct uvm_policy *policy, const struct uvm_mm_config *config,
+		 struct uvm_mm_log *log);
 
 /**
  * uvm_mm_event() - tell the memory manager what happened
@@ -343,8 +344,8 @@ int uvm_mm_start(uvm_policy *policy, const struct uvm_mm_config *config, struct 
  * Return: 0, -EBUSY, -ENOENT, -ENOMEM, -ENOSPC over a limit, -EINVAL. With an error nothing
  * happened.
  */
-int uvm_mm_event(uvm_policy *policy, const struct uvm_mm_event *event, struct uvm_mm_reply *reply,
-		 struct uvm_mm_log *log);
+int uvm_mm_event(struct uvm_policy *policy, const struct uvm_mm_event *event,
+		 struct uvm_mm_reply *reply, struct uvm_mm_log *log);
 
 /**
  * uvm_mm_next() - ask the memory manager what to do
@@ -357,7 +358,7 @@ int uvm_mm_event(uvm_policy *policy, const struct uvm_mm_event *event, struct uv
  *
  * Return: 1 with an action, 0 when there is nothing to do now, -EINVAL.
  */
-int uvm_mm_next(uvm_policy *policy, struct uvm_mm_action *action, struct uvm_mm_log *log);
+int uvm_mm_next(struct uvm_policy *policy, struct uvm_mm_action *action, struct uvm_mm_log *log);
 
 /**
  * uvm_mm_log_range() - record a range of a segment that somebody else takes or gives back
@@ -378,7 +379,7 @@ int uvm_mm_log_range(struct uvm_mm_log *log, u32 segment, u64 offset, u64 size);
  *
  * Return: 0, -ENOENT, -EINVAL.
  */
-int uvm_mm_residence(const uvm_policy *policy, u64 bo, struct uvm_mm_place *place);
+int uvm_mm_residence(const struct uvm_policy *policy, u64 bo, struct uvm_mm_place *place);
 
 /**
  * uvm_mm_usage() - what a process has
@@ -388,7 +389,7 @@ int uvm_mm_residence(const uvm_policy *policy, u64 bo, struct uvm_mm_place *plac
  *
  * Return: 0, -ENOENT, -EINVAL.
  */
-int uvm_mm_usage(const uvm_policy *policy, u64 process, struct uvm_mm_usage *usage);
+int uvm_mm_usage(const struct uvm_policy *policy, u64 process, struct uvm_mm_usage *usage);
 
 /**
  * uvm_mm_stats() - what happened since the start
@@ -397,7 +398,7 @@ int uvm_mm_usage(const uvm_policy *policy, u64 process, struct uvm_mm_usage *usa
  *
  * Return: 0 or -EINVAL.
  */
-int uvm_mm_stats(const uvm_policy *policy, struct uvm_mm_stats *stats);
+int uvm_mm_stats(const struct uvm_policy *policy, struct uvm_mm_stats *stats);
 
 /**
  * uvm_mm_segment_stats() - how full a segment is
@@ -407,7 +408,8 @@ int uvm_mm_stats(const uvm_policy *policy, struct uvm_mm_stats *stats);
  *
  * Return: 0, -ENOENT for a number that is none, -EINVAL.
  */
-int uvm_mm_segment_stats(const uvm_policy *policy, u32 segment, uvm_policy_stats *stats);
+int uvm_mm_segment_stats(const struct uvm_policy *policy, u32 segment,
+			 struct uvm_policy_stats *stats);
 
 /**
  * uvm_mm_uses() - count what is still there
@@ -417,6 +419,6 @@ int uvm_mm_segment_stats(const uvm_policy *policy, u32 segment, uvm_policy_stats
  *
  * Return: 0 or -EINVAL.
  */
-int uvm_mm_uses(const uvm_policy *policy, u32 *processes, u32 *tickets);
+int uvm_mm_uses(const struct uvm_policy *policy, u32 *processes, u32 *tickets);
 
 #endif /* UVM_POLICY_MM_H */

@@ -47,6 +47,9 @@ const HEADERS: [Header; 3] = [
     },
 ];
 
+/// Structures that a header other than their own names.
+const FOREIGN: [&str; 2] = ["uvm_policy", "uvm_policy_stats"];
+
 fn start(about: &str) -> String {
     format!(
         "/* SPDX-License-Identifier: GPL-2.0 */
@@ -196,7 +199,7 @@ fn in_kernel_style(header: &str, after: &str) -> String {
             close_up(&mut out, &line);
         }
         if line.ends_with(");") {
-            out.extend(wrapped(&line));
+            out.extend(wrapped(&with_foreign_tags(&line)));
         } else {
             out.push(with_tabs(&line));
         }
@@ -233,6 +236,17 @@ fn close_up(out: &mut Vec<String>, define: &str) {
             out.remove(out.len() - 2);
         }
     }
+}
+
+/// A prototype in which structures of another header are named as such, which cbindgen cannot know.
+fn with_foreign_tags(prototype: &str) -> String {
+    let mut out = prototype.to_owned();
+    for name in FOREIGN {
+        for before in ["(", "const ", ", "] {
+            out = out.replace(&format!("{before}{name} *"), &format!("{before}struct {name} *"));
+        }
+    }
+    out
 }
 
 fn with_tabs(line: &str) -> String {

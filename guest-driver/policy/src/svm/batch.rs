@@ -216,12 +216,13 @@ impl Svm {
             last = Some((page, decision.action));
         }
         let mut places = [Fault::UNSERVED; Action::COUNT];
-        let all = shares.iter().fold(Pages::NONE, |all, share| all | share.faulted);
+        let mut all = shares.iter().fold(Pages::NONE, |all, share| all | share.faulted);
         for ((action, share), place) in Action::EACH.into_iter().zip(&shares).zip(&mut places) {
             if share.faulted.is_empty() {
                 continue;
             }
             let pages = share.faulted | self.company(space, (slot, number), &known, action, share, all, now);
+            all |= pages;
             self.count(space, action, pages);
             let region = Region {
                 space: first.space,
@@ -242,7 +243,7 @@ impl Svm {
         self.note(space, None, |stats| stats.blocks = stats.blocks.saturating_add(1));
     }
 
-    /// The pages that come along with those that faulted (`all` of these have their own actions).
+    /// The pages that come along with those that faulted; `all` have actions of their own.
     #[allow(clippy::too_many_arguments)]
     fn company(
         &mut self,
