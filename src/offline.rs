@@ -44,13 +44,30 @@ pub fn run(command: Offline) -> anyhow::Result<ExitCode> {
             result?;
         }
         Offline::Trace(TraceCommand::Report { force, file, out }) => {
-            let report = Report::of(|| Reader::open(&file))?;
+            let report = judged(Report::of(|| Reader::open(&file))?, &file)?;
             let mut page = create(&out, force)?;
             page.write_all(report.html(&file.display().to_string()).as_bytes())?;
             page.flush()?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `report` with what the checks find when its trace is replayed; as it is where it cannot be.
+fn judged(report: Report, file: &Path) -> anyhow::Result<Report> {
+    if !report.is_full() {
+        return Ok(report);
+    }
+    let mut replay = match Replay::open(file) {
+        Err(ReplayError::Unfit(_)) => return Ok(report),
+        replay => replay?,
+    };
+    replay.judge();
+    if let Err(error) = replay.run(None) {
+        log::warn!("{}: judged only as far as it is replayed: {error}", file.display());
+    }
+    let gpu = replay.gpu();
+    Ok(report.with_findings(gpu.findings(), gpu.finding_counts()))
 }
 
 /// The events of the guest's kernel in `text`, by the clock of the trace `file`.

@@ -68,6 +68,10 @@ impl Replay {
         gpu.set_trace(trace.clone());
         Ok(Self { gpu, trace })
     }
+    /// Lets the checks judge the driver in what is replayed from now on: see [`Gpu::findings`].
+    pub fn judge(&mut self) {
+        self.gpu.set_checks(true);
+    }
     /// The device as it is now.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
