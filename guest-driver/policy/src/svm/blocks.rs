@@ -209,7 +209,7 @@ mod tests {
         for turn in 0..20_000u32 {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let number = u64::from(seed >> 20 & 255);
-            if let std::collections::btree_map::Entry::Vacant(place) = map.entry(number) {
+            if let alloc::collections::btree_map::Entry::Vacant(place) = map.entry(number) {
                 place.insert(turn);
                 index.insert(number, turn).unwrap();
             } else if seed >> 28 & 1 == 0 {
