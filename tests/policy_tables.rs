@@ -64,13 +64,7 @@ impl Rig {
         self.try_update(page, pages, change, runs).unwrap();
     }
 
-    fn try_update(
-        &mut self,
-        page: u64,
-        pages: u64,
-        change: Change,
-        runs: &[(Domain, u64, u64)],
-    ) -> Result<(), Error> {
+    fn try_update(&mut self, page: u64, pages: u64, change: Change, runs: &[(Domain, u64, u64)]) -> Result<(), Error> {
         let request = UpdateRequest { va: page * PAGE, size: pages * PAGE, change, replace: true };
         let update = self.policy.update_begin(self.vm, &request)?;
         self.policy.update_page_list(update, runs.iter().copied()).unwrap();
