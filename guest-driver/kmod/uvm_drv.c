@@ -283,6 +283,8 @@ static const struct drm_driver uvm_drm_driver = {
 	.open = uvm_open,
 	.postclose = uvm_postclose,
 	.show_fdinfo = uvm_show_fdinfo,
+	.gem_prime_import = uvm_prime_import,
+	.gem_prime_import_sg_table = uvm_prime_import_table,
 	.ioctls = uvm_ioctls,
 	.num_ioctls = ARRAY_SIZE(uvm_ioctls),
 	.fops = &uvm_fops,
@@ -468,6 +470,8 @@ static int uvm_probe(struct virtio_device *vdev)
 	if (IS_ERR(uvm))
 		return PTR_ERR(uvm);
 	uvm->vdev = vdev;
+	/* What is shared with others is mapped for the device that does DMA. */
+	drm_dev_set_dma_dev(&uvm->drm, vdev->dev.parent);
 	vdev->priv = uvm;
 	uvm->version = uvm_win_get32(vdev, UVM_WIN_OFF_VERSION);
 	uvm->caps = uvm_win_get64(vdev, UVM_WIN_OFF_CAPS);

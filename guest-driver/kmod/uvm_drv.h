@@ -433,6 +433,7 @@ struct uvm_file {
  * @offset: where in that domain
  * @pages: its system pages while they are needed, else NULL
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
+ * @sgt: another driver's pages, which @pages stand for; NULL: they are ours
  * @mm: what it has more if it is pageable
  *
  * @domain, @offset and @pages change only under the reservation lock; the pages
@@ -445,6 +446,7 @@ struct uvm_bo {
 	u64 offset;
 	struct page **pages;
 	struct list_head mappings;
+	struct sg_table *sgt;
 	struct uvm_mm_bo mm;
 };
 
@@ -648,6 +650,7 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 		      u64 offset);
 int uvm_bo_populate(struct uvm_bo *bo);
 void uvm_bo_release_pages(struct uvm_bo *bo);
+void uvm_bo_leave(struct uvm_bo *bo);
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
@@ -656,6 +659,15 @@ int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 		       struct drm_file *file);
 int uvm_ioctl_gem_wait(struct drm_device *drm, void *data,
 		       struct drm_file *file);
+
+/* uvm_prime.c */
+struct dma_buf *uvm_prime_export(struct drm_gem_object *obj, int flags);
+struct sg_table *uvm_prime_sg_table(struct drm_gem_object *obj);
+struct drm_gem_object *
+uvm_prime_import_table(struct drm_device *drm,
+		       struct dma_buf_attachment *attach, struct sg_table *sgt);
+struct drm_gem_object *uvm_prime_import(struct drm_device *drm,
+					struct dma_buf *dma_buf);
 
 /* uvm_move.c */
 int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,

@@ -14,6 +14,9 @@ use crate::watch::{self, Job, Report};
 /// The backend's program, which is also its Cargo name.
 const BACKEND: &str = "vhost-device-uvm";
 
+/// Modules of the kernel's that tests may load: another driver that shares buffers, and disks.
+const MORE: [&str; 2] = ["vgem", "virtio_blk"];
+
 /// Prepared images, programs and choices.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -54,20 +57,23 @@ impl Lab {
                 root.release
             )));
         }
-        let mut base_modules = Vec::new();
+        let mut base = initramfs::Modules::default();
         let mut modules = None;
         if options.no_module {
             modules = Some(Vec::new());
         } else if options.modules.is_empty() {
             let module = Module::prepare(&cache, &root, &workspace.source)?;
-            base_modules = kmods::closure(&root.modules(), &[module.path])?;
+            base.loaded = kmods::closure(&root.modules(), &[module.path])?;
         } else if is_own {
             modules = Some(kmods::closure(&root.modules(), &options.modules)?);
         } else {
             modules = Some(kmods::as_given(&options.modules)?);
         }
+        if is_own {
+            base.more = MORE.into_iter().map(|name| kmods::of_kernel(&root.modules(), name)).collect::<Result<_, _>>()?;
+        }
         let tools = workspace.guest_tools()?;
-        let base = initramfs::base(&cache, &root, &tools, &base_modules)?;
+        let base = initramfs::base(&cache, &root, &tools, &base)?;
         let backend = match (&options.backend, options.no_device) {
             (_, true) => None,
             (Some(program), false) => Some(program.clone()),

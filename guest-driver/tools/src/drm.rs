@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
+pub mod foreign;
 mod queue;
 mod sync;
 mod sys;

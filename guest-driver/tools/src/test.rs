@@ -18,6 +18,7 @@ mod hang;
 mod inject;
 mod kmsg;
 mod ktap;
+mod prime;
 mod purpose;
 mod queues;
 mod reload;
@@ -48,6 +49,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
     ("purge", evict::PURGE),
+    ("prime", prime::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),

@@ -125,6 +125,31 @@ pub fn with_parameters(parameters: &CStr, run: impl FnOnce() -> Result<()>) -> R
     result
 }
 
+/// The module's leaving, when that is what a case is about. It is there again afterwards.
+pub struct Unloading(Reload);
+
+impl Unloading {
+    /// Begins with the module loaded.
+    pub fn new() -> Self {
+        Self(Reload)
+    }
+
+    /// Fails unless the module stays.
+    pub fn is_refused(&self, when: &str) -> Result<()> {
+        let seen = unload();
+        ensure!(matches!(seen, Err(Errno::AGAIN | Errno::BUSY)), "unloading {when} gave {seen:?}");
+        Ok(())
+    }
+
+    /// Unloads, and loads it again.
+    pub fn succeeds(self) -> Result<()> {
+        unload_soon()?;
+        drop(self.0);
+        ensure!(is_loaded(), "{MODULE} does not load again");
+        Ok(())
+    }
+}
+
 /// Runs something without the module.
 pub fn while_unloaded(run: impl FnOnce() -> Result<()>) -> Result<()> {
     let _reload = Reload;
