@@ -229,9 +229,15 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 	ufile = kzalloc(sizeof(*ufile), GFP_KERNEL);
 	if (!ufile)
 		return -ENOMEM;
+	ufile->busy = uvm_busy_alloc();
+	if (!ufile->busy) {
+		kfree(ufile);
+		return -ENOMEM;
+	}
 	ufile->client = uvm_mm_client_new(uvm);
 	if (IS_ERR(ufile->client)) {
 		ret = PTR_ERR(ufile->client);
+		uvm_busy_put(ufile->busy);
 		kfree(ufile);
 		return ret;
 	}
@@ -251,6 +257,7 @@ destroy:
 	while (i--)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 	return ret;
@@ -268,6 +275,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	/* What still runs has references of its own. */
 	uvm_vm_put(ufile->vm);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 }

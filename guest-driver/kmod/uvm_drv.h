@@ -244,6 +244,16 @@ struct uvm_kbuf {
 };
 
 /**
+ * struct uvm_busy - what the jobs of a file had of the engines
+ * @ref: the file's, and one of each job's
+ * @ns: nanoseconds, by ring
+ */
+struct uvm_busy {
+	refcount_t ref;
+	atomic64_t ns[UVM_MAX_RINGS];
+};
+
+/**
  * struct uvm_fence - what a ring has still to reach
  * @base: the fence; first, so that freeing it frees all
  * @lock: of @base: a ring's could be gone before the fence is
@@ -255,6 +265,8 @@ struct uvm_kbuf {
  * @ib_dwords: how many
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
+ * @since: when it was emitted
+ * @busy: who is charged with the time; its job's, NULL: nobody
  */
 struct uvm_fence {
 	struct dma_fence base;
@@ -267,6 +279,8 @@ struct uvm_fence {
 	u32 ib_dwords;
 	u32 seq;
 	u64 end;
+	ktime_t since;
+	struct uvm_busy *busy;
 };
 
 /**
@@ -325,6 +339,7 @@ struct uvm_dump {
  * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
+ * @charged: up to when time was charged; under @fence_lock
  * @fence_context: of the hardware fences
  * @emitted: sequence number of the last fence emitted
  * @sched: feeds the ring
@@ -352,6 +367,7 @@ struct uvm_ring {
 	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
+	ktime_t charged;
 	u64 fence_context;
 	u32 emitted;
 	struct drm_gpu_scheduler sched;
@@ -416,12 +432,14 @@ struct uvm_device {
  * @submit_lock: keeps fences in the order of their jobs, and @vm
  * @vm: its address space, made at the first use; NULL: none yet
  * @client: the owner of its pageable buffers
+ * @busy: what its jobs had of the engines
  * @entities: its queue to each ring
  */
 struct uvm_file {
 	struct mutex submit_lock;
 	struct uvm_vm *vm;
 	struct uvm_mm_client *client;
+	struct uvm_busy *busy;
 	struct drm_sched_entity entities[UVM_MAX_RINGS];
 };
 
@@ -469,6 +487,7 @@ struct uvm_bo {
  * @release: gives the VMID back
  * @error: why it cannot run
  * @use: holds the pageable buffers of @vm; NULL: there are none
+ * @busy: who is charged with its time; NULL: nobody
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -488,6 +507,7 @@ struct uvm_job {
 	struct work_struct release;
 	int error;
 	struct uvm_mm_use *use;
+	struct uvm_busy *busy;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -692,6 +712,15 @@ int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
 /* uvm_submit.c */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		     struct drm_file *file);
+
+/* uvm_busy.c */
+struct uvm_busy *uvm_busy_alloc(void);
+struct uvm_busy *uvm_busy_get(struct uvm_busy *busy);
+void uvm_busy_put(struct uvm_busy *busy);
+void uvm_busy_charge(struct uvm_ring *ring, struct uvm_fence *fence,
+		     ktime_t now);
+void uvm_busy_show(struct drm_printer *p, struct uvm_device *uvm,
+		   struct uvm_busy *busy);
 
 /* uvm_debugfs.c */
 void uvm_debugfs_init(struct uvm_device *uvm);

@@ -115,6 +115,7 @@ int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain)
 		return ret;
 	}
 	kref_get(&client->ref);
+	bo->mm.home = domain;
 	bo->policy_id = reply.id;
 	spin_lock(&uvm->mm.lock);
 	hash_add(uvm->mm.bos, &bo->mm.node, bo->policy_id);

@@ -14,6 +14,7 @@ mod bringup;
 mod case;
 mod chaos;
 mod evict;
+mod fdinfo;
 mod hang;
 mod inject;
 mod kmsg;
@@ -50,6 +51,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("swap", evict::SWAP),
     ("purge", evict::PURGE),
     ("prime", prime::CASES),
+    ("fdinfo", fdinfo::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
