@@ -240,6 +240,7 @@ void uvm_debugfs_init(struct uvm_device *uvm)
 {
 	drm_debugfs_add_files(&uvm->drm, uvm_debugfs_files,
 			      ARRAY_SIZE(uvm_debugfs_files));
+	uvm_record_debugfs(uvm);
 }
 
 /* Bytes of a buffer that are in memory; in SYSTEM, as far as it has pages. */

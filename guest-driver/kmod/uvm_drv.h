@@ -380,6 +380,25 @@ struct uvm_ring {
 };
 
 /**
+ * struct uvm_record - what the memory manager was told and asked for
+ * @on: it is recorded
+ * @log: the rest of the last piece
+ * @pieces: memory, and how much of it is written
+ * @nr: how many there are
+ * @max: how many there may be; 0: nothing was recorded
+ */
+struct uvm_record {
+	bool on;
+	struct uvm_mm_log log;
+	struct uvm_record_piece {
+		u8 *bytes;
+		u32 len;
+	} *pieces;
+	u32 nr;
+	u32 max;
+};
+
+/**
  * struct uvm_device - a device
  * @drm: what user space sees
  * @vdev: what the bus sees; valid within drm_dev_enter()
@@ -398,6 +417,7 @@ struct uvm_ring {
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
  * @mm: carries out what it decides of pageable ones
+ * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
  * @bytes_moved: bytes that moves copied
@@ -422,6 +442,7 @@ struct uvm_device {
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
 	struct uvm_mm_dev mm;
+	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
 	atomic64_t bytes_moved;
@@ -721,6 +742,13 @@ void uvm_busy_charge(struct uvm_ring *ring, struct uvm_fence *fence,
 		     ktime_t now);
 void uvm_busy_show(struct drm_printer *p, struct uvm_device *uvm,
 		   struct uvm_busy *busy);
+
+/* uvm_record.c */
+int uvm_record_init(struct uvm_device *uvm);
+struct uvm_mm_log *uvm_record_log(struct uvm_device *uvm, u32 nr_bos);
+void uvm_record_done(struct uvm_device *uvm, struct uvm_mm_log *log);
+void uvm_record_debugfs(struct uvm_device *uvm);
+void uvm_record_fini(struct uvm_device *uvm);
 
 /* uvm_debugfs.c */
 void uvm_debugfs_init(struct uvm_device *uvm);

@@ -17,12 +17,13 @@ use crate::key::{Key, KeyBuilder};
 use crate::kmods::KernelModule;
 use crate::root::Root;
 
-/// Where `init` looks: see its own description of the three files.
+/// Where `init` looks: see its own description of the files.
 const MODULE_LIST: &str = "uvm/modules";
 /// Where tests look for the kernel's modules that nobody loads for them: a line each, its name and what to load.
 const MORE_MODULES: &str = "uvm/more";
 const ARGS: &str = "uvm/args";
 const ENV: &str = "uvm/env";
+const PARAMETERS: &str = "uvm/parameters";
 /// Names under which the tools binary is found in the guest.
 const TOOLS: [&str; 4] = ["uvm-tools", "uvm-test", "uvm-demo", "uvm-bench"];
 const FOLDERS: [&str; 9] = ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "uvm"];
@@ -104,6 +105,8 @@ pub struct Overlay {
     pub args: Vec<String>,
     /// Its environment, beside what init sets.
     pub env: Vec<(String, String)>,
+    /// Parameters of the driver's module, as a kernel's command line has them.
+    pub parameters: Vec<String>,
     /// Modules instead of the base's, in load order; none: the base's.
     pub modules: Option<Vec<KernelModule>>,
     /// Folders whose files go over the guest's.
@@ -122,6 +125,9 @@ impl Overlay {
         archive.file(ARGS, DATA, &nul_terminated(self.args.iter().map(String::as_str))?)?;
         let pairs: Vec<String> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         archive.file(ENV, DATA, &nul_terminated(pairs.iter().map(String::as_str))?)?;
+        if !self.parameters.is_empty() {
+            archive.file(PARAMETERS, DATA, self.parameters.join(" ").as_bytes())?;
+        }
         if let Some(modules) = &self.modules {
             archive.modules(modules)?;
         }

@@ -17,6 +17,9 @@ const BACKEND: &str = "vhost-device-uvm";
 /// Modules of the kernel's that tests may load: another driver that shares buffers, and disks.
 const MORE: [&str; 2] = ["vgem", "virtio_blk"];
 
+/// Most MiB of a record: millions of events.
+const RECORD_MB: u32 = 64;
+
 /// Prepared images, programs and choices.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -70,7 +73,8 @@ impl Lab {
             modules = Some(kmods::as_given(&options.modules)?);
         }
         if is_own {
-            base.more = MORE.into_iter().map(|name| kmods::of_kernel(&root.modules(), name)).collect::<Result<_, _>>()?;
+            base.more =
+                MORE.into_iter().map(|name| kmods::of_kernel(&root.modules(), name)).collect::<Result<_, _>>()?;
         }
         let tools = workspace.guest_tools()?;
         let base = initramfs::base(&cache, &root, &tools, &base)?;
@@ -123,6 +127,9 @@ impl Lab {
         let mut overlay = job.overlay.clone();
         if overlay.modules.is_none() {
             overlay.modules.clone_from(&self.modules);
+        }
+        if self.options.record.is_some() {
+            overlay.parameters.push(format!("record_mb={RECORD_MB}"));
         }
         overlay.folders.extend(self.options.overlays.iter().cloned());
         // So that a test can hold the device's word against what was asked for.

@@ -26,9 +26,8 @@ impl Vgem {
     /// Opens it; `None` where the module is not loaded.
     pub fn open() -> Option<Self> {
         // Its buffers are made through the card's node only.
-        let files = (0..64).filter_map(|minor| {
-            OpenOptions::new().read(true).write(true).open(format!("/dev/dri/card{minor}")).ok()
-        });
+        let files = (0..64)
+            .filter_map(|minor| OpenOptions::new().read(true).write(true).open(format!("/dev/dri/card{minor}")).ok());
         let of_vgem = |file: &File| sys::driver_name(file.as_fd()).is_ok_and(|name| name == "vgem");
         let mut files = files;
         files.find(of_vgem).map(|file| Self(Rc::new(file)))

@@ -321,10 +321,8 @@ fn used(file: &str, kinds: &[&str]) -> Result<u64> {
 fn debugfs_agrees_with_the_parameters(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     settled(|| Ok([device.param(uapi::PARAM_VRAM_USED)?, device.param(uapi::PARAM_GTT_USED)?]))?;
-    let (local, pcie): (&[_], &[_]) = (
-        &["local", "local-invisible", "own-local"],
-        &["pcie-snooped", "pcie-unsnooped", "paging", "own-pcie"],
-    );
+    let (local, pcie): (&[_], &[_]) =
+        (&["local", "local-invisible", "own-local"], &["pcie-snooped", "pcie-unsnooped", "paging", "own-pcie"]);
     let (vram, gtt) = (Bo::new(&device, SIZE, Domain::Vram)?, Bo::new(&device, SIZE, Domain::Gtt)?);
     let pageable = Bo::pageable(&device, SIZE, Domain::Gtt)?;
     pageable.move_to(Domain::Gtt, 0)?;

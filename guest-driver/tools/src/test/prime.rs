@@ -490,7 +490,8 @@ fn unplugged_device_leaves_shared_pages(ctx: &Ctx) -> Result<()> {
     }
     let late = filled(&device, Domain::Gtt, &data)?.export()?;
     let foreign = Foreign::all()?;
-    let imports = foreign.iter().map(|foreign| Ok(Bo::import(&device, &foreign.dma_buf)?)).collect::<Result<Vec<_>>>()?;
+    let imports =
+        foreign.iter().map(|foreign| Ok(Bo::import(&device, &foreign.dma_buf)?)).collect::<Result<Vec<_>>>()?;
     for import in &imports {
         import.move_to(Domain::Gtt, 0)?;
     }
