@@ -69,7 +69,9 @@ mod tests {
         let config = ManagerConfig { chunk: 4096, evict: EvictKind::Clock };
         let table = SegmentTable::discrete(1 << 20, 1 << 20, 0, 1 << 20, 1 << 16).unwrap();
         let mut policy = Policy::new(4096).unwrap();
-        table.as_slice().iter().for_each(|segment| drop(policy.add_segment_of(segment).unwrap()));
+        for segment in table.as_slice() {
+            policy.add_segment_of(segment).unwrap();
+        }
         policy.start(&config).unwrap();
         let mut bytes = [0; 256];
         let mut log = Recorder::new(&mut bytes);

@@ -305,7 +305,7 @@ impl From<Error> for Stopped {
 }
 
 /// A record as it stands in a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Record {
     /// What it is of.
     pub name: &'static str,
@@ -557,7 +557,9 @@ mod tests {
             SegmentDesc { kind: SegmentKind::Snooped, base: 0, size: 16 << 12 },
             SegmentDesc { kind: SegmentKind::Paging, base: 1 << 20, size: 4 << 12 },
         ];
-        segments.iter().for_each(|segment| drop(policy.add_segment_of(segment).unwrap()));
+        for segment in &segments {
+            policy.add_segment_of(segment).unwrap();
+        }
         policy.start(&config).unwrap();
         let mut bytes = [0; 4096];
         let mut log = Recorder::new(&mut bytes);

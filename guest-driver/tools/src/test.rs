@@ -25,6 +25,7 @@ mod queues;
 mod reload;
 mod retry;
 mod segments;
+mod swap;
 mod uma;
 mod vidmm;
 mod vm;
@@ -49,6 +50,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("evict", evict::CASES),
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
+    ("swap", swap::CASES),
     ("purge", evict::PURGE),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
@@ -94,6 +96,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == evict::WORKER {
             return evict::worker(rest);
+        }
+        if first == swap::WORKER {
+            return swap::worker(rest);
         }
         if first == vm::WORKER {
             return vm::worker();
