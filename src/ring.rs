@@ -49,7 +49,8 @@ pub fn vmid(regs: &RegFile, n: u32) -> u8 {
 /// The ring whose doorbell is at dword offset `dw` of the aperture.
 pub fn of_doorbell(regs: &RegFile, dw: u32) -> Option<u32> {
     (0..RINGS).find(|&n| {
-        regs.field(&DOORBELL, n, DOORBELL::ENABLE) != 0 && regs.field(&DOORBELL_OFFSET, n, DOORBELL_OFFSET::OFFSET) == dw
+        regs.field(&DOORBELL, n, DOORBELL::ENABLE) != 0
+            && regs.field(&DOORBELL_OFFSET, n, DOORBELL_OFFSET::OFFSET) == dw
     })
 }
 /// Ring `n`'s doorbell rang.
@@ -62,8 +63,7 @@ pub fn rang(regs: &mut RegFile, n: u32, value: u64) {
 /// The page of an access that waits is told: of a write, or of anything else.
 #[allow(clippy::cast_possible_truncation)] // two parts of one page number
 pub fn tell_waiting(regs: &mut RegFile, write: bool, vmid: u8, va: u64) {
-    let (low, high) =
-        if write { (&UTCL1_WR_XNACK0, &UTCL1_WR_XNACK1) } else { (&UTCL1_RD_XNACK0, &UTCL1_RD_XNACK1) };
+    let (low, high) = if write { (&UTCL1_WR_XNACK0, &UTCL1_WR_XNACK1) } else { (&UTCL1_RD_XNACK0, &UTCL1_RD_XNACK1) };
     let (page_low, page_high) = ((va >> 12) as u32, (va >> 44) as u32 & 0xf);
     regs.set(low, 0, page_low);
     regs.set(high, 0, page_high | u32::from(vmid) << 4 | 1 << 26);

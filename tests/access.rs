@@ -126,7 +126,8 @@ fn matrices_are_multiplied_block_by_block() {
     let mut product = vec![7u32; 24 * 24];
     for (at, slot) in product.iter_mut().enumerate() {
         for k in 0..24 {
-            let (x, y) = (flat.get(A + 4 * (at as u64 / 24 * 24 + k), 4), flat.get(B + 4 * (k * 24 + at as u64 % 24), 4));
+            let (x, y) =
+                (flat.get(A + 4 * (at as u64 / 24 * 24 + k), 4), flat.get(B + 4 * (k * 24 + at as u64 % 24), 4));
             *slot = slot.wrapping_add((x as u32).wrapping_mul(y as u32));
         }
     }
@@ -218,8 +219,7 @@ fn a_breadth_first_search_finds_each_vertex_at_its_distance() {
         }
     }
     let deepest = distance.iter().filter(|d| **d != u32::MAX).max().unwrap();
-    let step =
-        |depth| Program::Expand { vertices: vertices as u32, depth, rows, columns, levels, sum: SUM };
+    let step = |depth| Program::Expand { vertices: vertices as u32, depth, rows, columns, levels, sum: SUM };
     let steps: Vec<Program> = (0..=*deepest).map(step).collect();
     let rig = compare(memory, &steps, 64);
     let bytes: Vec<u8> = distance.iter().flat_map(|d| d.to_le_bytes()).collect();
@@ -473,7 +473,8 @@ fn a_queue_that_is_switched_off_reaches_no_memory_any_more() {
 fn a_program_without_end_gives_way() {
     let mut rig = rig(ON, &flat(18), |_| true);
     rig.access_queue(1, VMID);
-    let endless = nest([0x1_0000, 0x1_0000, 1], 0, 0, Operand::affine(A, 0, [0; 3]), Operand::default(), Operand::default());
+    let endless =
+        nest([0x1_0000, 0x1_0000, 1], 0, 0, Operand::affine(A, 0, [0; 3]), Operand::default(), Operand::default());
     rig.access(0, &endless.packet(64));
     rig.access(1, &p::fence(FENCE, 1));
     rig.submit(0, &p::fence(FB + 9 * MIB, 3));
@@ -538,7 +539,7 @@ fn what_no_program_may_say_is_illegal() {
 fn loops_of_no_trips_do_nothing_but_tell_their_sum() {
     for trips in [[0, 5, 5], [5, 0, 5], [5, 5, 0]] {
         let program = nest(trips, 9, 1, Operand::default(), Operand::default(), Operand::linear(D));
-        compare(flat(20), &[program.clone()], 8);
+        compare(flat(20), std::slice::from_ref(&program), 8);
         if trips[0] != 0 {
             compare(flat(20), &[reduced(program)], 8);
         }

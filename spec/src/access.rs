@@ -71,7 +71,7 @@ registers! {
     MINOR_PTR_UPDATE = "RB{}_MINOR_PTR_UPDATE" @ 0xb5 [4; 0x60] Rw { ENABLE 0 }
     /// Lanes of the program in execution: at work, and waiting for a page.
     LANES = "RB{}_LANES" @ 0xc0 [4; 0x60] Ro { BUSY 7:0, WAITING 15:8 }
-    /// Items that the program in execution has completed, low and high dword in turn.
+    /// Items that the program in execution has completed, low dword.
     ITEMS = "RB{}_ITEMS" @ 0xc1 [4; 0x60] Ro {}
     /// High dword of that.
     ITEMS_HI = "RB{}_ITEMS_HI" @ 0xc2 [4; 0x60] Ro {}
@@ -210,11 +210,50 @@ pub const SHAPES: &[Shape] = &[
         sub_op: 0,
         name: "NEST",
         dwords: &[
-            "control", "n0", "n1", "n2", "imm_lo", "imm_hi", "sum_lo", "sum_hi", "a_lo", "a_hi", "a_index_lo",
-            "a_index_hi", "a_pattern", "a_start", "a_stride0", "a_stride1", "a_stride2", "a_range", "a_seed_lo",
-            "a_seed_hi", "b_lo", "b_hi", "b_index_lo", "b_index_hi", "b_pattern", "b_start", "b_stride0", "b_stride1",
-            "b_stride2", "b_range", "b_seed_lo", "b_seed_hi", "d_lo", "d_hi", "d_index_lo", "d_index_hi", "d_pattern",
-            "d_start", "d_stride0", "d_stride1", "d_stride2", "d_range", "d_seed_lo", "d_seed_hi",
+            "control",
+            "n0",
+            "n1",
+            "n2",
+            "imm_lo",
+            "imm_hi",
+            "sum_lo",
+            "sum_hi",
+            "a_lo",
+            "a_hi",
+            "a_index_lo",
+            "a_index_hi",
+            "a_pattern",
+            "a_start",
+            "a_stride0",
+            "a_stride1",
+            "a_stride2",
+            "a_range",
+            "a_seed_lo",
+            "a_seed_hi",
+            "b_lo",
+            "b_hi",
+            "b_index_lo",
+            "b_index_hi",
+            "b_pattern",
+            "b_start",
+            "b_stride0",
+            "b_stride1",
+            "b_stride2",
+            "b_range",
+            "b_seed_lo",
+            "b_seed_hi",
+            "d_lo",
+            "d_hi",
+            "d_index_lo",
+            "d_index_hi",
+            "d_pattern",
+            "d_start",
+            "d_stride0",
+            "d_stride1",
+            "d_stride2",
+            "d_range",
+            "d_seed_lo",
+            "d_seed_hi",
         ],
     },
     Shape {
@@ -231,7 +270,15 @@ pub const SHAPES: &[Shape] = &[
         sub_op: 0,
         name: "EXPAND",
         dwords: &[
-            "vertices", "depth", "rows_lo", "rows_hi", "columns_lo", "columns_hi", "levels_lo", "levels_hi", "sum_lo",
+            "vertices",
+            "depth",
+            "rows_lo",
+            "rows_hi",
+            "columns_lo",
+            "columns_hi",
+            "levels_lo",
+            "levels_hi",
+            "sum_lo",
             "sum_hi",
         ],
     },
@@ -240,7 +287,17 @@ pub const SHAPES: &[Shape] = &[
 ];
 
 const HASH_DWORDS: &[&str] = &[
-    "count", "bits", "limit", "keys_lo", "keys_hi", "table_lo", "table_hi", "values_lo", "values_hi", "miss", "sum_lo",
+    "count",
+    "bits",
+    "limit",
+    "keys_lo",
+    "keys_hi",
+    "table_lo",
+    "table_hi",
+    "values_lo",
+    "values_hi",
+    "miss",
+    "sum_lo",
     "sum_hi",
 ];
 

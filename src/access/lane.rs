@@ -347,8 +347,8 @@ fn point([n0, n1, _]: [u64; 3], reduce: bool, item: u64, k: u64) -> [u64; 3] {
 /// The operand's index at `point`, where A has value `a`. Reads memory for a gather only.
 fn index(operand: &Operand, point: [u64; 3], a: u64, mem: &mut Mem<'_, '_, '_>) -> Result<u64, Stop> {
     let Operand { start, strides, pattern, .. } = operand;
-    let steps = point.iter().zip(strides).map(|(i, stride)| i.wrapping_mul(stride.cast_unsigned()));
-    let e = steps.fold(start.cast_unsigned(), u64::wrapping_add);
+    let steps = point.iter().zip(strides).map(|(i, stride)| i.wrapping_mul(*stride));
+    let e = steps.fold(*start, u64::wrapping_add);
     match *pattern {
         Pattern::None | Pattern::Affine => Ok(e),
         Pattern::Gather { base, wide: true } => mem.load(base.wrapping_add(e << 3), 3),

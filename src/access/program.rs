@@ -10,11 +10,21 @@ use uvm_spec::packet::{atomic, header, op as sdma_op, NOP_COUNT, TRAP_CONTEXT};
 #[allow(missing_docs, reason = "the fields are the packet's")]
 pub enum Command {
     /// `skip` more dwords belong to it.
-    Nop { skip: u32 },
-    Fence { addr: u64, value: u32 },
-    Trap { context: u32 },
+    Nop {
+        skip: u32,
+    },
+    Fence {
+        addr: u64,
+        value: u32,
+    },
+    Trap {
+        context: u32,
+    },
     /// A program for so many lanes.
-    Program { lanes: u32, program: Box<Program> },
+    Program {
+        lanes: u32,
+        program: Box<Program>,
+    },
 }
 
 /// How an operand's index is made.
@@ -25,9 +35,15 @@ pub enum Pattern {
     None,
     Affine,
     /// Indices lie at `base`, eight bytes each or four.
-    Gather { base: u64, wide: bool },
+    Gather {
+        base: u64,
+        wide: bool,
+    },
     /// `range` is not zero.
-    Random { seed: u64, range: u64 },
+    Random {
+        seed: u64,
+        range: u64,
+    },
     ByA,
 }
 
@@ -38,10 +54,10 @@ pub struct Operand {
     pub base: u64,
     /// How an index is made.
     pub pattern: Pattern,
-    /// Elements: `e` of iteration (0, 0, 0).
-    pub start: i64,
-    /// Elements: what each loop adds to `e`.
-    pub strides: [i64; 3],
+    /// Elements, modulo 2^64: `e` of iteration (0, 0, 0).
+    pub start: u64,
+    /// Elements, modulo 2^64: what each loop adds to `e`.
+    pub strides: [u64; 3],
 }
 
 /// What is done to memory with a value.
@@ -105,7 +121,9 @@ impl Program {
     /// Where the sum of all values goes; 0: nowhere.
     pub fn sum(&self) -> u64 {
         match self {
-            Self::Nest { sum, .. } | Self::Chase { sum, .. } | Self::Expand { sum, .. } | Self::Hash { sum, .. } => *sum,
+            Self::Nest { sum, .. } | Self::Chase { sum, .. } | Self::Expand { sum, .. } | Self::Hash { sum, .. } => {
+                *sum
+            }
         }
     }
 }
@@ -128,8 +146,10 @@ impl Dwords<'_> {
     fn wide(&mut self) -> u64 {
         u64::from(self.next()) | u64::from(self.next()) << 32
     }
-    fn signed(&mut self) -> i64 {
-        i64::from(self.next().cast_signed())
+    /// A number with a sign, as what it adds modulo 2^64.
+    #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // the bits are meant
+    fn signed(&mut self) -> u64 {
+        i64::from(self.next() as i32) as u64
     }
     fn operand(&mut self) -> Result<Operand, Illegal> {
         let (base, indices, shape) = (self.wide(), self.wide(), self.next());

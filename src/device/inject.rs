@@ -111,12 +111,10 @@ impl Gpu {
         let struck = fault.struck.clone();
         log::info!("injected: {}", fault.spec);
         match fault.spec.kind {
-            Kind::Hang { instance, ring, after } => {
-                match self.sdma.get_mut(instance) {
-                    Some(sdma) => sdma.hang(ring, after, struck),
-                    None => self.access.hang(ring, after, struck),
-                }
-            }
+            Kind::Hang { instance, ring, after } => match self.sdma.get_mut(instance) {
+                Some(sdma) => sdma.hang(ring, after, struck),
+                None => self.access.hang(ring, after, struck),
+            },
             Kind::CorruptPte { vmid, page, after, xor } => self.mm_hub.corrupt(vmid, page, after, xor, struck),
             Kind::Ecc { page } => {
                 let pages = self.vram.size() >> PAGE_SHIFT;

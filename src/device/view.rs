@@ -3,11 +3,11 @@
 //! effects that a read has.
 
 use super::*;
+use crate::access::program;
 use crate::gmc::walk::{Look, Step as WalkLevel};
 use crate::gmc::{Access, Cause, Translation};
 use crate::sdma::engine::view::RingState;
 use crate::sdma::packet::{fixed_dwords, MAX_FIXED};
-use crate::access::program;
 use crate::trace::{describe_packet, engine_name};
 use crate::view::*;
 use uvm_spec::{hub, pte, sdma as sdmaspec, Access as RegAccess, Located, PAGE_SIZE, VMIDS};
@@ -86,7 +86,8 @@ impl Gpu {
         self.rings().map(|(instance, state)| self.ring(&memory, instance, state)).collect()
     }
     fn rings(&self) -> impl Iterator<Item = (usize, RingState)> + '_ {
-        let sdma = self.sdma.iter().enumerate().flat_map(|(n, sdma)| sdma.rings().into_iter().map(move |ring| (n, ring)));
+        let sdma =
+            self.sdma.iter().enumerate().flat_map(|(n, sdma)| sdma.rings().into_iter().map(move |ring| (n, ring)));
         sdma.chain(self.access.rings().into_iter().map(|queue| (accessspec::INSTANCE, queue)))
     }
     fn ring(&self, memory: &Memory<'_>, instance: usize, state: RingState) -> Ring {

@@ -5,7 +5,9 @@ mod view;
 
 use super::corrupt::Corruptions;
 use super::walk::{shift, walk, walk_from, Step, LINE};
-use super::{Access, Cause, Context, Counters, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space};
+use super::{
+    Access, Cause, Context, Counters, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space,
+};
 use super::{Stream, Tlb, Translation, Vidmm};
 use crate::check::{Checks, Seen, Used};
 use crate::inject::Struck;

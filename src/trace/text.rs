@@ -185,7 +185,9 @@ pub fn describe_register(index: u32, value: u32) -> String {
 /// A packet's fixed dwords as `NAME operand=value ..`.
 pub fn describe_packet(dwords: &[u32]) -> String {
     let Some(&header) = dwords.first() else { return "(empty)".into() };
-    let Some(shape) = packet::shape(header).or_else(|| access::shape(header)) else { return format!("illegal header {header:#010x}") };
+    let Some(shape) = packet::shape(header).or_else(|| access::shape(header)) else {
+        return format!("illegal header {header:#010x}");
+    };
     let mut text = String::from(shape.name);
     if header > 0xffff {
         let _ = write!(text, " header={header:#010x}");
@@ -227,7 +229,10 @@ fn interrupt(dwords: [u32; 8]) -> String {
         }
         (client::UTCL2LOG, source::ACCESS_COUNTER) => {
             let va = PageFault::unpack(v.data).va;
-            return format!("{who} access counter: {} accesses at {va:#x}, vmid {} pasid {}", v.data[2], v.vmid, v.pasid);
+            return format!(
+                "{who} access counter: {} accesses at {va:#x}, vmid {} pasid {}",
+                v.data[2], v.vmid, v.pasid
+            );
         }
         (_, source::SDMA_TRAP) => "TRAP".into(),
         (_, source::SDMA_IB_PREEMPT) => "IB_PREEMPT".into(),

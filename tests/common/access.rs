@@ -25,8 +25,7 @@ impl Rig {
         self.set_pte(vmid, ring_at(q), ring_page(q) | bit::VRAM);
         let base = ACCESS + 0x60 * q;
         let at = ring_at(q) << 12;
-        let writes =
-            [(0x80, 0), (0x81, (at >> 8) as u32), (0x82, 0), (0x83, 0), (0x84, 0), (0x86, 0), (0x85, 0)];
+        let writes = [(0x80, 0), (0x81, (at >> 8) as u32), (0x82, 0), (0x83, 0), (0x84, 0), (0x86, 0), (0x85, 0)];
         for (offset, value) in writes {
             self.gpu.mmio_write(base + offset, value);
         }

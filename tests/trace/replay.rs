@@ -2,7 +2,12 @@
 //! A full trace runs again, bit by bit, and what was tampered with is told.
 
 use crate::common::data::{scatter, sequence, Mapping, Op, Player};
-use crate::common::{model::SDMA, packets as p, spaces::{ON, RETRY}, *};
+use crate::common::{
+    model::SDMA,
+    packets as p,
+    spaces::{ON, RETRY},
+    *,
+};
 use crate::scripted::*;
 use proptest::prelude::*;
 use uvm_spec::nbio;
@@ -140,7 +145,13 @@ fn lanes_and_access_counters_replay_as_they_were() {
     let events = memory.events();
     assert_eq!(whole(&events).unwrap(), events.len() as u64);
     let text: Vec<String> = events.iter().map(|(_, event)| vhost_device_uvm::trace::describe(event)).collect();
-    for wanted in ["packet ACCESS Q1 vmid 4", "NEST header=", "retried by ACCESS Q1", "UTCL2LOG access counter: 8 accesses", "ACCESS TRAP"] {
+    for wanted in [
+        "packet ACCESS Q1 vmid 4",
+        "NEST header=",
+        "retried by ACCESS Q1",
+        "UTCL2LOG access counter: 8 accesses",
+        "ACCESS TRAP",
+    ] {
         assert!(text.iter().any(|line| line.contains(wanted)), "{wanted} is not told");
     }
     // Each fault that was raised is retried, or shares the retry of another lane's.
