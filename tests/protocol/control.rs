@@ -258,7 +258,7 @@ fn two_clients_at_once_each_get_their_own_answers() {
     let lab = Lab::new();
     let mut guest = lab.guest();
     std::thread::scope(|scope| {
-        for (request, len) in [("{\"verb\":\"vmids\"}", 16), ("{\"verb\":\"rings\"}", 8)] {
+        for (request, len) in [("{\"verb\":\"vmids\"}", 16), ("{\"verb\":\"rings\"}", 12)] {
             let lab = &lab;
             scope.spawn(move || {
                 let mut client = lab.client();
