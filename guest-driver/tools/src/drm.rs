@@ -10,12 +10,14 @@ use uvm_spec::uapi::{self, nr};
 
 mod bo;
 mod queue;
+mod reserve;
 mod sync;
 mod sys;
 mod vm;
 
 pub use bo::{Bo, Domain};
 pub use queue::Queue;
+pub use reserve::Reservation;
 pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::Mapping;
 pub use vm::{Space, RW};
