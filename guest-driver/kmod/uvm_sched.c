@@ -137,8 +137,6 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 	drm_dev_exit(idx);
 	if (ret)
 		return ERR_PTR(ret);
-	trace_uvm_job_run(ring->index, job->fence->seq, job->ib_gpu,
-			  job->ib_dwords);
 	/* One reference is the scheduler's. */
 	return dma_fence_get(&job->fence->base);
 }
@@ -152,6 +150,8 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 	uvm_fence_process(ring);
 	uvm_ih_poll(ring->uvm);
 	if (job->fence->ring && !dma_fence_is_signaled(&job->fence->base)) {
+		if (uvm_svm_goes_on(job))
+			return DRM_GPU_SCHED_STAT_NO_HANG;
 		trace_uvm_job_timeout(ring->index, job->fence->seq);
 		uvm_ring_recover(ring, job->fence);
 	}
