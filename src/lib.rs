@@ -15,6 +15,7 @@ pub mod inject;
 pub mod nbio;
 pub mod regs;
 pub mod sdma;
+pub mod segments;
 mod throttle;
 pub mod trace;
 pub mod vhost_user;

@@ -47,7 +47,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 29] = [
+const NAMES: [(&str, &str); 32] = [
     ("UvmMmSegment", "uvm_mm_segment"),
     ("UvmMmConfig", "uvm_mm_config"),
     ("UvmMmEvent", "uvm_mm_event"),
@@ -58,6 +58,9 @@ const NAMES: [(&str, &str); 29] = [
     ("UvmMmStats", "uvm_mm_stats"),
     ("UvmMmLog", "uvm_mm_log"),
     ("UvmPolicy", "uvm_policy"),
+    ("UvmMmDescribed", "uvm_mm_described"),
+    ("UvmMmWish", "uvm_mm_wish"),
+    ("UvmPolicyRangeChange", "uvm_policy_range_change"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
     ("UvmPolicyRange", "uvm_policy_range"),
@@ -113,6 +116,7 @@ fn generate() -> String {
         .with_src(crate_dir().join("src/update_api.rs"))
         .with_src(crate_dir().join("src/mm_api.rs"))
         .with_src(crate_dir().join("src/retire_api.rs"))
+        .with_src(crate_dir().join("src/segment_api.rs"))
         .generate()
         .expect("cbindgen reads the crate")
         .write(&mut header);
