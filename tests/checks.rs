@@ -348,6 +348,18 @@ fn a_write_through_a_snooped_and_an_unsnooped_mapping_is_caught() {
     only(&rig, "snoop_alias", &format!("{:#x}", ram(0)));
 }
 #[test]
+fn a_page_may_be_mapped_otherwise_once_its_mapping_was_invalidated() {
+    let mut rig = rig();
+    rig.map(DATA_PAGE, ram(0) | bit::RAM);
+    flush(&mut rig);
+    rig.execute(0, &p::fence(DATA, 1));
+    rig.map(DATA_PAGE, ram(1) | bit::RAM | SNOOPED);
+    rig.map(DATA_PAGE + 1, ram(0) | bit::RAM | SNOOPED);
+    flush(&mut rig);
+    rig.execute(0, &p::fence(DATA + 4096, 1));
+    none(&rig);
+}
+#[test]
 fn use_of_vram_after_it_was_freed_is_caught() {
     let mut rig = rig();
     rig.map(DATA_PAGE, (8 * MIB) | bit::VRAM);

@@ -9,8 +9,46 @@
 #include <linux/highmem.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#ifdef CONFIG_X86
+#include <asm/set_memory.h>
+#endif
+
+#include <drm/drm_print.h>
 
 #include "uvm_drv.h"
+
+/*
+ * Pages that nobody snoops are write-combined wherever the CPU has them, in the
+ * kernel's own mapping too: two mappings that disagree would show old bytes.
+ * Where an architecture has no such thing, the kernel does not cache more than
+ * its devices see.
+ */
+static int uvm_mm_set_cached(struct page **pages, u64 nr, bool cached)
+{
+#ifdef CONFIG_X86
+	return cached ? set_pages_array_wb(pages, nr) :
+			set_pages_array_wc(pages, nr);
+#else
+	return 0;
+#endif
+}
+
+static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
+{
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	u64 i;
+
+	/* The kernel's mapping would stay as it is with whoever is next. */
+	if (bo->unsnooped && uvm_mm_set_cached(bo->pages + first, nr, true)) {
+		drm_err_ratelimited(&uvm->drm, "%llu pages are lost\n", nr);
+		memset(bo->pages + first, 0, nr * sizeof(*bo->pages));
+		nr = 0;
+	}
+	for (i = first; i < first + nr; i++) {
+		__free_page(bo->pages[i]);
+		bo->pages[i] = NULL;
+	}
+}
 
 /**
  * uvm_mm_free_pages() - give back the pages that are there
@@ -21,15 +59,16 @@
 void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, end = (offset + size) >> PAGE_SHIFT;
+	u64 i, nr, end = (offset + size) >> PAGE_SHIFT;
 
-	for (i = offset >> PAGE_SHIFT; i < end; i++) {
-		if (!bo->pages[i])
+	for (i = offset >> PAGE_SHIFT; i < end; i += nr ?: 1) {
+		for (nr = 0; i + nr < end && bo->pages[i + nr]; nr++)
+			;
+		if (!nr)
 			continue;
-		__free_page(bo->pages[i]);
-		bo->pages[i] = NULL;
-		atomic_long_dec(&bo->mm.resident);
-		atomic_long_dec(&uvm->mm.nr_pages);
+		uvm_mm_put_pages(bo, i, nr);
+		atomic_long_sub(nr, &bo->mm.resident);
+		atomic_long_sub(nr, &uvm->mm.nr_pages);
 	}
 }
 
@@ -44,25 +83,37 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, end = (offset + size) >> PAGE_SHIFT;
+	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
 	struct page *page;
 
-	for (i = offset >> PAGE_SHIFT; i < end; i++) {
+	for (i = first; i < first + nr; i++) {
+		/* Then it is not known which of them are cached, either. */
 		if (WARN_ON_ONCE(bo->pages[i]))
-			continue;
+			return -EINVAL;
+	}
+	for (i = first; i < first + nr; i++) {
 		page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
 				  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-		if (!page) {
-			uvm_mm_free_pages(bo, offset,
-					  (i << PAGE_SHIFT) - offset);
-			return -ENOMEM;
-		}
+		if (!page)
+			goto free;
 		bo->pages[i] = page;
-		atomic_long_inc(&bo->mm.resident);
-		atomic_long_inc(&uvm->mm.nr_pages);
 		cond_resched();
 	}
+	if (bo->unsnooped && uvm_mm_set_cached(bo->pages + first, nr, false)) {
+		/* Of some it may have been changed. */
+		uvm_mm_set_cached(bo->pages + first, nr, true);
+		goto free;
+	}
+	atomic_long_add(nr, &bo->mm.resident);
+	atomic_long_add(nr, &uvm->mm.nr_pages);
 	return 0;
+
+free:
+	while (i-- > first) {
+		__free_page(bo->pages[i]);
+		bo->pages[i] = NULL;
+	}
+	return -ENOMEM;
 }
 
 static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
@@ -86,6 +137,8 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 		put_page(page);
 		cond_resched();
 	}
+	/* Out of the write-combining buffers, of pages that have them. */
+	wmb();
 	return 0;
 }
 

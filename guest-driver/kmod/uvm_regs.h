@@ -417,6 +417,10 @@
 #define UVM_WIN_MESSAGE_BYTES	0x10
 #define UVM_WIN_MAX_DOORBELLS	0x40
 
+/* what a driver tells the device's checks */
+#define UVM_ANNOTATE_FREED	1
+#define UVM_ANNOTATE_ALLOCATED	2
+
 /* doorbell slots, 64 bits each */
 #define UVM_DOORBELL_SDMA0_GFX	0x100
 #define UVM_DOORBELL_SDMA1_GFX	0x10a

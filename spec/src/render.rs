@@ -129,6 +129,10 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
     ] {
         define(out, format_args!("UVM_WIN_{name}"), format_args!("{value:#x}"))?;
     }
+    writeln!(out, "\n/* what a driver tells the device's checks */")?;
+    for (name, value) in [("FREED", crate::annotate::op::FREED), ("ALLOCATED", crate::annotate::op::ALLOCATED)] {
+        define(out, format_args!("UVM_ANNOTATE_{name}"), value)?;
+    }
     writeln!(out, "\n/* doorbell slots, 64 bits each */")?;
     use crate::nbio::doorbell;
     for (name, value) in [

@@ -88,8 +88,9 @@ pub struct Spaces {
     unread: [bool; hub::INVALIDATE_ENGINES as usize],
     /// Per engine: since when its semaphore is held.
     held: [Option<u64>; hub::INVALIDATE_ENGINES as usize],
-    /// How system pages are mapped: whether they were used snooped, and not snooped.
-    snooped: BTreeMap<u64, (bool, bool)>,
+    /// How system pages are mapped: bus page, VMID and page of a translation that was used and not invalidated since, and
+    /// whether it snoops.
+    snooped: BTreeMap<(u64, u8, u64), bool>,
     /// Freed VRAM: first byte, bytes.
     freed: BTreeMap<u64, u64>,
 }
@@ -166,11 +167,16 @@ impl Spaces {
                 self.unflushed &= !vmids;
                 self.translated &= !vmids;
                 self.pages.retain(|&(vmid, _), _| !named(vmid));
+                self.snooped.retain(|&(_, vmid, _), _| !named(vmid));
             }
-            Some((first, last)) => self.pages.retain(|&(vmid, page), _| {
-                let va = page << PAGE_SHIFT;
-                !(named(vmid) && va >= first && va <= last)
-            }),
+            Some((first, last)) => {
+                let gone = |vmid: u8, page: u64| {
+                    let va = page << PAGE_SHIFT;
+                    named(vmid) && va >= first && va <= last
+                };
+                self.pages.retain(|&(vmid, page), _| !gone(vmid, page));
+                self.snooped.retain(|&(_, vmid, page), _| !gone(vmid, page));
+            }
         }
     }
 
@@ -262,10 +268,10 @@ impl Spaces {
         if self.snooped.len() >= PAGES {
             self.snooped.clear();
         }
-        let (with, without) = self.snooped.entry(at.addr >> PAGE_SHIFT).or_default();
-        let snoops = used.entry & pte::SNOOPED != 0;
-        (*with, *without) = (*with || snoops, *without || !snoops);
-        if *with && *without && access == Access::Write {
+        let (page, snoops) = (at.addr >> PAGE_SHIFT, used.entry & pte::SNOOPED != 0);
+        self.snooped.insert((page, vmid, va >> PAGE_SHIFT), snoops);
+        let mut uses = self.snooped.range((page, 0, 0)..=(page, u8::MAX, u64::MAX));
+        if access == Access::Write && uses.any(|(_, other)| *other != snoops) {
             report.add(Rule::Alias, at.addr >> PAGE_SHIFT, || {
                 format!(
                     "{}: VMID {vmid} {va:#x} writes bus address {:#x}, mapped snooped and not snooped",

@@ -14,6 +14,7 @@ mod bringup;
 mod case;
 mod chaos;
 mod evict;
+mod gart;
 mod hang;
 mod inject;
 mod kmsg;
