@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! A binary buddy allocator, to compare with: blocks of 2^n pages at multiples of their size, a free list an order, two
-//! free halves merge.
+//! A binary buddy allocator, to compare with: blocks of 2^n pages at multiples of their size, the free ones of an order in
+//! a list or sorted by address, two free halves merge.
+
+use std::collections::BTreeSet;
 
 /// End of a list.
 const NONE: u32 = u32::MAX;
@@ -16,11 +18,23 @@ pub enum Rest {
     Trimmed,
 }
 
+/// Which free block of an order is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The one that was freed last.
+    Last,
+    /// The one with the lowest address.
+    Lowest,
+}
+
 /// The allocator of a number of pages that is a power of two.
 pub struct Buddy {
     rest: Rest,
+    pick: Pick,
     orders: usize,
     heads: Vec<u32>,
+    /// The same free blocks by address, for [`Pick::Lowest`] alone.
+    sorted: Vec<BTreeSet<u32>>,
     /// Orders with a free block, as bits.
     filled: u32,
     next: Vec<u32>,
@@ -31,13 +45,15 @@ pub struct Buddy {
 }
 
 impl Buddy {
-    pub fn new(pages: u64, rest: Rest) -> Self {
+    pub fn new(pages: u64, rest: Rest, pick: Pick) -> Self {
         let orders = pages.ilog2() as usize + 1;
         let count = usize::try_from(pages).expect("pages");
         let mut buddy = Self {
             rest,
+            pick,
             orders,
             heads: vec![NONE; orders],
+            sorted: vec![BTreeSet::new(); orders],
             filled: 0,
             next: vec![NONE; count],
             prev: vec![NONE; count],
@@ -57,6 +73,9 @@ impl Buddy {
         self.heads[order] = frame;
         self.order[frame as usize] = order as u8;
         self.filled |= 1 << order;
+        if self.pick == Pick::Lowest {
+            self.sorted[order].insert(frame);
+        }
     }
 
     fn remove(&mut self, frame: u32, order: usize) {
@@ -72,6 +91,9 @@ impl Buddy {
             self.filled &= !(1 << order);
         }
         self.order[frame as usize] = TAKEN;
+        if self.pick == Pick::Lowest {
+            self.sorted[order].remove(&frame);
+        }
     }
 
     /// First page of so many in a row, or nothing.
@@ -85,7 +107,7 @@ impl Buddy {
             return None;
         }
         let mut have = fitting.trailing_zeros() as usize;
-        let frame = self.heads[have];
+        let frame = self.sorted[have].first().copied().unwrap_or(self.heads[have]);
         self.remove(frame, have);
         while have > order {
             have -= 1;

@@ -22,14 +22,13 @@ fn table(device: &Device) -> Result<u64> {
     Ok((half(0)? | half(1)? << 32) & pte::PDE_ADDR)
 }
 
-/// The entry that leads to the system page at a bus address, if there is one.
-pub fn entry_for(device: &Device, physical: u64) -> Result<Option<u64>> {
+/// All of them, in order, as an engine reads them.
+pub fn entries(device: &Device) -> Result<Vec<u64>> {
     let bytes = device.param(uapi::PARAM_GTT_SIZE)? / PAGE_SIZE * pte::ENTRY_BYTES;
-    let bo = Bo::new(device, bytes, Domain::Gtt)?;
+    let bo = Bo::new(device, bytes, Domain::Vram)?;
     let mut ib = Ib::new();
     ib.copy(Place::Raw(device.param(uapi::PARAM_FB_START)? + table(device)?), Place::Bo(bo.handle(), 0), bytes);
     complete(device, 0, &ib)?;
     let entries = content(&bo, usize::try_from(bytes)?)?;
-    let all = (0..entries.len()).step_by(8).map(|at| u64_at(&entries, at));
-    Ok({ all }.find(|entry| entry & pte::SYSTEM != 0 && entry & pte::PTE_ADDR == physical))
+    Ok((0..entries.len()).step_by(8).map(|at| u64_at(&entries, at)).collect())
 }

@@ -11,7 +11,7 @@ use super::{number, segments, UNSNOOPED};
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{FillSize, Ib, Place};
 use crate::test::case::{content, same, same_bytes, settled, stamps, Ctx, Skip, PATIENCE};
-use crate::test::gart::entry_for;
+use crate::test::gart;
 
 const PACKETS: u64 = 1 << 30;
 const AT: u64 = 1 << 32;
@@ -39,28 +39,40 @@ fn page_flags(physical: u64) -> Result<u64> {
     Ok(u64::from_le_bytes(flags))
 }
 
+/// Entries of the GART in a segment that lead to a page of their own.
+fn bound(device: &Device, kind: &str) -> Result<Vec<u64>> {
+    let all = gart::entries(device)?;
+    // Nobody has the end of the paging segment now: it leads to the dummy page.
+    let dummy = all.last().copied().context("an empty table")?;
+    let page = |bytes: u64| usize::try_from(bytes / 4096);
+    let (first, count) = (page(number(kind, "base")?)?, page(number(kind, "size")?)?);
+    let there = all.get(first..first + count).context("a segment behind the table")?;
+    Ok(there.iter().copied().filter(|entry| entry & pte::PTE_ADDR != dummy & pte::PTE_ADDR).collect())
+}
+
 pub fn unsnooped_buffer_is_not_cached(ctx: &Ctx) -> Result<()> {
     let device = device(ctx)?;
     let before = settled(|| number(UNSNOOPED, "used"))?;
-    let mut pages = Vec::new();
-    for (flags, cached) in [(uapi::GEM_UNSNOOPED, false), (0, true)] {
-        let bo = Bo::pageable_as(&device, SIZE, Domain::Gtt, flags)?;
-        bo.move_to(Domain::Gtt, 0)?;
-        same("bytes in the segment", number(UNSNOOPED, "used")? - before, if cached { 0 } else { SIZE })?;
-        let map = bo.map()?;
-        map.store(0, 1);
-        let physical = map.physical()?;
-        ensure!(physical != 0, "no physical address");
-        let is_marked = page_flags(physical)? & KPF_ARCH != 0;
-        same("whether the page is write-combining", is_marked, !cached)?;
-        let entry = entry_for(&device, physical)?.context("no entry of the GART names the page")?;
-        same("SNOOPED in its entry of the GART", entry & pte::SNOOPED != 0, cached)?;
-        pages.push(physical);
+    let bo = unsnooped(&device, SIZE, Domain::Gtt)?;
+    bo.move_to(Domain::Gtt, 0)?;
+    bo.map()?.store(0, 1);
+    same("bytes in the segment", number(UNSNOOPED, "used")? - before, SIZE)?;
+    let entries = bound(&device, UNSNOOPED)?;
+    same("entries of the segment that lead somewhere", entries.len() as u64, (before + SIZE) / 4096)?;
+    for entry in &entries {
+        same(format_args!("SYSTEM and SNOOPED of {entry:#x}"), entry & (pte::SYSTEM | pte::SNOOPED), pte::SYSTEM)?;
+        let flags = page_flags(entry & pte::PTE_ADDR)?;
+        ensure!(flags & KPF_ARCH != 0, "the page of {entry:#x} is not write-combining: {flags:#x}");
     }
+    for entry in bound(&device, "pcie-snooped")? {
+        same(format_args!("SNOOPED of {entry:#x}"), entry & pte::SNOOPED, pte::SNOOPED)?;
+    }
+    drop(bo);
     // The kernel has them back as they were.
     same("bytes in the segment after all", settled(|| number(UNSNOOPED, "used"))?, before)?;
-    for page in pages {
-        same("whether a page that was given back is write-combining", page_flags(page)? & KPF_ARCH, 0)?;
+    for entry in &entries {
+        let flags = page_flags(entry & pte::PTE_ADDR)?;
+        same(format_args!("whether the page of {entry:#x} is write-combining"), flags & KPF_ARCH, 0)?;
     }
     Ok(())
 }
