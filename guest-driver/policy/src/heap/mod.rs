@@ -27,7 +27,7 @@
 //!
 //! So the tree keeps a quarter more of VRAM in use, and at the same use has more of it left in whole 2 MiB; what the
 //! buddies have more of, they have because they are emptier. They are ten times as fast, which is of no use to ranges
-//! that are filled by copies: a pair takes less than a microsecond here, and clearing 4 KiB by an engine takes tens.
+//! that are filled by copies: a pair takes less than a microsecond here, and a job's way to an engine and back tens.
 
 mod retire;
 mod tree;
