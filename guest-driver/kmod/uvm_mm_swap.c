@@ -7,30 +7,39 @@
  */
 
 #include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
-#ifdef CONFIG_X86
-#include <asm/set_memory.h>
-#endif
+#include <linux/swap.h>
 
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
 
-/*
- * Pages that nobody snoops are write-combined wherever the CPU has them, in the
- * kernel's own mapping too: two mappings that disagree would show old bytes.
- * Where an architecture has no such thing, the kernel does not cache more than
- * its devices see.
- */
-static int uvm_mm_set_cached(struct page **pages, u64 nr, bool cached)
+static ulong uvm_pages_mb;
+module_param_named(pages_mb, uvm_pages_mb, ulong, 0444);
+MODULE_PARM_DESC(pages_mb, "Most MiB of system pages of all buffers together (default 0: half of the memory)");
+
+/* What part of the memory is left to others, who would be killed for it. */
+#define UVM_MM_LEFT_SHARE	16
+
+/* Whether the machine has so many pages more, in memory or by swapping others. */
+static bool uvm_mm_has_room(u64 nr)
 {
-#ifdef CONFIG_X86
-	return cached ? set_pages_array_wb(pages, nr) :
-			set_pages_array_wc(pages, nr);
-#else
-	return 0;
-#endif
+	long have = si_mem_available() + get_nr_swap_pages();
+
+	return have > 0 && have >= nr + totalram_pages() / UVM_MM_LEFT_SHARE;
+}
+
+/* The kernel cannot swap pages of ours out; we do, when it is refused some. */
+static bool uvm_mm_may_have(struct uvm_device *uvm, u64 nr)
+{
+	u64 most = uvm_pages_mb ? (u64)uvm_pages_mb << (20 - PAGE_SHIFT) :
+				  totalram_pages() / 2;
+
+	return atomic_long_read(&uvm->mm.nr_pages) + nr <= most &&
+	       uvm_mm_has_room(nr);
 }
 
 static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
@@ -39,7 +48,7 @@ static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
 	u64 i;
 
 	/* The kernel's mapping would stay as it is with whoever is next. */
-	if (bo->unsnooped && uvm_mm_set_cached(bo->pages + first, nr, true)) {
+	if (bo->unsnooped && uvm_pages_cache(bo->pages + first, nr)) {
 		drm_err_ratelimited(&uvm->drm, "%llu pages are lost\n", nr);
 		memset(bo->pages + first, 0, nr * sizeof(*bo->pages));
 		nr = 0;
@@ -78,7 +87,8 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
  * @offset: first byte
  * @size: bytes
  *
- * Return: 0 or -ENOMEM; the range has no pages then.
+ * Return: 0 or -ENOMEM, also when others need what is left; the range has no
+ * pages then.
  */
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
@@ -86,6 +96,8 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
 	struct page *page;
 
+	if (!uvm_mm_may_have(uvm, nr))
+		return -ENOMEM;
 	for (i = first; i < first + nr; i++) {
 		/* Then it is not known which of them are cached, either. */
 		if (WARN_ON_ONCE(bo->pages[i]))
@@ -99,11 +111,8 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 		bo->pages[i] = page;
 		cond_resched();
 	}
-	if (bo->unsnooped && uvm_mm_set_cached(bo->pages + first, nr, false)) {
-		/* Of some it may have been changed. */
-		uvm_mm_set_cached(bo->pages + first, nr, true);
+	if (bo->unsnooped && uvm_pages_uncache(bo->pages + first, nr))
 		goto free;
-	}
 	atomic_long_add(nr, &bo->mm.resident);
 	atomic_long_add(nr, &uvm->mm.nr_pages);
 	return 0;
@@ -150,10 +159,13 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
  *
  * The pages stay.
  *
- * Return: 0 or an errno; the range of the backing store is undefined then.
+ * Return: 0 or an errno, -ENOMEM when neither memory nor swap has room for it;
+ * the range of the backing store is undefined then.
  */
 int uvm_mm_swap_out(struct uvm_bo *bo, u64 offset, u64 size)
 {
+	if (!uvm_mm_has_room(size >> PAGE_SHIFT))
+		return -ENOMEM;
 	return uvm_mm_swap(bo, offset, size, true);
 }
 

@@ -9,6 +9,7 @@ use crate::buffers::{Bo, BoConfig, BoInfo, Place};
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
+use crate::journal::{Journal, Note};
 use crate::manager::Manager;
 use crate::moves::{Domain, Move};
 use crate::page::PageSize;
@@ -92,6 +93,7 @@ pub struct Policy {
     pub(crate) pasids: Pasids,
     pub(crate) vmids: Vmids,
     pub(crate) watch: Watch,
+    pub(crate) journal: Journal,
 }
 
 impl Policy {
@@ -110,6 +112,7 @@ impl Policy {
             pasids: Pasids::new(),
             vmids: Vmids::try_new()?,
             watch: Watch::default(),
+            journal: Journal::default(),
         })
     }
 
@@ -152,7 +155,27 @@ impl Policy {
     /// walks from root to leaf of a balanced tree, except where an alignment beyond the page meets a segment
     /// whose free ranges are all too short to surely hold an aligned one: then each is looked at.
     pub fn alloc(&mut self, segment: SegmentId, request: &AllocRequest) -> Result<Allocation, Error> {
-        self.alloc_as(segment, request, BlockKind::Caller)
+        self.take(segment, request, BlockKind::Caller)
+    }
+
+    /// Takes a range for somebody else than the memory manager.
+    pub(crate) fn take(
+        &mut self,
+        segment: SegmentId,
+        request: &AllocRequest,
+        kind: BlockKind,
+    ) -> Result<Allocation, Error> {
+        let range = self.alloc_as(segment, request, kind)?;
+        self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
+    }
+
+    /// Gives such a range back.
+    pub(crate) fn give(&mut self, id: BlockId) -> Result<(), Error> {
+        let Allocation { segment, offset, .. } = self.allocation(id)?;
+        self.release(id)?;
+        self.journal.note(Note::Gave { segment, offset });
+        Ok(())
     }
 
     pub(crate) fn alloc_as(
@@ -194,7 +217,9 @@ impl Policy {
         }
         let (start, end) = (self.page.pages_down(start), self.page.pages_up(end));
         let key = target.heap.reserve(start, end.saturating_sub(start))?;
-        self.taken(segment, BlockId::pack(segment, key))
+        let range = self.taken(segment, BlockId::pack(segment, key))?;
+        self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
     }
 
     fn taken(&mut self, segment: SegmentId, id: BlockId) -> Result<Allocation, Error> {
@@ -209,7 +234,7 @@ impl Policy {
         if self.allocation(id)?.kind == BlockKind::Buffer {
             return Err(Error::Busy);
         }
-        self.release(id)
+        self.give(id)
     }
 
     pub(crate) fn release(&mut self, id: BlockId) -> Result<(), Error> {
