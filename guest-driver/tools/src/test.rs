@@ -16,6 +16,7 @@ mod case;
 mod chaos;
 mod evict;
 mod fdinfo;
+mod gart;
 mod hang;
 mod inject;
 mod kmsg;

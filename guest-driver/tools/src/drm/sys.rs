@@ -28,7 +28,8 @@ pub unsafe trait Argument {}
 
 macro_rules! arguments {
     ($($name:ty),* $(,)?) => { $(
-        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at.
+        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at; where it
+        // writes what that of a GemAccess points at, `Bo::peek` has a slice of its caller's there.
         unsafe impl Argument for $name {}
     )* };
 }
@@ -52,6 +53,7 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::GemAccess,
     uapi::SvmConfig,
     uapi::SvmPrefetch,
     GemClose,
@@ -389,6 +391,11 @@ impl Mapping {
     /// Bytes.
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
     }
 
     fn at(&self, offset: usize, length: usize) -> *mut u8 {
