@@ -234,9 +234,15 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 	ufile = kzalloc(sizeof(*ufile), GFP_KERNEL);
 	if (!ufile)
 		return -ENOMEM;
+	ufile->busy = uvm_busy_alloc();
+	if (!ufile->busy) {
+		kfree(ufile);
+		return -ENOMEM;
+	}
 	ufile->client = uvm_mm_client_new(uvm);
 	if (IS_ERR(ufile->client)) {
 		ret = PTR_ERR(ufile->client);
+		uvm_busy_put(ufile->busy);
 		kfree(ufile);
 		return ret;
 	}
@@ -256,6 +262,7 @@ destroy:
 	while (i--)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 	return ret;
@@ -273,6 +280,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	/* What still runs has references of its own. */
 	uvm_vm_put(ufile->vm);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 }
@@ -288,6 +296,8 @@ static const struct drm_driver uvm_drm_driver = {
 	.open = uvm_open,
 	.postclose = uvm_postclose,
 	.show_fdinfo = uvm_show_fdinfo,
+	.gem_prime_import = uvm_prime_import,
+	.gem_prime_import_sg_table = uvm_prime_import_table,
 	.ioctls = uvm_ioctls,
 	.num_ioctls = ARRAY_SIZE(uvm_ioctls),
 	.fops = &uvm_fops,
@@ -479,6 +489,8 @@ static int uvm_probe(struct virtio_device *vdev)
 	if (IS_ERR(uvm))
 		return PTR_ERR(uvm);
 	uvm->vdev = vdev;
+	/* What is shared with others is mapped for the device that does DMA. */
+	drm_dev_set_dma_dev(&uvm->drm, vdev->dev.parent);
 	vdev->priv = uvm;
 	uvm->version = uvm_win_get32(vdev, UVM_WIN_OFF_VERSION);
 	uvm->caps = uvm_win_get64(vdev, UVM_WIN_OFF_CAPS);

@@ -10,6 +10,7 @@ use uvm_spec::uapi::{self, nr};
 
 mod bo;
 mod memory;
+pub mod foreign;
 mod queue;
 mod svm;
 mod sync;
