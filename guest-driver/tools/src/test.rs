@@ -27,6 +27,7 @@ mod retry;
 mod segments;
 mod svm;
 mod swap;
+mod svm_migrate;
 mod uma;
 mod vidmm;
 mod vm;
@@ -56,6 +57,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("svm", svm::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
+    ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
