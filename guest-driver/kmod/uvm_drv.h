@@ -651,6 +651,7 @@ int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
 void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm);
+void uvm_gmc_retry_loaded(struct uvm_device *uvm, const struct uvm_vm *vm);
 void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm);
 
 /* uvm_ih.c */

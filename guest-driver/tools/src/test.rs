@@ -116,6 +116,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == queues::WORKER {
             return queues::worker(rest);
         }
+        if first == svm::WORKER {
+            return svm::worker(rest);
+        }
     }
     let options = match parse(args) {
         Ok(options) => options,
