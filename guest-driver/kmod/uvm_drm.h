@@ -49,6 +49,10 @@
 #define UVM_QUEUE_MIN_BYTES	4096
 /* Most bytes of a user queue's ring. */
 #define UVM_QUEUE_MAX_BYTES	16777216
+/* A queue of an SDMA instance. */
+#define UVM_QUEUE_SDMA	0
+/* A queue of the access engine. */
+#define UVM_QUEUE_ACCESS	1
 /* Start the queue anew, empty. */
 #define UVM_QUEUE_RESET	1
 /* The queue executes what it is given. */
@@ -127,7 +131,7 @@
 #define UVM_PARAM_RETRY_ANSWERS	41
 /* Times that their interrupt ring overflowed. */
 #define UVM_PARAM_RETRY_OVERFLOWS	42
-/* User queues that a process may still make, on all instances together. */
+/* User queues that a process may still make, on all SDMA instances together. */
 #define UVM_PARAM_FREE_QUEUES	43
 /* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
 #define UVM_PARAM_VRAM_ERRORS	50
@@ -165,6 +169,26 @@
 #define UVM_PARAM_SVM_FLUSHES	67
 /* Blocks of 2 MiB that are mirrored now. */
 #define UVM_PARAM_SVM_BLOCKS	68
+/* Queues of the access engine that a process may still make. */
+#define UVM_PARAM_FREE_ACCESS_QUEUES	80
+/* Times that an access counter reached its threshold. */
+#define UVM_PARAM_ACCESS_NOTIFICATIONS	81
+/* Bytes of VRAM that hold pages of processes' own memory now. */
+#define UVM_PARAM_DEVMEM_USED	70
+/* Bytes of processes' own memory that went to VRAM. */
+#define UVM_PARAM_DEVMEM_TO_VRAM	71
+/* Bytes of processes' own memory that came back to system memory, for whatever reason. */
+#define UVM_PARAM_DEVMEM_TO_SYSTEM	72
+/* Folios of 2 MiB among both, each moved by one copy. */
+#define UVM_PARAM_DEVMEM_HUGE	73
+/* Accesses of CPUs that brought memory back. */
+#define UVM_PARAM_DEVMEM_CPU_FAULTS	74
+/* Bytes of processes' own memory that were moved out of VRAM to make room. */
+#define UVM_PARAM_DEVMEM_EVICTED	75
+/* Bytes that were to be moved and stayed where they were, as there was no memory or they were in use. */
+#define UVM_PARAM_DEVMEM_FAILED	76
+/* Bytes that the CPU copied as no PAGE ring did. */
+#define UVM_PARAM_DEVMEM_BY_CPU	77
 /* Bytes of VRAM that the CPU reaches, the first ones. */
 #define UVM_PARAM_VRAM_VISIBLE	85
 
@@ -178,6 +202,24 @@ struct drm_uvm_get_param {
 	__u32 param;
 	__u32 pad;
 	__u64 value;
+};
+
+/**
+ * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+ * @va: First byte: a multiple of the page.
+ * @size: Bytes: a multiple of the page, more than zero.
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+ * @flags: Must be zero.
+ * @moved: Out: bytes that were moved.
+ * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+ */
+struct drm_uvm_svm_prefetch {
+	__u64 va;
+	__u64 size;
+	__u32 domain;
+	__u32 flags;
+	__u64 moved;
+	__u64 failed;
 };
 
 /**
@@ -359,14 +401,14 @@ struct drm_uvm_fault_query {
 };
 
 /**
- * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
- * @ring: SDMA instance.
+ * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+ * @ring: SDMA instance; 0 for the access engine.
  * @flags: Must be zero.
  * @ring_va: Where the ring lies in the caller's address space, a multiple of 256. It may be mapped later.
  * @ring_size: Bytes of the ring: a power of two from UVM_QUEUE_MIN_BYTES to UVM_QUEUE_MAX_BYTES.
  * @rptr_va: Where the device writes the read pointer, 64 bits, a multiple of 8; zero: nowhere.
  * @id: Out: the queue.
- * @pad: Must be zero.
+ * @kind: UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
  */
 struct drm_uvm_queue_create {
 	__u32 ring;
@@ -375,7 +417,7 @@ struct drm_uvm_queue_create {
 	__u64 ring_size;
 	__u64 rptr_va;
 	__u32 id;
-	__u32 pad;
+	__u32 kind;
 };
 
 /**
@@ -515,6 +557,7 @@ struct drm_uvm_gem_access {
 #define DRM_UVM_HANG_QUERY	0x10
 #define DRM_UVM_GEM_ADVISE	0x11
 #define DRM_UVM_SVM_CONFIG	0x12
+#define DRM_UVM_SVM_PREFETCH	0x13
 #define DRM_UVM_GEM_ACCESS	0x1b
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
@@ -555,6 +598,8 @@ struct drm_uvm_gem_access {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
 #define DRM_IOCTL_UVM_SVM_CONFIG	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
+#define DRM_IOCTL_UVM_SVM_PREFETCH	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
 #define DRM_IOCTL_UVM_GEM_ACCESS	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ACCESS, struct drm_uvm_gem_access)
 

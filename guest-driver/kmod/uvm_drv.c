@@ -153,13 +153,22 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		args->value = atomic64_read(&uvm->retry.overflows);
 		break;
 	case UVM_PARAM_FREE_QUEUES:
-		args->value = uvm_queues_free(uvm);
+		args->value = uvm_queues_free(uvm, false);
+		break;
+	case UVM_PARAM_FREE_ACCESS_QUEUES:
+		args->value = uvm_queues_free(uvm, true);
+		break;
+	case UVM_PARAM_ACCESS_NOTIFICATIONS:
+		args->value = atomic64_read(&uvm->access.notified);
 		break;
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
 		break;
 	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
 		args->value = uvm_svm_param(uvm, args->param);
+		break;
+	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
+		args->value = uvm_devmem_param(uvm, args->param);
 		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
@@ -226,6 +235,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ACCESS, uvm_ioctl_gem_access,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
 			  DRM_RENDER_ALLOW),
 };
 
@@ -328,6 +339,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
 	uvm_kbuf_free(uvm, &uvm->ib_buf);
+	uvm_devmem_dev_fini(uvm);
 	uvm_peek_fini(uvm);
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
@@ -355,6 +367,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	init_waitqueue_head(&uvm->retry.wait);
 	init_completion(&uvm->svm.halted);
 	uvm_queues_init(uvm);
+	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
@@ -421,7 +434,8 @@ static int uvm_engines_init(struct uvm_device *uvm)
 		if (ret)
 			return ret;
 	}
-	return 0;
+	uvm_access_start(uvm);
+	return uvm_devmem_dev_init(uvm);
 }
 
 /* Stops what runs; what has users stays until uvm_release(). */
@@ -429,9 +443,11 @@ static void uvm_stop(struct uvm_device *uvm)
 {
 	u32 i;
 
+	uvm_devmem_dev_stop(uvm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
+	uvm_access_stop(uvm);
 	complete_all(&uvm->svm.halted);
 	uvm_ih_stop(uvm);
 	uvm_retry_stop(uvm);
@@ -548,6 +564,8 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	/* While it can still be copied. */
+	uvm_devmem_dev_close(uvm);
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);
 	uvm_stop(uvm);

@@ -15,6 +15,7 @@
  *   uvm_peek.lock          the buffer through which the CPU sees VRAM
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
+ *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_svm_block.lock     entries of mirrored memory
@@ -23,8 +24,9 @@
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
- *   uvm_retry.lock         spinlocks, leaves
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock,
+ *   uvm_retry.lock or uvm_devmem_dev.lock
+ *                          spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -61,6 +63,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
 #include "uvm_svm.h"
@@ -246,20 +249,6 @@ struct uvm_lost {
 };
 
 /**
- * struct uvm_kbuf - the driver's own memory in the GART window
- * @cpu: kernel address
- * @gpu: VMID-0 address
- * @size: bytes
- * @range: the policy's name of the GART range; 0: not allocated
- */
-struct uvm_kbuf {
-	void *cpu;
-	u64 gpu;
-	u64 size;
-	u64 range;
-};
-
-/**
  * struct uvm_peek - the CPU's way to VRAM beyond the BAR
  * @lock: one at a time
  * @buf: what an engine copies to and from; made at the first use
@@ -442,6 +431,7 @@ struct uvm_record {
  * @retry: page faults
  * @queues: user queues
  * @svm: mirrors of processes' memory
+ * @access: the access engine
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
@@ -451,6 +441,7 @@ struct uvm_record {
  * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
+ * @devmem: memory of processes in VRAM
  * @bytes_moved: bytes that moves copied
  */
 struct uvm_device {
@@ -467,6 +458,7 @@ struct uvm_device {
 	struct uvm_ih ih;
 	struct uvm_retry retry;
 	struct uvm_queues queues;
+	struct uvm_access access;
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
 	struct uvm_svm_dev svm;
@@ -479,6 +471,7 @@ struct uvm_device {
 	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
+	struct uvm_devmem_dev devmem;
 	atomic64_t bytes_moved;
 };
 
@@ -574,6 +567,12 @@ struct uvm_job {
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
 {
 	return container_of(drm, struct uvm_device, drm);
+}
+
+/* The device has an access engine, and access counters. */
+static inline bool uvm_has_access(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_ACCESS;
 }
 
 /* VRAM is a part of system memory: there is no BAR. */

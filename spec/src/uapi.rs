@@ -62,6 +62,21 @@ uapi! {
         /// Out: the value.
         value: u64,
     }
+    /// Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+    drm_uvm_svm_prefetch SvmPrefetch {
+        /// First byte: a multiple of the page.
+        va: u64,
+        /// Bytes: a multiple of the page, more than zero.
+        size: u64,
+        /// UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+        domain: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Out: bytes that were moved.
+        moved: u64,
+        /// Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+        failed: u64,
+    }
     /// Creates a buffer object.
     drm_uvm_gem_create GemCreate {
         /// In: bytes, more than zero. Out: bytes rounded up to pages.
@@ -207,9 +222,9 @@ uapi! {
         /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
         status: u32,
     }
-    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
     drm_uvm_queue_create QueueCreate {
-        /// SDMA instance.
+        /// SDMA instance; 0 for the access engine.
         ring: u32,
         /// Must be zero.
         flags: u32,
@@ -221,8 +236,8 @@ uapi! {
         rptr_va: u64,
         /// Out: the queue.
         id: u32,
-        /// Must be zero.
-        pad: u32,
+        /// UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
+        kind: u32,
     }
     /// Ends a user queue: what it had not executed never is. When the call returns, it touches no memory any more.
     drm_uvm_queue_destroy QueueDestroy {
@@ -338,6 +353,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
     ("SVM_CONFIG", nr::SVM_CONFIG, "drm_uvm_svm_config"),
+    ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
     ("GEM_ACCESS", nr::GEM_ACCESS, "drm_uvm_gem_access"),
 ];
 
@@ -363,6 +379,7 @@ pub mod nr {
     pub const HANG_QUERY: u32 = 16;
     pub const GEM_ADVISE: u32 = 17;
     pub const SVM_CONFIG: u32 = 18;
+    pub const SVM_PREFETCH: u32 = 19;
     pub const GEM_ACCESS: u32 = 27;
 }
 
@@ -420,6 +437,10 @@ uapi_consts! {
     QUEUE_MIN_BYTES = 4096;
     /// Most bytes of a user queue's ring.
     QUEUE_MAX_BYTES = 16777216;
+    /// A queue of an SDMA instance.
+    QUEUE_SDMA = 0;
+    /// A queue of the access engine.
+    QUEUE_ACCESS = 1;
     /// Start the queue anew, empty.
     QUEUE_RESET = 1;
     /// The queue executes what it is given.
@@ -498,7 +519,7 @@ uapi_consts! {
     PARAM_RETRY_ANSWERS = 41;
     /// Times that their interrupt ring overflowed.
     PARAM_RETRY_OVERFLOWS = 42;
-    /// User queues that a process may still make, on all instances together.
+    /// User queues that a process may still make, on all SDMA instances together.
     PARAM_FREE_QUEUES = 43;
     /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
     PARAM_VRAM_ERRORS = 50;
@@ -536,6 +557,26 @@ uapi_consts! {
     PARAM_SVM_FLUSHES = 67;
     /// Blocks of 2 MiB that are mirrored now.
     PARAM_SVM_BLOCKS = 68;
+    /// Queues of the access engine that a process may still make.
+    PARAM_FREE_ACCESS_QUEUES = 80;
+    /// Times that an access counter reached its threshold.
+    PARAM_ACCESS_NOTIFICATIONS = 81;
+    /// Bytes of VRAM that hold pages of processes' own memory now.
+    PARAM_DEVMEM_USED = 70;
+    /// Bytes of processes' own memory that went to VRAM.
+    PARAM_DEVMEM_TO_VRAM = 71;
+    /// Bytes of processes' own memory that came back to system memory, for whatever reason.
+    PARAM_DEVMEM_TO_SYSTEM = 72;
+    /// Folios of 2 MiB among both, each moved by one copy.
+    PARAM_DEVMEM_HUGE = 73;
+    /// Accesses of CPUs that brought memory back.
+    PARAM_DEVMEM_CPU_FAULTS = 74;
+    /// Bytes of processes' own memory that were moved out of VRAM to make room.
+    PARAM_DEVMEM_EVICTED = 75;
+    /// Bytes that were to be moved and stayed where they were, as there was no memory or they were in use.
+    PARAM_DEVMEM_FAILED = 76;
+    /// Bytes that the CPU copied as no PAGE ring did.
+    PARAM_DEVMEM_BY_CPU = 77;
     /// Bytes of VRAM that the CPU reaches, the first ones.
     PARAM_VRAM_VISIBLE = 85;
 }

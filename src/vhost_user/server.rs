@@ -81,6 +81,7 @@ impl Server {
         let visible = config.segments.visible(config.vram_size);
         let caps = [
             (cap::RETRY_FAULTS, true),
+            (cap::ACCESS, true),
             (cap::UMA, uma),
             (cap::VIDMM, config.mmu == Mmu::Vidmm),
             (cap::SMALL_BAR, visible < config.vram_size),

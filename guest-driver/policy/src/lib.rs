@@ -131,6 +131,7 @@
 extern crate alloc;
 
 mod buffers;
+mod chunks;
 mod divide;
 mod error;
 pub mod event;

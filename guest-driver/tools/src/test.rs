@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 
+mod access;
 mod beside;
 mod blame;
 mod bo;
@@ -28,6 +29,7 @@ mod reload;
 mod retry;
 mod segments;
 mod svm;
+mod svm_migrate;
 mod swap;
 mod uma;
 mod vidmm;
@@ -48,6 +50,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
     ("queues", queues::CASES),
+    ("access", access::CASES),
     ("hang", hang::CASES),
     ("segments", segments::CASES),
     ("small_bar", segments::SMALL_BAR),
@@ -59,6 +62,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("svm", svm::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
+    ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -111,6 +115,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == vm::WORKER {
             return vm::worker();
+        }
+        if first == access::WORKER {
+            return access::worker();
         }
         if first == queues::WORKER {
             return queues::worker(rest);
