@@ -290,6 +290,16 @@ impl Policy {
         })
     }
 
+    /// How many blocks of `size` bytes, a power of two of pages, at multiples of that are wholly free in a segment. Looks
+    /// at each of its ranges.
+    pub fn free_blocks(&self, segment: SegmentId, size: u64) -> Result<u64, Error> {
+        if !size.is_power_of_two() || size < self.page.bytes() {
+            return Err(Error::Invalid);
+        }
+        let segment = self.segment(segment)?;
+        Ok(segment.heap.free_blocks(self.page.pages_down(segment.base), self.page.pages_down(size)))
+    }
+
     /// How full the segments of a domain's buffers are, together; the longest free range is that of one of them.
     pub fn stats_of(&self, domain: Domain) -> Result<SegmentStats, Error> {
         let fits = |kind: SegmentKind| kind.domain() == domain && !kind.is_own() && kind != SegmentKind::Paging;

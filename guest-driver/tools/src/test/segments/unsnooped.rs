@@ -5,12 +5,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{ensure, Context, Result};
+use rustix::io::Errno;
 use uvm_spec::{pte, uapi};
 
 use super::{number, segments, UNSNOOPED};
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{FillSize, Ib, Place};
-use crate::test::case::{content, same, same_bytes, settled, stamps, Ctx, Skip, PATIENCE};
+use crate::test::case::{content, refused, same, same_bytes, settled, stamps, Ctx, Skip, PATIENCE};
 use crate::test::gart;
 
 const PACKETS: u64 = 1 << 30;
@@ -22,6 +23,12 @@ const KPF_ARCH: u64 = 1 << 38;
 /// A device with such a segment.
 fn device(ctx: &Ctx) -> Result<Device> {
     if !segments()?.contains_key(UNSNOOPED) {
+        let device = ctx.device()?;
+        refused(
+            "an unsnooped buffer",
+            Bo::pageable_as(&device, SIZE, Domain::Gtt, uapi::GEM_UNSNOOPED),
+            &[Errno::INVAL],
+        )?;
         return Err(Skip("the device has no unsnooped segment".into()).into());
     }
     ctx.device()
