@@ -96,8 +96,35 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	return 0;
 }
 
+/* Memory is short: do not wait until the kernel comes to write a page. */
+static void uvm_mm_write_now(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	folio_lock(folio);
+	if (folio_mapped(folio) || !folio_clear_dirty_for_io(folio)) {
+		folio_unlock(folio);
+		return;
+	}
+	/* Once it is written, its page is to be free. */
+	folio_set_reclaim(folio);
+	if (shmem_writeout(folio, NULL, NULL)) {
+		/* It is dirty as before. */
+		folio_clear_reclaim(folio);
+		folio_unlock(folio);
+	}
+}
+
+static bool uvm_mm_is_short(void)
+{
+	return get_nr_swap_pages() > 0 &&
+	       si_mem_available() <
+	       (long)(2 * totalram_pages() / UVM_MM_LEFT_SHARE);
+}
+
 static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 {
+	bool now = out && uvm_mm_is_short();
 	struct address_space *mapping = bo->base.filp->f_mapping;
 	u64 i, end = (offset + size) >> PAGE_SHIFT;
 	struct page *page;
@@ -111,6 +138,8 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 		if (out) {
 			copy_highpage(page, bo->pages[i]);
 			set_page_dirty(page);
+			if (now)
+				uvm_mm_write_now(page);
 		} else {
 			copy_highpage(bo->pages[i], page);
 		}

@@ -10,13 +10,15 @@
 
 use alloc::vec::Vec;
 
+use crate::buffers::BoConfig;
 use crate::error::Error;
 use crate::event::{Action, Event, Failure, Issued, Reply};
 use crate::evict::EvictKind;
-use crate::ids::{ActionId, BoId, ProcessId, SegmentId, TicketId};
+use crate::ids::{ActionId, BoId, ProcessId, SegmentId, TicketId, Token};
 use crate::journal::Note;
 use crate::manager::ManagerConfig;
-use crate::moves::Location;
+use crate::moves::{Begin, Domain, Location, MoveOptions, Outcome};
+use crate::placement::DomainMask;
 use crate::policy::Policy;
 use crate::residency::{Limits, Spec};
 use crate::segment::{Placements, SegmentDesc, SegmentKind};
@@ -26,6 +28,10 @@ const START: u64 = 1;
 const TAKE: u64 = 2;
 const GIVE: u64 = 3;
 const RETIRE: u64 = 4;
+const MADE: u64 = 5;
+const ENDED: u64 = 6;
+const BEGAN: u64 = 7;
+const MOVED: u64 = 8;
 /// Tags of events and of actions begin here.
 const EVENT: u64 = 16;
 const ACTION: u64 = 64;
@@ -75,9 +81,25 @@ impl<'a> Recorder<'a> {
         self.record(GIVE, |out| [u64::from(segment.0), offset].into_iter().for_each(out));
     }
 
-    /// A page of a segment was taken out of use for good.
-    pub fn retire(&mut self, segment: SegmentId, offset: u64) {
-        self.record(RETIRE, |out| [u64::from(segment.0), offset].into_iter().for_each(out));
+    fn note(&mut self, note: Note) {
+        let segment = |id: SegmentId| u64::from(id.0);
+        match note {
+            Note::Took { segment, offset, size } => self.take(segment, offset, size),
+            Note::Gave { segment, offset } => self.give(segment, offset),
+            Note::Retired { segment: id, offset } => self.words(RETIRE, &[segment(id), offset]),
+            Note::Made { bo, size, align, allowed } => {
+                self.words(MADE, &[bo.raw(), size, align, u64::from(allowed)]);
+            }
+            Note::Ended(bo) => self.words(ENDED, &[bo.raw()]),
+            Note::Began { bo, token, to, options } => {
+                self.words(BEGAN, &[bo.raw(), token.raw(), u64::from(to), u64::from(options)]);
+            }
+            Note::Moved(token, done) => self.words(MOVED, &[token.raw(), u64::from(done)]),
+        }
+    }
+
+    fn words(&mut self, tag: u64, words: &[u64]) {
+        self.record(tag, |out| words.iter().copied().for_each(out));
     }
 
     /// An event and its answer.
@@ -132,11 +154,7 @@ impl Policy {
 
     /// Records what others did to segments since the last time. Before each event and each action.
     pub fn record_notes(&mut self, log: &mut Recorder) {
-        let lost = self.journal.drain(|note| match note {
-            Note::Took { segment, offset, size } => log.take(segment, offset, size),
-            Note::Gave { segment, offset } => log.give(segment, offset),
-            Note::Retired { segment, offset } => log.retire(segment, offset),
-        });
+        let lost = self.journal.drain(|note| log.note(note));
         log.lost = log.lost.saturating_add(lost);
     }
 
@@ -292,7 +310,7 @@ pub enum Stopped {
     Answer(usize, [u64; 2]),
     /// Another action than the recorded one, or none.
     Action(usize, Option<Issued>),
-    /// A range that others had is not free, or not theirs.
+    /// What others did does not come out as it did then: a range is not free or not theirs, a buffer has another name.
     Range(usize),
     /// The replay itself had no memory.
     NoMemory,
@@ -363,7 +381,7 @@ pub fn record_at(log: &[u8], at: usize) -> Option<Record> {
     let name = match tag {
         ACTION.. => of(&ACTIONS, ACTION),
         EVENT.. => of(&EVENTS, EVENT),
-        _ => of(&["Start", "Take", "Give", "Retire"], START),
+        _ => of(&["Start", "Take", "Give", "Retire", "Made", "Ended", "Began", "Moved"], START),
     };
     Some(Record { name: name?, words, next: reader.at })
 }
@@ -394,9 +412,10 @@ pub fn replay(log: &[u8]) -> Result<Replayed, Stopped> {
                 let range = policy.find(SegmentId(segment), *offset);
                 range.and_then(|range| policy.free(range.id)).map_err(|_| Stopped::Range(at))?;
             }
-            (RETIRE, [segment, offset]) => {
-                let segment = u8::try_from(*segment).map_err(|_| malformed)?;
-                policy.retire(SegmentId(segment), *offset).map_err(|_| Stopped::Range(at))?;
+            (RETIRE..EVENT, words) => {
+                if !others_do(policy, tag, words).ok_or(malformed)? {
+                    return Err(Stopped::Range(at));
+                }
             }
             (EVENT..ACTION, words) => {
                 let [event @ .., status, value] = words else { return Err(malformed) };
@@ -423,6 +442,30 @@ pub fn replay(log: &[u8]) -> Result<Replayed, Stopped> {
         }
     }
     Ok(done)
+}
+
+/// Does what others did beside the memory manager; whether it comes out as it did then. `None`: nobody does that.
+fn others_do(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<bool> {
+    let small = |word: u64| u32::try_from(word).ok();
+    Some(match (tag, words) {
+        (RETIRE, [segment, offset]) => policy.retire(SegmentId(u8::try_from(*segment).ok()?), *offset).is_ok(),
+        (MADE, [bo, size, align, allowed]) => {
+            let allowed = DomainMask::from_bits(small(*allowed)?).ok()?;
+            let made = policy.bo_create(&BoConfig { size: *size, align: *align, allowed });
+            made == Ok(BoId::from_raw(*bo))
+        }
+        (ENDED, [bo]) => policy.bo_destroy(BoId::from_raw(*bo)).is_ok(),
+        (BEGAN, [bo, token, to, options]) => {
+            let (to, options) = (Domain::from_raw(small(*to)?).ok()?, MoveOptions::from_bits(small(*options)?));
+            let begun = policy.begin_move(BoId::from_raw(*bo), to, &options);
+            matches!(begun, Ok(Begin::Started(started)) if started.token.raw() == *token)
+        }
+        (MOVED, [token, done]) => {
+            let outcome = if *done == 1 { Outcome::Done } else { Outcome::Failed };
+            policy.complete(Token::from_raw(*token), outcome).is_ok()
+        }
+        _ => return None,
+    })
 }
 
 fn begin(words: &[u64]) -> Option<Policy> {
@@ -586,6 +629,12 @@ mod tests {
         };
         let limits = Limits { total: u64::MAX, local: u64::MAX };
         let Reply::Process(process) = tell(&mut policy, &Event::Open(limits)) else { panic!("no process") };
+        let theirs = policy.bo_create(&BoConfig { size: 4096, align: 0, allowed: DomainMask::ALL }).unwrap();
+        let Ok(Begin::Started(started)) = policy.begin_move(theirs, Domain::Vram, &MoveOptions::default()) else {
+            panic!("no move")
+        };
+        policy.complete(started.token, Outcome::Done).unwrap();
+        policy.bo_destroy(theirs).unwrap();
         let (first, second) = (policy.alloc(SegmentId(0), &request(2)), policy.alloc(SegmentId(0), &request(3)));
         policy.free(first.unwrap().id).unwrap();
         policy.retire(SegmentId(0), 0).unwrap();
@@ -606,7 +655,7 @@ mod tests {
 
         // Open, Create, Submit, the end of a Clear, Tick; Clear and Ready.
         assert_eq!(replay(&log), Ok(Replayed { events: 5, actions: 2 }));
-        assert!(matches!(replay(&log_beside_others(false)), Err(Stopped::Action(_, Some(_)))));
+        assert!(matches!(replay(&log_beside_others(false)), Err(Stopped::Answer(..) | Stopped::Action(..))));
         // Twice, as when a driver was loaded twice.
         assert!(replay(&[&log[..], &log[..]].concat()).is_ok());
     }
@@ -622,7 +671,8 @@ mod tests {
         }
 
         assert_eq!(at, log.len());
-        assert_eq!(names[..7], ["Start", "Open", "Take", "Take", "Give", "Retire", "Create"]);
+        assert_eq!(names[..6], ["Start", "Open", "Made", "Began", "Moved", "Ended"]);
+        assert_eq!(names[6..11], ["Take", "Take", "Give", "Retire", "Create"]);
     }
 
     #[test]
