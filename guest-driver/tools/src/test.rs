@@ -25,6 +25,7 @@ mod queues;
 pub(crate) mod reload;
 mod retry;
 mod segments;
+mod svm;
 mod swap;
 mod uma;
 mod vidmm;
@@ -52,6 +53,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("swap", evict::SWAP),
     ("swap", swap::CASES),
     ("purge", evict::PURGE),
+    ("svm", svm::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
     ("uma", uma::CASES),
