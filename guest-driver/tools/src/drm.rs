@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
-mod memory;
 pub mod foreign;
+mod memory;
 mod queue;
 mod svm;
 mod sync;
