@@ -43,6 +43,10 @@
 #define UVM_QUEUE_MIN_BYTES	4096
 /* Most bytes of a user queue's ring. */
 #define UVM_QUEUE_MAX_BYTES	16777216
+/* A queue of an SDMA instance. */
+#define UVM_QUEUE_SDMA	0
+/* A queue of the access engine. */
+#define UVM_QUEUE_ACCESS	1
 /* Start the queue anew, empty. */
 #define UVM_QUEUE_RESET	1
 /* The queue executes what it is given. */
@@ -121,7 +125,7 @@
 #define UVM_PARAM_RETRY_ANSWERS	41
 /* Times that their interrupt ring overflowed. */
 #define UVM_PARAM_RETRY_OVERFLOWS	42
-/* User queues that a process may still make, on all instances together. */
+/* User queues that a process may still make, on all SDMA instances together. */
 #define UVM_PARAM_FREE_QUEUES	43
 /* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
 #define UVM_PARAM_VRAM_ERRORS	50
@@ -159,6 +163,10 @@
 #define UVM_PARAM_SVM_FLUSHES	67
 /* Blocks of 2 MiB that are mirrored now. */
 #define UVM_PARAM_SVM_BLOCKS	68
+/* Queues of the access engine that a process may still make. */
+#define UVM_PARAM_FREE_ACCESS_QUEUES	80
+/* Times that an access counter reached its threshold. */
+#define UVM_PARAM_ACCESS_NOTIFICATIONS	81
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -351,14 +359,14 @@ struct drm_uvm_fault_query {
 };
 
 /**
- * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
- * @ring: SDMA instance.
+ * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+ * @ring: SDMA instance; 0 for the access engine.
  * @flags: Must be zero.
  * @ring_va: Where the ring lies in the caller's address space, a multiple of 256. It may be mapped later.
  * @ring_size: Bytes of the ring: a power of two from UVM_QUEUE_MIN_BYTES to UVM_QUEUE_MAX_BYTES.
  * @rptr_va: Where the device writes the read pointer, 64 bits, a multiple of 8; zero: nowhere.
  * @id: Out: the queue.
- * @pad: Must be zero.
+ * @kind: UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
  */
 struct drm_uvm_queue_create {
 	__u32 ring;
@@ -367,7 +375,7 @@ struct drm_uvm_queue_create {
 	__u64 ring_size;
 	__u64 rptr_va;
 	__u32 id;
-	__u32 pad;
+	__u32 kind;
 };
 
 /**

@@ -149,7 +149,13 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		args->value = atomic64_read(&uvm->retry.overflows);
 		break;
 	case UVM_PARAM_FREE_QUEUES:
-		args->value = uvm_queues_free(uvm);
+		args->value = uvm_queues_free(uvm, false);
+		break;
+	case UVM_PARAM_FREE_ACCESS_QUEUES:
+		args->value = uvm_queues_free(uvm, true);
+		break;
+	case UVM_PARAM_ACCESS_NOTIFICATIONS:
+		args->value = atomic64_read(&uvm->access.notified);
 		break;
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
@@ -413,6 +419,7 @@ static int uvm_engines_init(struct uvm_device *uvm)
 		if (ret)
 			return ret;
 	}
+	uvm_access_start(uvm);
 	return 0;
 }
 
@@ -424,6 +431,7 @@ static void uvm_stop(struct uvm_device *uvm)
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
+	uvm_access_stop(uvm);
 	complete_all(&uvm->svm.halted);
 	uvm_ih_stop(uvm);
 	uvm_retry_stop(uvm);

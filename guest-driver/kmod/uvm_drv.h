@@ -424,6 +424,7 @@ struct uvm_record {
  * @retry: page faults
  * @queues: user queues
  * @svm: mirrors of processes' memory
+ * @access: the access engine
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
@@ -447,6 +448,7 @@ struct uvm_device {
 	struct uvm_ih ih;
 	struct uvm_retry retry;
 	struct uvm_queues queues;
+	struct uvm_access access;
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
 	struct uvm_svm_dev svm;
@@ -550,6 +552,12 @@ struct uvm_job {
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
 {
 	return container_of(drm, struct uvm_device, drm);
+}
+
+/* The device has an access engine, and access counters. */
+static inline bool uvm_has_access(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_ACCESS;
 }
 
 /* VRAM is a part of system memory: there is no BAR. */

@@ -207,9 +207,9 @@ uapi! {
         /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
         status: u32,
     }
-    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
     drm_uvm_queue_create QueueCreate {
-        /// SDMA instance.
+        /// SDMA instance; 0 for the access engine.
         ring: u32,
         /// Must be zero.
         flags: u32,
@@ -221,8 +221,8 @@ uapi! {
         rptr_va: u64,
         /// Out: the queue.
         id: u32,
-        /// Must be zero.
-        pad: u32,
+        /// UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
+        kind: u32,
     }
     /// Ends a user queue: what it had not executed never is. When the call returns, it touches no memory any more.
     drm_uvm_queue_destroy QueueDestroy {
@@ -399,6 +399,10 @@ uapi_consts! {
     QUEUE_MIN_BYTES = 4096;
     /// Most bytes of a user queue's ring.
     QUEUE_MAX_BYTES = 16777216;
+    /// A queue of an SDMA instance.
+    QUEUE_SDMA = 0;
+    /// A queue of the access engine.
+    QUEUE_ACCESS = 1;
     /// Start the queue anew, empty.
     QUEUE_RESET = 1;
     /// The queue executes what it is given.
@@ -477,7 +481,7 @@ uapi_consts! {
     PARAM_RETRY_ANSWERS = 41;
     /// Times that their interrupt ring overflowed.
     PARAM_RETRY_OVERFLOWS = 42;
-    /// User queues that a process may still make, on all instances together.
+    /// User queues that a process may still make, on all SDMA instances together.
     PARAM_FREE_QUEUES = 43;
     /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
     PARAM_VRAM_ERRORS = 50;
@@ -515,4 +519,8 @@ uapi_consts! {
     PARAM_SVM_FLUSHES = 67;
     /// Blocks of 2 MiB that are mirrored now.
     PARAM_SVM_BLOCKS = 68;
+    /// Queues of the access engine that a process may still make.
+    PARAM_FREE_ACCESS_QUEUES = 80;
+    /// Times that an access counter reached its threshold.
+    PARAM_ACCESS_NOTIFICATIONS = 81;
 }

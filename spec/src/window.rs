@@ -64,6 +64,8 @@ pub mod cap {
     pub const UMA: u64 = 1 << 1;
     /// VMID 0 translates by the `vidmm` profile's three-level table.
     pub const VIDMM: u64 = 1 << 2;
+    /// There is an access engine, and access counters.
+    pub const ACCESS: u64 = 1 << 3;
 }
 
 /// Bits of STATUS.

@@ -78,7 +78,8 @@ impl Server {
     /// Serves `gpu` on `socket`. `memory` is the map that `gpu` was made with.
     pub fn start(gpu: Gpu, config: &Config, memory: SystemMemory, socket: Socket) -> Result<Self, ServeError> {
         let uma = gpu.vram().file().is_none();
-        let caps = [(cap::RETRY_FAULTS, true), (cap::UMA, uma), (cap::VIDMM, config.mmu == Mmu::Vidmm)];
+        let caps =
+            [(cap::RETRY_FAULTS, true), (cap::ACCESS, true), (cap::UMA, uma), (cap::VIDMM, config.mmu == Mmu::Vidmm)];
         let caps = caps.iter().filter(|(_, has)| *has).map(|(bit, _)| bit).sum();
         let identity = Identity { caps, vram_size: config.vram_size, levels: config.levels };
         let mapper = match gpu.vram().file() {
