@@ -6,6 +6,7 @@
  * have the ones while the others are written.
  */
 
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -21,6 +22,9 @@ MODULE_PARM_DESC(pages_mb, "Most MiB of system pages of all buffers together (de
 
 /* What part of the memory is left to others, who would be killed for it. */
 #define UVM_MM_LEFT_SHARE	16
+/* How often, and how long, pages are waited for that are being written out. */
+#define UVM_MM_WAITS		50
+#define UVM_MM_WAIT_MS		20
 
 /* Whether the machine has so many pages more, in memory or by swapping others. */
 static bool uvm_mm_has_room(u64 nr)
@@ -28,6 +32,16 @@ static bool uvm_mm_has_room(u64 nr)
 	long have = si_mem_available() + get_nr_swap_pages();
 
 	return have > 0 && have >= nr + totalram_pages() / UVM_MM_LEFT_SHARE;
+}
+
+/* There is no page at this moment; whether one may be had a little later. */
+static bool uvm_mm_wait(u32 *waits)
+{
+	if (get_nr_swap_pages() <= 0 || !uvm_mm_has_room(1) ||
+	    ++*waits > UVM_MM_WAITS)
+		return false;
+	msleep(UVM_MM_WAIT_MS);
+	return true;
 }
 
 /* The kernel cannot swap pages of ours out; we do, when it is refused some. */
@@ -75,14 +89,17 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	u64 i, end = (offset + size) >> PAGE_SHIFT;
 	struct page *page;
+	u32 waits = 0;
 
 	if (!uvm_mm_may_have(uvm, size >> PAGE_SHIFT))
 		return -ENOMEM;
 	for (i = offset >> PAGE_SHIFT; i < end; i++) {
 		if (WARN_ON_ONCE(bo->pages[i]))
 			continue;
-		page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
-				  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+		do {
+			page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
+					  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+		} while (!page && uvm_mm_wait(&waits));
 		if (!page) {
 			uvm_mm_free_pages(bo, offset,
 					  (i << PAGE_SHIFT) - offset);
@@ -128,11 +145,14 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 	struct address_space *mapping = bo->base.filp->f_mapping;
 	u64 i, end = (offset + size) >> PAGE_SHIFT;
 	struct page *page;
+	u32 waits = 0;
 
 	for (i = offset >> PAGE_SHIFT; i < end; i++) {
 		if (!bo->pages[i])
 			return -EIO;
-		page = shmem_read_mapping_page(mapping, i);
+		do {
+			page = shmem_read_mapping_page(mapping, i);
+		} while (page == ERR_PTR(-ENOMEM) && uvm_mm_wait(&waits));
 		if (IS_ERR(page))
 			return PTR_ERR(page);
 		if (out) {
