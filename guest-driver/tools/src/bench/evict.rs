@@ -22,12 +22,13 @@ const RULES: [&str; 3] = ["lru", "clock", "2q"];
 const PATTERNS: [&str; 2] = ["zipf", "sequential"];
 /// Sizes of all buffers together, in percent of VRAM; the first fits.
 const SHARES: [u64; 5] = [80, 110, 125, 150, 200];
-/// Buffers that VRAM holds.
-const BLOCKS: u64 = 64;
+/// VRAM in buffers.
+const BLOCKS: u64 = 32;
 const JOBS: u64 = 256;
 const BAR: f64 = 0.7;
-const VA: u64 = 1 << 30;
-const PACKETS: u64 = 1 << 29;
+/// Packets and buffer side by side, so that they share page tables.
+const PACKETS: u64 = 1 << 30;
+const VA: u64 = PACKETS + (64 << 10);
 
 /// A client with one buffer.
 struct Client {
@@ -42,10 +43,7 @@ impl Client {
         let bo = Bo::pageable(&device, size, Domain::Vram)?;
         let space = Space::new(&device, PACKETS, 4096)?;
         device.bind(VA, &bo, 0, size, RW)?;
-        let client = Self { space, _bo: bo, size };
-        // From now on it has content, which a move has to keep.
-        client.job(true)?;
-        Ok(client)
+        Ok(Self { space, _bo: bo, size })
     }
 
     /// Copies half of the buffer to the other half, or does nothing but have it there.
@@ -65,7 +63,11 @@ impl Client {
 /// Clients whose buffers together have `percent` of VRAM.
 fn clients(device: &Device, percent: u64) -> Result<Vec<Client>> {
     let size = block(device)?;
-    (0..BLOCKS * percent / 100).map(|_| Client::new(size)).collect()
+    // All page tables before the first buffer has its place: nobody makes room for them.
+    let clients = (0..BLOCKS * percent / 100).map(|_| Client::new(size)).collect::<Result<Vec<_>>>()?;
+    // From now on they have content, which a move has to keep.
+    clients.iter().try_for_each(|client| client.job(true))?;
+    Ok(clients)
 }
 
 fn block(device: &Device) -> Result<u64> {
