@@ -378,7 +378,9 @@ impl Policy {
             pins: 0,
             residency: None,
         })?;
-        Ok(BoId::pack(key))
+        let bo = BoId::pack(key);
+        self.journal.note(Note::Made { bo, size, align, allowed: config.allowed.bits() });
+        Ok(bo)
     }
 
     /// Ends a buffer object and frees its range. The caller has seen to it that nothing reaches the range any
@@ -395,6 +397,7 @@ impl Policy {
         if let Some(block) = self.bos.remove(key)?.place.block {
             self.release(block)?;
         }
+        self.journal.note(Note::Ended(id));
         Ok(())
     }
 

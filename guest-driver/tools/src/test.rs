@@ -25,7 +25,7 @@ mod ktap;
 mod prime;
 mod purpose;
 mod queues;
-mod reload;
+pub(crate) mod reload;
 mod retry;
 mod segments;
 mod svm;
