@@ -53,8 +53,8 @@ fn three_level_gart_in_a_bar_passes_its_suite() {
 #[test]
 fn small_bar_does_all_that_a_whole_one_does() {
     let options = Options {
-        vram: Size::mib(96),
-        bar: Some(Size::mib(48)),
+        vram: Size::mib(64),
+        bar: Some(Size::mib(32)),
         backend_args: vec!["--check".into()],
         ..Options::default()
     };
