@@ -698,11 +698,11 @@ struct drm_uvm_gem_access {
 #define DRM_UVM_GEM_ADVISE	0x11
 #define DRM_UVM_SVM_CONFIG	0x12
 #define DRM_UVM_SVM_PREFETCH	0x13
-#define DRM_UVM_GEM_ACCESS	0x1b
 #define DRM_UVM_SVM_RESIDENCY	0x14
 #define DRM_UVM_SVM_ADVISE	0x15
 #define DRM_UVM_SVM_ATTRIBUTES	0x16
 #define DRM_UVM_SVM_EVENTS	0x17
+#define DRM_UVM_GEM_ACCESS	0x1b
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -744,8 +744,6 @@ struct drm_uvm_gem_access {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
 #define DRM_IOCTL_UVM_SVM_PREFETCH	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
-#define DRM_IOCTL_UVM_GEM_ACCESS	\
-	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ACCESS, struct drm_uvm_gem_access)
 #define DRM_IOCTL_UVM_SVM_RESIDENCY	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_RESIDENCY, struct drm_uvm_svm_residency)
 #define DRM_IOCTL_UVM_SVM_ADVISE	\
@@ -754,5 +752,7 @@ struct drm_uvm_gem_access {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_ATTRIBUTES, struct drm_uvm_svm_attributes)
 #define DRM_IOCTL_UVM_SVM_EVENTS	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_EVENTS, struct drm_uvm_svm_events)
+#define DRM_IOCTL_UVM_GEM_ACCESS	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ACCESS, struct drm_uvm_gem_access)
 
 #endif /* UVM_DRM_H */

@@ -32,6 +32,7 @@ struct drm_device;
 struct drm_file;
 struct file;
 struct poll_table_struct;
+struct seq_file;
 struct mm_struct;
 struct uvm_device;
 struct uvm_devmem;
@@ -46,6 +47,7 @@ struct uvm_vm;
  * @policy_lock: one caller at a time for @policy; taken after mmap_lock, a leaf
  *	but for allocation
  * @policy: decides where their pages are
+ * @replay: what @policy was told of replay
  * @events: for records of what happened
  * @halted: engines reach no memory any more
  * @blocks: blocks that there are
@@ -62,6 +64,7 @@ struct uvm_svm_dev {
 	struct workqueue_struct *wq;
 	struct mutex policy_lock;
 	struct uvm_policy_svm *policy;
+	u32 replay;
 	wait_queue_head_t events;
 	struct completion halted;
 	atomic64_t blocks;
@@ -207,10 +210,12 @@ void uvm_svm_work(struct work_struct *work);
 void uvm_svm_kick(struct uvm_device *uvm, u32 pasid);
 void uvm_svm_failed(struct uvm_device *uvm, u32 pasid, u64 va);
 bool uvm_svm_goes_on(struct uvm_job *job);
+u32 uvm_svm_replay_now(void);
+
+/* uvm_svm_pages.c */
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
 		  bool write);
 int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end);
-u32 uvm_svm_replay_now(void);
 
 /* uvm_svm_plan.c */
 int uvm_svm_policy_init(struct uvm_device *uvm);
@@ -235,6 +240,7 @@ int uvm_ioctl_svm_attributes(struct drm_device *drm, void *data,
 			     struct drm_file *file);
 int uvm_ioctl_svm_events(struct drm_device *drm, void *data,
 			 struct drm_file *file);
+void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m);
 __poll_t uvm_svm_poll(struct file *filp, struct poll_table_struct *wait);
 
 #endif /* UVM_SVM_H */

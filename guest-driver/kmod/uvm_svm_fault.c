@@ -10,7 +10,7 @@
  * fail, and with it what made it: a job, or a queue.
  */
 
-#include <linux/hmm.h>
+#include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
@@ -46,8 +46,8 @@ u32 uvm_svm_replay_now(void)
 	return min(READ_ONCE(uvm_svm_replay_policy), UVM_SVM_REPLAY_ONCE);
 }
 
-/* Page tables that change all the time: let the access be made again. */
-#define UVM_SVM_PATIENCE	(HZ / 2)
+/* What the worker sleeps itself. */
+#define UVM_SVM_NAP_NS		(2 * NSEC_PER_MSEC)
 /* Time limits that a job may see pass while its pages come. */
 #define UVM_SVM_EXTENSIONS	40
 
@@ -88,143 +88,6 @@ static void uvm_svm_around(u64 va, u64 *start, u64 *end)
 
 	*start = ALIGN_DOWN(va, bytes);
 	*end = *start + bytes;
-}
-
-/* No further than the memory that is mapped there, and to be used so. */
-static bool uvm_svm_clip(struct mm_struct *mm, u64 va, bool write,
-			 struct hmm_range *range)
-{
-	struct vm_area_struct *vma = vma_lookup(mm, va);
-
-	mmap_assert_locked(mm);
-	if (!vma || (write && !(vma->vm_flags & VM_WRITE)))
-		return false;
-	range->start = max(range->start, vma->vm_start);
-	range->end = min(range->end, vma->vm_end);
-	return true;
-}
-
-/* A page that the device is to write and has only a part in, with a forked child. */
-static int uvm_svm_unshare(struct uvm_svm *svm, struct hmm_range *range)
-{
-	struct vm_area_struct *vma;
-	unsigned long va;
-	u32 i;
-
-	for (i = 0, va = range->start; va < range->end; va += PAGE_SIZE, i++) {
-		if (svm->pfns[i] & HMM_PFN_WRITE)
-			continue;
-		/* Only a page of VRAM is given although it is not enough. */
-		vma = svm->dm ? vma_lookup(svm->mm, va) : NULL;
-		if (!vma)
-			return -EFAULT;
-		return uvm_migrate_to_system(svm->dm, vma, va, va + PAGE_SIZE,
-					     NULL) ?: -EBUSY;
-	}
-	return 0;
-}
-
-/* Asks for pages of one mapping, and maps them if they are still there then. */
-static int uvm_svm_ask(struct uvm_svm_block *block, u64 va, bool write,
-		       struct hmm_range *range)
-{
-	struct uvm_svm *svm = block->svm;
-	struct uvm_device *uvm = svm->vm->uvm;
-	bool fault = range->default_flags & HMM_PFN_REQ_FAULT;
-	bool done;
-	int idx, ret = 0;
-
-	range->notifier_seq = mmu_interval_read_begin(&block->notifier);
-	mmap_read_lock(svm->mm);
-	if (fault && !uvm_svm_clip(svm->mm, va, write, range))
-		ret = -EFAULT;
-	if (!ret)
-		ret = hmm_range_fault(range);
-	if (!ret && fault && write)
-		ret = uvm_svm_unshare(svm, range);
-	mmap_read_unlock(svm->mm);
-	if (ret)
-		return ret;
-	if (!drm_dev_enter(&uvm->drm, &idx))
-		return -ENODEV;
-	mutex_lock(&block->lock);
-	done = !block->gone && !mmu_interval_read_retry(&block->notifier,
-							range->notifier_seq);
-	if (done)
-		uvm_svm_set(block, range->start, range->end, svm->pfns, write);
-	mutex_unlock(&block->lock);
-	drm_dev_exit(idx);
-	return done ? 0 : -EBUSY;
-}
-
-/* The worker alone. Given up when others do not let the page tables rest. */
-static int uvm_svm_insist(struct uvm_svm_block *block, u64 va, bool write,
-			  struct hmm_range *range)
-{
-	unsigned long until = jiffies + UVM_SVM_PATIENCE;
-	const u64 start = range->start, end = range->end;
-	int ret;
-
-	do {
-		range->start = start;
-		range->end = end;
-		ret = uvm_svm_ask(block, va, write, range);
-	} while (ret == -EBUSY && !READ_ONCE(block->gone) &&
-		 time_before(jiffies, until));
-	return ret;
-}
-
-/**
- * uvm_svm_bring() - have pages that the device wants
- * @block: their block
- * @va: the page that there must be
- * @start: first address, of the mapping of @va too
- * @end: behind the last one
- * @write: to be written
- *
- * Where the mapping of @va ends, so do the pages that are brought.
- * Context: the worker alone.
- *
- * Return: 0, -EFAULT or -EPERM where there is no such memory, -EBUSY when it was
- * not the time, -ENODEV, others.
- */
-int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
-		  bool write)
-{
-	struct hmm_range range = {
-		.notifier = &block->notifier,
-		.start = start,
-		.end = end,
-		.hmm_pfns = block->svm->pfns,
-		.default_flags = HMM_PFN_REQ_FAULT |
-				 (write ? HMM_PFN_REQ_WRITE : 0),
-		.dev_private_owner = block->svm->dm,
-	};
-
-	return uvm_svm_insist(block, va, write, &range);
-}
-
-/**
- * uvm_svm_look() - map pages that are there, to be read
- * @block: their block
- * @start: first address
- * @end: behind the last one
- *
- * Context: the worker alone.
- *
- * Return: 0, -EBUSY, -ENODEV, others.
- */
-int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end)
-{
-	struct hmm_range range = {
-		.notifier = &block->notifier,
-		.start = start,
-		.end = end,
-		.hmm_pfns = block->svm->pfns,
-		.dev_private_owner = block->svm->dm,
-	};
-
-	return uvm_svm_insist(block, start, false, &range);
 }
 
 /* The page, and those around it if they can be had together. */
@@ -371,8 +234,6 @@ static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
 static void uvm_svm_throttle(struct uvm_svm *svm, struct uvm_svm_want *want,
 			     u64 until)
 {
-	u64 now = ktime_get_ns();
-
 	want->due = svm->nr_throttled == ARRAY_SIZE(svm->throttled);
 	if (want->due)
 		return;
@@ -380,19 +241,17 @@ static void uvm_svm_throttle(struct uvm_svm *svm, struct uvm_svm_want *want,
 		.va = want->va,
 		.until = until,
 	};
-	schedule_delayed_work(&svm->later, until > now ?
-			      nsecs_to_jiffies(until - now) + 1 : 0);
 }
 
-/* Those whose time has come may ask again. */
-static void uvm_svm_release(struct uvm_svm *svm)
+/* Those whose time has come may ask again. True: others will very soon. */
+static bool uvm_svm_release(struct uvm_svm *svm)
 {
 	u64 now = ktime_get_ns(), next = U64_MAX;
 	u32 i, kept = 0;
 	int idx;
 
 	if (!svm->nr_throttled || !drm_dev_enter(&svm->vm->uvm->drm, &idx))
-		return;
+		return false;
 	for (i = 0; i < svm->nr_throttled; i++) {
 		if (svm->throttled[i].until > now) {
 			next = min(next, svm->throttled[i].until);
@@ -403,9 +262,16 @@ static void uvm_svm_release(struct uvm_svm *svm)
 	}
 	svm->nr_throttled = kept;
 	drm_dev_exit(idx);
-	if (kept)
-		schedule_delayed_work(&svm->later,
-				      nsecs_to_jiffies(next - now) + 1);
+	if (!kept)
+		return false;
+	/* Slices are shorter than what a timer of the scheduler can tell. */
+	if (next - now < UVM_SVM_NAP_NS) {
+		usleep_range((next - now) / NSEC_PER_USEC + 1,
+			     (next - now) / NSEC_PER_USEC + 50);
+		return true;
+	}
+	schedule_delayed_work(&svm->later, nsecs_to_jiffies(next - now) + 1);
+	return false;
 }
 
 /* A region of the plan, and the faults that it serves. */
@@ -544,8 +410,9 @@ void uvm_svm_work(struct work_struct *work)
 
 	WRITE_ONCE(svm->busy, true);
 	if (mmget_not_zero(svm->mm)) {
-		uvm_svm_release(svm);
-		uvm_svm_serve_all(svm);
+		do {
+			uvm_svm_serve_all(svm);
+		} while (uvm_svm_release(svm));
 		if (svm->space)
 			uvm_svm_keep_mapped(svm);
 		uvm_svm_shrink(svm);

@@ -7,6 +7,7 @@
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/sched/mm.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -356,4 +357,42 @@ __poll_t uvm_svm_poll(struct file *filp, struct poll_table_struct *wait)
 	uvm_svm_policy_end(uvm, flags);
 	uvm_vm_put(svm->vm);
 	return mask;
+}
+
+/**
+ * uvm_svm_show() - counters, for people
+ * @uvm: the device
+ * @m: where to
+ */
+void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
+{
+	struct uvm_policy_svm_stats stats = {};
+	unsigned int flags;
+
+	flags = uvm_svm_policy_begin(uvm);
+	if (uvm->svm.policy)
+		uvm_policy_svm_stats(uvm->svm.policy, 0, &stats);
+	uvm_svm_policy_end(uvm, flags);
+	seq_printf(m, "blocks %lld batches %lld faults %lld stale %lld refused %lld\n",
+		   atomic64_read(&uvm->svm.blocks),
+		   atomic64_read(&uvm->svm.batches),
+		   atomic64_read(&uvm->svm.faults),
+		   atomic64_read(&uvm->svm.stale),
+		   atomic64_read(&uvm->svm.refused));
+	seq_printf(m, "entries written %lld taken away %lld by %lld changes, flushes %lld\n",
+		   atomic64_read(&uvm->svm.mapped),
+		   atomic64_read(&uvm->svm.zapped),
+		   atomic64_read(&uvm->svm.invalidations),
+		   atomic64_read(&uvm->svm.flushes));
+	seq_printf(m, "decided: to VRAM %llu to system %llu map %llu remote %llu denied %llu\n",
+		   stats.to_vram, stats.to_system, stats.mapped, stats.remote,
+		   stats.denied);
+	seq_printf(m, "guessed: granule %llu density %llu correlated %llu, of %llu prefetched pages that came\n",
+		   stats.granule, stats.density, stats.correlated,
+		   stats.prefetched);
+	seq_printf(m, "told: came %llu CPU %llu evicted %llu failed %llu bounced %llu\n",
+		   stats.came, stats.cpu_faults, stats.evicted, stats.failed,
+		   stats.bounced);
+	seq_printf(m, "thrashing %llu throttled %llu pinned %llu\n",
+		   stats.thrashing, stats.throttled, stats.pinned);
 }

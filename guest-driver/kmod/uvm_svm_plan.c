@@ -66,6 +66,7 @@ int uvm_svm_policy_init(struct uvm_device *uvm)
 		return ret;
 	config.switches &= uvm_svm_switches;
 	config.replay = uvm_svm_replay_now();
+	uvm->svm.replay = config.replay;
 	config.blocks = UVM_SVM_BLOCKS;
 	policy = uvm_policy_svm_new(&config);
 	if (IS_ERR(policy))
@@ -386,6 +387,21 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 	uvm_svm_tell_found(svm, block, pages, to_vram, cause);
 }
 
+/* As the module's parameter says now. Policy locked. */
+static void uvm_svm_set_replay(struct uvm_device *uvm)
+{
+	struct uvm_policy_svm_config config;
+	u32 replay = uvm_svm_replay_now();
+
+	if (replay == uvm->svm.replay)
+		return;
+	uvm->svm.replay = replay;
+	if (uvm_policy_svm_config(uvm->svm.policy, &config))
+		return;
+	config.replay = replay;
+	WARN_ON_ONCE(uvm_policy_svm_configure(uvm->svm.policy, &config));
+}
+
 /**
  * uvm_svm_plan() - decide about a batch
  * @svm: the mirror
@@ -405,6 +421,7 @@ int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
 
 	uvm_svm_tell_all_lost(svm);
 	flags = uvm_svm_policy_begin(uvm);
+	uvm_svm_set_replay(uvm);
 	ret = uvm_policy_svm_serve(uvm->svm.policy, faults, n, more,
 				   ktime_get_ns(), svm->regions,
 				   ARRAY_SIZE(svm->regions), plan);

@@ -427,11 +427,11 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
     ("SVM_CONFIG", nr::SVM_CONFIG, "drm_uvm_svm_config"),
     ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
-    ("GEM_ACCESS", nr::GEM_ACCESS, "drm_uvm_gem_access"),
     ("SVM_RESIDENCY", nr::SVM_RESIDENCY, "drm_uvm_svm_residency"),
     ("SVM_ADVISE", nr::SVM_ADVISE, "drm_uvm_svm_advise"),
     ("SVM_ATTRIBUTES", nr::SVM_ATTRIBUTES, "drm_uvm_svm_attributes"),
     ("SVM_EVENTS", nr::SVM_EVENTS, "drm_uvm_svm_events"),
+    ("GEM_ACCESS", nr::GEM_ACCESS, "drm_uvm_gem_access"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -457,11 +457,11 @@ pub mod nr {
     pub const GEM_ADVISE: u32 = 17;
     pub const SVM_CONFIG: u32 = 18;
     pub const SVM_PREFETCH: u32 = 19;
-    pub const GEM_ACCESS: u32 = 27;
     pub const SVM_RESIDENCY: u32 = 20;
     pub const SVM_ADVISE: u32 = 21;
     pub const SVM_ATTRIBUTES: u32 = 22;
     pub const SVM_EVENTS: u32 = 23;
+    pub const GEM_ACCESS: u32 = 27;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
