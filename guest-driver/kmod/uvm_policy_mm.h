@@ -361,15 +361,15 @@ int uvm_mm_event(struct uvm_policy *policy, const struct uvm_mm_event *event,
 int uvm_mm_next(struct uvm_policy *policy, struct uvm_mm_action *action, struct uvm_mm_log *log);
 
 /**
- * uvm_mm_log_range() - record a range of a segment that somebody else takes or gives back
- * @log: where
- * @segment: its number in struct uvm_mm_config
- * @offset: first byte
- * @size: bytes; 0: given back
+ * uvm_mm_log_room() - how much the next record may take
+ * @policy: the policy
+ * @bos: allocations of the event
  *
- * Return: 0, or -EINVAL.
+ * What others did to segments is recorded before it and counts too.
+ *
+ * Return: bytes, at most; U32_MAX also for more.
  */
-int uvm_mm_log_range(struct uvm_mm_log *log, u32 segment, u64 offset, u64 size);
+u32 uvm_mm_log_room(const struct uvm_policy *policy, u32 bos);
 
 /**
  * uvm_mm_residence() - where the bytes of an allocation are valid now

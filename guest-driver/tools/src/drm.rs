@@ -9,13 +9,18 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
+mod memory;
+pub mod foreign;
 mod queue;
+mod svm;
 mod sync;
 mod sys;
 mod vm;
 
 pub use bo::{Bo, Domain};
+pub use memory::{forked, May, Words, HUGE};
 pub use queue::Queue;
+pub use svm::Mirror;
 pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::Mapping;
 pub use vm::{Space, RW};
