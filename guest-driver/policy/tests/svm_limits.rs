@@ -168,8 +168,8 @@ fn ranges_and_groups_have_limits_and_a_full_table_stays_as_it_was() {
         svm.create_group(space).unwrap();
     }
     assert_eq!(svm.create_group(space), Err(Error::Limit));
-    for range in [0..0, 1..PAGE, 0..PAGE + 1, PAGE..0] {
-        assert_eq!(svm.advise(space, &range, Advice::Reset), Err(Error::Invalid));
+    for (start, end) in [(0, 0), (1, PAGE), (0, PAGE + 1), (PAGE, 0)] {
+        assert_eq!(svm.advise(space, &(start..end), Advice::Reset), Err(Error::Invalid));
     }
     assert_eq!(svm.advise(space, &(0..PAGE), Advice::Granule(Some(10))), Err(Error::Invalid));
     assert_eq!(svm.advise(space, &(0..PAGE), Advice::Preferred(Some(Place::Both))), Err(Error::Invalid));
