@@ -159,6 +159,22 @@
 #define UVM_PARAM_SVM_FLUSHES	67
 /* Blocks of 2 MiB that are mirrored now. */
 #define UVM_PARAM_SVM_BLOCKS	68
+/* Bytes of VRAM that hold pages of processes' own memory now. */
+#define UVM_PARAM_DEVMEM_USED	70
+/* Bytes of processes' own memory that went to VRAM. */
+#define UVM_PARAM_DEVMEM_TO_VRAM	71
+/* Bytes of processes' own memory that came back to system memory, for whatever reason. */
+#define UVM_PARAM_DEVMEM_TO_SYSTEM	72
+/* Folios of 2 MiB among both, each moved by one copy. */
+#define UVM_PARAM_DEVMEM_HUGE	73
+/* Accesses of CPUs that brought memory back. */
+#define UVM_PARAM_DEVMEM_CPU_FAULTS	74
+/* Bytes of processes' own memory that were moved out of VRAM to make room. */
+#define UVM_PARAM_DEVMEM_EVICTED	75
+/* Bytes that were to be moved and stayed where they were, as there was no memory or they were in use. */
+#define UVM_PARAM_DEVMEM_FAILED	76
+/* Bytes that the CPU copied as no PAGE ring did. */
+#define UVM_PARAM_DEVMEM_BY_CPU	77
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -170,6 +186,24 @@ struct drm_uvm_get_param {
 	__u32 param;
 	__u32 pad;
 	__u64 value;
+};
+
+/**
+ * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+ * @va: First byte: a multiple of the page.
+ * @size: Bytes: a multiple of the page, more than zero.
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+ * @flags: Must be zero.
+ * @moved: Out: bytes that were moved.
+ * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+ */
+struct drm_uvm_svm_prefetch {
+	__u64 va;
+	__u64 size;
+	__u32 domain;
+	__u32 flags;
+	__u64 moved;
+	__u64 failed;
 };
 
 /**
@@ -491,6 +525,7 @@ struct drm_uvm_svm_config {
 #define DRM_UVM_HANG_QUERY	0x10
 #define DRM_UVM_GEM_ADVISE	0x11
 #define DRM_UVM_SVM_CONFIG	0x12
+#define DRM_UVM_SVM_PREFETCH	0x13
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -530,5 +565,7 @@ struct drm_uvm_svm_config {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
 #define DRM_IOCTL_UVM_SVM_CONFIG	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
+#define DRM_IOCTL_UVM_SVM_PREFETCH	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
 
 #endif /* UVM_DRM_H */

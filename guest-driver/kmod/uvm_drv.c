@@ -157,6 +157,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
 		args->value = uvm_svm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
+		args->value = uvm_devmem_param(uvm, args->param);
+		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
 		break;
@@ -220,6 +223,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
 			  DRM_RENDER_ALLOW),
 };
 
@@ -322,6 +327,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
 	uvm_kbuf_free(uvm, &uvm->ib_buf);
+	uvm_devmem_dev_fini(uvm);
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
@@ -347,6 +353,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	init_waitqueue_head(&uvm->retry.wait);
 	init_completion(&uvm->svm.halted);
 	uvm_queues_init(uvm);
+	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
@@ -413,7 +420,7 @@ static int uvm_engines_init(struct uvm_device *uvm)
 		if (ret)
 			return ret;
 	}
-	return 0;
+	return uvm_devmem_dev_init(uvm);
 }
 
 /* Stops what runs; what has users stays until uvm_release(). */
@@ -421,6 +428,7 @@ static void uvm_stop(struct uvm_device *uvm)
 {
 	u32 i;
 
+	uvm_devmem_dev_stop(uvm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
@@ -540,6 +548,8 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	/* While it can still be copied. */
+	uvm_devmem_dev_close(uvm);
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);
 	uvm_stop(uvm);

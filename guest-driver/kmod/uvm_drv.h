@@ -14,6 +14,7 @@
  *   uvm_vm.run_lock        its page tables
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
+ *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_svm_block.lock     entries of mirrored memory
@@ -21,8 +22,9 @@
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
- *   uvm_retry.lock         spinlocks, leaves
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock,
+ *   uvm_retry.lock or uvm_devmem_dev.lock
+ *                          spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -59,6 +61,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
 #include "uvm_svm.h"
@@ -240,20 +243,6 @@ struct uvm_lost {
 };
 
 /**
- * struct uvm_kbuf - the driver's own memory in the GART window
- * @cpu: kernel address
- * @gpu: VMID-0 address
- * @size: bytes
- * @range: the policy's name of the GART range; 0: not allocated
- */
-struct uvm_kbuf {
-	void *cpu;
-	u64 gpu;
-	u64 size;
-	u64 range;
-};
-
-/**
  * struct uvm_busy - what the jobs of a file had of the engines
  * @ref: the file's, and one of each job's
  * @ns: nanoseconds, by ring
@@ -431,6 +420,7 @@ struct uvm_record {
  * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
+ * @devmem: memory of processes in VRAM
  * @bytes_moved: bytes that moves copied
  */
 struct uvm_device {
@@ -457,6 +447,7 @@ struct uvm_device {
 	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
+	struct uvm_devmem_dev devmem;
 	atomic64_t bytes_moved;
 };
 
@@ -620,6 +611,7 @@ int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
 void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm);
+void uvm_gmc_retry_loaded(struct uvm_device *uvm, const struct uvm_vm *vm);
 void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm);
 
 /* uvm_ih.c */

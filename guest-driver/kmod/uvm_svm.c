@@ -230,11 +230,14 @@ static void uvm_svm_calm(struct work_struct *work)
 {
 	struct uvm_svm *svm = container_of(to_delayed_work(work),
 					   struct uvm_svm, calm);
+	struct uvm_device *uvm = svm->vm->uvm;
 	struct uvm_svm_block *block;
 	unsigned long index;
 	int idx;
 
-	if (!drm_dev_enter(&svm->vm->uvm->drm, &idx))
+	if (READ_ONCE(svm->shrunk))
+		uvm_svm_kick(uvm, svm->vm->pasid);
+	if (!drm_dev_enter(&uvm->drm, &idx))
 		return;
 	mutex_lock(&svm->lock);
 	xa_for_each(&svm->blocks, index, block)
@@ -243,6 +246,63 @@ static void uvm_svm_calm(struct work_struct *work)
 				      block->va + UVM_SVM_BLOCK_BYTES);
 	mutex_unlock(&svm->lock);
 	drm_dev_exit(idx);
+}
+
+/* Whether the process has any memory there. The caller holds its users. */
+static bool uvm_svm_is_used(struct uvm_svm_block *block)
+{
+	struct mm_struct *mm = block->svm->mm;
+	bool used;
+
+	mmap_read_lock(mm);
+	used = find_vma_intersection(mm, block->va,
+				     block->va + UVM_SVM_BLOCK_BYTES);
+	mmap_read_unlock(mm);
+	return used;
+}
+
+/* Gives a block back in which nothing is mapped. */
+static void uvm_svm_drop(struct uvm_svm *svm, struct uvm_svm_block *block)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	int idx;
+
+	lockdep_assert_held(&svm->lock);
+	if (!drm_dev_enter(&uvm->drm, &idx))
+		return;
+	mutex_lock(&block->lock);
+	block->gone = true;
+	/* New memory may have come, and gone again by way of this. */
+	uvm_svm_clear(block, block->va, block->va + UVM_SVM_BLOCK_BYTES);
+	bitmap_zero(block->denied, UVM_SVM_BLOCK_PAGES);
+	mutex_unlock(&block->lock);
+	drm_dev_exit(idx);
+
+	xa_erase(&svm->blocks, block->va / UVM_SVM_BLOCK_BYTES);
+	mmu_interval_notifier_remove(&block->notifier);
+	atomic64_dec(&uvm->svm.blocks);
+	uvm_svm_change(svm, block, UVM_POLICY_CHANGE_TAKE_BACK);
+	uvm_svm_block_put(block);
+}
+
+/**
+ * uvm_svm_shrink() - give blocks back whose memory the process has unmapped
+ * @svm: the mirror
+ *
+ * Context: as uvm_svm_block_get().
+ */
+void uvm_svm_shrink(struct uvm_svm *svm)
+{
+	struct uvm_svm_block *block;
+	unsigned long index;
+
+	if (!xchg(&svm->shrunk, false))
+		return;
+	mutex_lock(&svm->lock);
+	xa_for_each(&svm->blocks, index, block)
+		if (READ_ONCE(block->shrunk) && !uvm_svm_is_used(block))
+			uvm_svm_drop(svm, block);
+	mutex_unlock(&svm->lock);
 }
 
 /**
@@ -315,12 +375,16 @@ void uvm_svm_detach(struct uvm_vm *vm)
 
 	if (!svm)
 		return;
-	cancel_delayed_work_sync(&svm->calm);
+	mutex_lock(&svm->lock);
 	xa_for_each(&svm->blocks, index, block) {
+		xa_erase(&svm->blocks, index);
 		mmu_interval_notifier_remove(&block->notifier);
 		atomic64_dec(&vm->uvm->svm.blocks);
 		uvm_svm_block_put(block);
 	}
+	mutex_unlock(&svm->lock);
+	/* It is the notifiers that start it. */
+	cancel_delayed_work_sync(&svm->calm);
 	xa_destroy(&svm->blocks);
 	mutex_destroy(&svm->lock);
 	mmdrop(svm->mm);

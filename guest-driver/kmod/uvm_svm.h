@@ -71,6 +71,8 @@ struct uvm_svm_dev {
  * @mapped: pages that have an entry
  * @writable: of these, with WRITEABLE
  * @denied: pages whose accesses fail now instead of waiting
+ * @gone: the leaf table was given back
+ * @shrunk: memory was unmapped; under no lock
  */
 struct uvm_svm_block {
 	struct mmu_interval_notifier notifier;
@@ -83,6 +85,8 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(mapped, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(writable, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(denied, UVM_SVM_BLOCK_PAGES);
+	bool gone;
+	bool shrunk;
 };
 
 /**
@@ -94,8 +98,10 @@ struct uvm_svm_block {
  * @lock: makes blocks
  * @blocks: struct uvm_svm_block by address / 2 MiB
  * @work: serves its faults; queued with a reference to @vm
- * @calm: clears what is denied, should its access never have come again
+ * @calm: clears what is denied, should its access never have come again, and
+ *	has @work look for blocks without memory
  * @busy: @work is at a batch
+ * @shrunk: some block is
  * @served: faults that got their page
  * @pfns: of the pages that are asked for; @work's alone
  */
@@ -109,9 +115,13 @@ struct uvm_svm {
 	struct work_struct work;
 	struct delayed_work calm;
 	bool busy;
+	bool shrunk;
 	atomic64_t served;
 	unsigned long pfns[UVM_SVM_BLOCK_PAGES];
 };
+
+/* What is denied and not told by then is allowed again. */
+#define UVM_SVM_CALM		(HZ / 5)
 
 /* Pages move only when somebody asks for it. */
 #define UVM_SVM_MANUAL		BIT(0)
@@ -123,6 +133,7 @@ u64 uvm_svm_param(struct uvm_device *uvm, u32 param);
 int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
 		   u32 flags);
 void uvm_svm_detach(struct uvm_vm *vm);
+void uvm_svm_shrink(struct uvm_svm *svm);
 int uvm_svm_may_use(struct uvm_vm *vm);
 struct uvm_svm_block *uvm_svm_block_get(struct uvm_svm *svm, u64 va);
 struct uvm_svm_block *uvm_svm_block_find(struct uvm_svm *svm, u64 va);

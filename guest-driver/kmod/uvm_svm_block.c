@@ -189,10 +189,12 @@ void uvm_svm_deny(struct uvm_svm_block *block, u64 va)
 	u32 page = uvm_svm_page(block, va);
 
 	mutex_lock(&block->lock);
-	uvm_svm_write(block, page,
-		      uvm_svm_read(block, page) | UVM_SVM_NO_RETRY);
-	set_bit(page, block->denied);
-	uvm_svm_flush(block, page, page);
+	if (!block->gone) {
+		uvm_svm_write(block, page, uvm_svm_read(block, page) |
+			      UVM_SVM_NO_RETRY);
+		set_bit(page, block->denied);
+		uvm_svm_flush(block, page, page);
+	}
 	mutex_unlock(&block->lock);
 }
 
@@ -261,6 +263,12 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 		}
 	}
 	mutex_unlock(&block->lock);
+	/* Then it is not unmapped yet; later it may be of no use any more. */
+	if (range->event == MMU_NOTIFY_UNMAP) {
+		WRITE_ONCE(block->shrunk, true);
+		WRITE_ONCE(block->svm->shrunk, true);
+		schedule_delayed_work(&block->svm->calm, UVM_SVM_CALM);
+	}
 	if (n) {
 		atomic64_inc(&uvm->svm.invalidations);
 		atomic64_add(n, &uvm->svm.zapped);

@@ -25,17 +25,26 @@ static uint uvm_svm_region = 1;
 module_param_named(svm_region, uvm_svm_region, uint, 0644);
 MODULE_PARM_DESC(svm_region, "Pages that a fault in a process's memory brings, aligned: a power of two up to 512 (default 1)");
 
+/* When accesses are made again. */
+#define UVM_SVM_REPLAY_BLOCK		0u
+#define UVM_SVM_REPLAY_BATCH		1u
+#define UVM_SVM_REPLAY_BATCH_FLUSH	2u
+#define UVM_SVM_REPLAY_ONCE		3u
+
+static uint uvm_svm_replay_policy = UVM_SVM_REPLAY_BATCH;
+module_param_named(svm_replay, uvm_svm_replay_policy, uint, 0644);
+MODULE_PARM_DESC(svm_replay, "When accesses are made again whose pages have come: 0 block by block, 1 after a batch (default), 2 after a batch, with those that came meanwhile, 3 once no fault is left");
+
 /* Page tables that change all the time: let the access be made again. */
 #define UVM_SVM_PATIENCE	(HZ / 2)
 /* Time limits that a job may see pass while its pages come. */
 #define UVM_SVM_EXTENSIONS	40
-/* What is denied and not told by then is allowed again. */
-#define UVM_SVM_CALM		(HZ / 5)
 
 /* What the faults of a batch want of a page. */
 struct uvm_svm_want {
 	u64 va;
 	bool write;
+	bool due;
 };
 
 static int uvm_svm_order(const void *a, const void *b)
@@ -120,13 +129,15 @@ static int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start,
 		mutex_lock(&block->lock);
 		done = !mmu_interval_read_retry(&block->notifier,
 						range.notifier_seq);
-		if (done)
+		/* Given back meanwhile: there will be another one. */
+		ret = block->gone ? -EBUSY : 0;
+		if (done && !ret)
 			uvm_svm_set(block, range.start, range.end,
 				    svm->pfns, write);
 		mutex_unlock(&block->lock);
 		drm_dev_exit(idx);
 	}
-	return 0;
+	return ret;
 }
 
 /* The page, and those around it if they can be had together. */
@@ -154,45 +165,52 @@ static int uvm_svm_serve(struct uvm_svm_block *block,
 }
 
 /*
- * What was not brought fails, unless it is only not the time for it; where
- * there is no block, the page is the process's own to bring.
+ * A page was brought, or cannot be: then its access fails when it is made
+ * again. Or it is not the time for it, and the access may ask again. Where
+ * there is no block, the page is the process's own to bring, and no answer due.
  */
-static void uvm_svm_refuse(struct uvm_svm *svm, struct uvm_svm_block *block,
-			   const struct uvm_svm_want *want)
+static void uvm_svm_settle(struct uvm_svm *svm, struct uvm_svm_block *block,
+			   struct uvm_svm_want *want, int ret)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
+	int idx;
 
+	want->due = true;
+	if (!ret)
+		atomic64_inc(&svm->served);
+	if (!ret || ret == -EBUSY || ret == -ENODEV)
+		return;
 	atomic64_inc(&uvm->svm.refused);
 	if (IS_ERR(block)) {
+		want->due = false;
 		uvm_fault_tell(uvm, svm->vm->pasid, want->va);
-		return;
+	} else if (drm_dev_enter(&uvm->drm, &idx)) {
+		uvm_svm_deny(block, want->va);
+		drm_dev_exit(idx);
+		schedule_delayed_work(&svm->calm, UVM_SVM_CALM);
 	}
-	uvm_svm_deny(block, want->va);
-	uvm_fault_mapped(svm->vm, want->va, PAGE_SIZE);
-	schedule_delayed_work(&svm->calm, UVM_SVM_CALM);
 }
 
-static void uvm_svm_end(struct uvm_svm *svm, struct uvm_svm_block *block,
-			const struct uvm_svm_want *want, int ret)
+/* Lets accesses be made again whose pages were looked after. */
+static void uvm_svm_replay(struct uvm_svm *svm, struct uvm_svm_want *wants,
+			   u32 n)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
 	int idx;
 
 	if (!drm_dev_enter(&uvm->drm, &idx))
 		return;
-	if (!ret || ret == -EBUSY || ret == -ENODEV) {
-		if (!ret)
-			atomic64_inc(&svm->served);
-		uvm_fault_mapped(svm->vm, want->va, PAGE_SIZE);
-	} else {
-		uvm_svm_refuse(svm, block, want);
+	for (; n; n--, wants++) {
+		if (wants->due)
+			uvm_fault_mapped(svm->vm, wants->va, PAGE_SIZE);
+		wants->due = false;
 	}
 	drm_dev_exit(idx);
 }
 
-/* With references to address space and, if @alive, users of its memory. */
+/* With references to address space and users of its memory. */
 static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
-			  u32 n, bool alive)
+			  u32 n, u32 replay)
 {
 	struct uvm_svm_block *block = NULL;
 	u64 va;
@@ -204,17 +222,92 @@ static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
 		if (!block || IS_ERR(block) || block->va != va) {
 			if (!IS_ERR_OR_NULL(block))
 				uvm_svm_block_put(block);
-			block = alive ? uvm_svm_block_get(svm, va) :
-					uvm_svm_block_find(svm, va);
-			block = block ?: ERR_PTR(-ESRCH);
+			if (replay == UVM_SVM_REPLAY_BLOCK)
+				uvm_svm_replay(svm, wants, i);
+			block = uvm_svm_block_get(svm, va);
 		}
-		ret = alive ? PTR_ERR_OR_ZERO(block) : -ESRCH;
-		if (!ret)
-			ret = uvm_svm_serve(block, &wants[i]);
-		uvm_svm_end(svm, block, &wants[i], ret);
+		ret = PTR_ERR_OR_ZERO(block) ?: uvm_svm_serve(block, &wants[i]);
+		uvm_svm_settle(svm, block, &wants[i], ret);
 	}
 	if (!IS_ERR_OR_NULL(block))
 		uvm_svm_block_put(block);
+}
+
+/* Answers faults whose pages have come by now; the others wait for their batch. */
+static void uvm_svm_sweep(struct uvm_svm *svm)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_svm_block *block;
+	bool there;
+	u32 i, n;
+
+	n = uvm_fault_peek(uvm, svm->vm->pasid, faults);
+	for (i = 0; i < n; i++) {
+		block = uvm_svm_block_find(svm, faults[i].va);
+		if (!block)
+			continue;
+		mutex_lock(&block->lock);
+		there = uvm_svm_has(block, faults[i].va, faults[i].write);
+		mutex_unlock(&block->lock);
+		uvm_svm_block_put(block);
+		if (!there)
+			continue;
+		atomic64_inc(&uvm->svm.stale);
+		atomic64_inc(&uvm->svm.faults);
+		uvm_fault_mapped(svm->vm, faults[i].va, PAGE_SIZE);
+	}
+}
+
+/* The next batch; sorted, each page once. */
+static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
+			   u32 room)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	u32 i, n;
+
+	n = uvm_fault_collect(uvm, svm->vm->pasid, faults, room);
+	if (!n)
+		return 0;
+	for (i = 0; i < n; i++)
+		wants[i] = (struct uvm_svm_want) {
+			.va = faults[i].va,
+			.write = faults[i].write,
+		};
+	atomic64_inc(&uvm->svm.batches);
+	atomic64_add(n, &uvm->svm.faults);
+	return uvm_svm_merge(wants, n);
+}
+
+/* Faults until there are none left; their process's memory has users. */
+static void uvm_svm_serve_all(struct uvm_svm *svm)
+{
+	u32 replay = min(READ_ONCE(uvm_svm_replay_policy), UVM_SVM_REPLAY_ONCE);
+	struct uvm_svm_want wants[UVM_CAM_ENTRIES];
+	struct uvm_device *uvm = svm->vm->uvm;
+	int idx;
+	u32 n, due = 0;
+
+	while ((n = uvm_svm_collect(svm, wants + due,
+				    ARRAY_SIZE(wants) - due))) {
+		uvm_svm_batch(svm, wants + due, n, replay);
+		if (replay == UVM_SVM_REPLAY_ONCE) {
+			due += n;
+			continue;
+		}
+		uvm_svm_replay(svm, wants, n);
+		/* What came meanwhile is often about the same pages. */
+		if (replay == UVM_SVM_REPLAY_BATCH_FLUSH &&
+		    drm_dev_enter(&uvm->drm, &idx)) {
+			uvm_ih_flush(uvm);
+			uvm_svm_sweep(svm);
+			drm_dev_exit(idx);
+		}
+		if (drm_dev_is_unplugged(&uvm->drm))
+			break;
+	}
+	uvm_svm_replay(svm, wants, due);
 }
 
 /**
@@ -224,31 +317,19 @@ static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
 void uvm_svm_work(struct work_struct *work)
 {
 	struct uvm_svm *svm = container_of(work, struct uvm_svm, work);
-	struct uvm_device *uvm = svm->vm->uvm;
-	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
-	struct uvm_svm_want wants[UVM_CAM_ENTRIES];
-	bool alive;
-	u32 i, n;
+	struct uvm_vm *vm = svm->vm;
 
 	WRITE_ONCE(svm->busy, true);
-	while ((n = uvm_fault_collect(uvm, svm->vm->pasid, faults))) {
-		for (i = 0; i < n; i++)
-			wants[i] = (struct uvm_svm_want) {
-				.va = faults[i].va,
-				.write = faults[i].write,
-			};
-		atomic64_inc(&uvm->svm.batches);
-		atomic64_add(n, &uvm->svm.faults);
-		n = uvm_svm_merge(wants, n);
-		alive = mmget_not_zero(svm->mm);
-		uvm_svm_batch(svm, wants, n, alive);
-		if (alive)
-			mmput_async(svm->mm);
-		if (drm_dev_is_unplugged(&uvm->drm))
-			break;
+	if (mmget_not_zero(svm->mm)) {
+		uvm_svm_serve_all(svm);
+		uvm_svm_shrink(svm);
+		mmput_async(svm->mm);
+	} else {
+		/* Nobody will ever bring a page. */
+		uvm_mode_give_up(vm);
 	}
 	WRITE_ONCE(svm->busy, false);
-	uvm_vm_put(svm->vm);
+	uvm_vm_put(vm);
 }
 
 /**

@@ -27,6 +27,7 @@ mod retry;
 mod segments;
 mod svm;
 mod swap;
+mod svm_migrate;
 mod uma;
 mod vidmm;
 mod vm;
@@ -56,6 +57,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("svm", svm::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
+    ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -107,6 +109,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == queues::WORKER {
             return queues::worker(rest);
+        }
+        if first == svm::WORKER {
+            return svm::worker(rest);
         }
     }
     let options = match parse(args) {

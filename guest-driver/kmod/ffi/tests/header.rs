@@ -24,7 +24,7 @@ const HEADERS: [Header; 3] = [
         about: " * All calls on one policy are made under one sleeping mutex of the driver. Sizes and offsets are
  * bytes. Functions that return int return 0 or a negative errno, and write their results only with
  * 0, except where it says otherwise.",
-        sources: &["types", "vm_types", "api", "vmid_api", "update_api", "retire_api"],
+        sources: &["types", "vm_types", "api", "vmid_api", "update_api", "retire_api", "chunk_api"],
         before: "#include <linux/compiler.h>\n#include <linux/types.h>",
         after: NEEDED_FROM_C,
     },

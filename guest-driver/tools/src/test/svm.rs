@@ -9,7 +9,13 @@ use super::case::{refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Mirror, RW};
 use crate::ib::{Ib, Place};
 
+mod beside;
 mod changes;
+
+pub use beside::worker;
+
+/// First argument of a worker process.
+pub const WORKER: &str = "--svm-worker";
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -34,6 +40,12 @@ pub const CASES: &[Case] = &[
     once("forked_child_has_memory_of_its_own", changes::forked_child_has_memory_of_its_own),
     once("huge_pages_come_apart", changes::huge_pages_come_apart),
     once("files_are_written_where_they_are_shared", changes::files_are_written_where_they_are_shared),
+    once("mirror_serves_its_own_process_alone", beside::mirror_serves_its_own_process_alone),
+    once("processes_at_the_same_addresses_keep_apart", beside::processes_at_the_same_addresses_keep_apart),
+    once("process_may_be_killed_at_any_point", beside::process_may_be_killed_at_any_point),
+    once("device_reads_what_the_cpu_wrote_last", beside::device_reads_what_the_cpu_wrote_last),
+    once("queue_runs_on_pointers_and_stops_alone", beside::queue_runs_on_pointers_and_stops_alone),
+    once("unmapped_memory_costs_nothing_for_long", beside::unmapped_memory_costs_nothing_for_long),
 ];
 
 const PAGE: usize = 4096;
