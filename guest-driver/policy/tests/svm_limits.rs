@@ -378,3 +378,97 @@ fn a_million_faults_in_seconds_and_twice_the_same() {
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     assert_eq!(run(), first);
 }
+
+#[test]
+fn only_what_turns_round_is_a_bounce_and_what_came_along_counts_for_half() {
+    let mut now = 1_000_000_000;
+    let (mut svm, space) = svm(|_| {});
+    let mut batch = Batch::try_new().unwrap();
+    let mut bounced = vec![];
+    for _ in 0..2 {
+        let regions = serve(&mut svm, &mut batch, &[fault(space, 3 * PAGE)], now);
+        assert_eq!(regions[0].pages, Pages::range(0, 16));
+        for _ in 0..3 {
+            // Told again and again, it came once.
+            svm.event(&came(space, 0, regions[0].pages, 0), now).unwrap();
+            now += 1000;
+        }
+        bounced.push(svm.stats(None).unwrap().bounced);
+        svm.event(&left(space, 0, regions[0].pages, Cause::CpuFault), now).unwrap();
+        bounced.push(svm.stats(None).unwrap().bounced);
+        now += 1000;
+    }
+    // The CPU takes 16, the device wanted one of them back, the CPU takes 16.
+    assert_eq!(bounced, [0, 16, 17, 33]);
+}
+
+#[test]
+fn a_pin_outlives_what_moves_the_page_all_the_same() {
+    let mut now = 1_000_000_000;
+    let (mut svm, space) = svm(|config| config.thrash.waits = 0);
+    let mut batch = Batch::try_new().unwrap();
+    bounce(&mut svm, space, 0, 3, 1000, &mut now);
+    let page = Pages::range(9, 10);
+    assert_eq!(serve(&mut svm, &mut batch, &[fault(space, 9 * PAGE)], now)[0].action, Action::MapRemote);
+    for cause in [Cause::CpuFault, Cause::Eviction] {
+        svm.event(&came(space, 0, page, 0), now).unwrap();
+        svm.event(&left(space, 0, page, cause), now + 10).unwrap();
+    }
+    now += svm.config().thrash.pin / 2;
+    assert_eq!(serve(&mut svm, &mut batch, &[fault(space, 9 * PAGE)], now)[0].action, Action::MapRemote);
+    assert_eq!(svm.stats(None).unwrap().pinned, 1);
+}
+
+#[test]
+fn what_a_block_needed_the_last_time_is_what_it_is_brought() {
+    let (mut svm, space) = svm(|config| {
+        config.switches.correlation = true;
+        config.switches.density = false;
+        config.granule = 0;
+    });
+    let mut batch = Batch::try_new().unwrap();
+    let (first, second) = (Pages::range(0, 8), Pages::range(100, 104));
+    for pages in [first, second] {
+        for page in pages.iter() {
+            svm.event(&came(space, 4, Pages::range(page, page + 1), 0), 1).unwrap();
+        }
+        svm.event(&left(space, 4, Pages::ALL, Cause::Eviction), 2).unwrap();
+    }
+    let regions = serve(&mut svm, &mut batch, &[fault(space, 4 * BLOCK + 300 * PAGE)], 3);
+    let brought: Vec<_> = regions.iter().map(|region| (region.guess, region.pages)).collect();
+    assert_eq!(brought, [(false, Pages::range(300, 301)), (true, second)]);
+}
+
+#[test]
+fn what_is_gone_is_not_mapped_again_and_hides_nobody_else() {
+    let (mut svm, space) = svm(|_| {});
+    svm.advise(space, &(0..4 * BLOCK), Advice::AccessedByDevice(true)).unwrap();
+    for block in 0..3 {
+        let (va, pages) = (block * BLOCK, Pages::ALL);
+        svm.event(&Event::Mapped { space, va, pages, writable: pages }, 1).unwrap();
+    }
+    svm.event(&Event::Unmapped { space, range: 0..3 * BLOCK }, 2).unwrap();
+    svm.event(&Event::Gone { space, range: 0..BLOCK }, 3).unwrap();
+    svm.event(&Event::Gone { space, range: BLOCK..BLOCK + 500 * PAGE }, 3).unwrap();
+    let again: Vec<_> = std::iter::from_fn(|| svm.next_map()).map(|region| (region.va, region.pages)).collect();
+    assert_eq!(again, [(BLOCK, Pages::range(500, 512)), (2 * BLOCK, Pages::ALL)]);
+}
+
+#[test]
+fn a_fault_on_what_is_mapped_enough_is_stale_and_no_other() {
+    let (mut svm, space) = svm(|_| {});
+    let mut batch = Batch::try_new().unwrap();
+    let mapped = |writable| Event::Mapped { space, va: 0, pages: Pages::ALL, writable };
+    let mut stale = |svm: &mut Svm, access| {
+        let before = svm.stats(None).unwrap().stale;
+        serve(svm, &mut batch, &[Fault { access, ..fault(space, 7 * PAGE) }], 1);
+        svm.stats(None).unwrap().stale - before
+    };
+    assert_eq!(stale(&mut svm, Access::Read), 0);
+    svm.event(&mapped(Pages::ALL), 1).unwrap();
+    assert_eq!([stale(&mut svm, Access::Read), stale(&mut svm, Access::Write)], [1, 1]);
+    svm.event(&mapped(Pages::NONE), 2).unwrap();
+    assert_eq!([stale(&mut svm, Access::Read), stale(&mut svm, Access::Atomic)], [1, 0]);
+    svm.event(&Event::Unmapped { space, range: 7 * PAGE..7 * PAGE + 1 }, 3).unwrap();
+    assert_eq!(stale(&mut svm, Access::Read), 0);
+}
