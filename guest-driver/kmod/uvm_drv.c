@@ -46,6 +46,7 @@ static u64 uvm_bytes_used(struct uvm_device *uvm, u32 domain)
 	flags = uvm_policy_begin(uvm);
 	for (i = 0; i < config->count; i++) {
 		local = config->segments[i].kind == UVM_MM_SEG_LOCAL ||
+			config->segments[i].kind == UVM_MM_SEG_LOCAL_INVISIBLE ||
 			config->segments[i].kind == UVM_MM_SEG_OWN_LOCAL;
 		if (local == (domain == UVM_DOMAIN_VRAM) &&
 		    !uvm_mm_segment_stats(uvm->policy, i, &stats))
@@ -99,6 +100,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_VRAM_SIZE:
 		args->value = uvm->vram.size;
 		break;
+	case UVM_PARAM_VRAM_VISIBLE:
+		args->value = uvm->vram.visible;
+		break;
 	case UVM_PARAM_VRAM_USED:
 		args->value = uvm_bytes_used(uvm, UVM_DOMAIN_VRAM);
 		break;
@@ -149,7 +153,13 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		args->value = atomic64_read(&uvm->retry.overflows);
 		break;
 	case UVM_PARAM_FREE_QUEUES:
-		args->value = uvm_queues_free(uvm);
+		args->value = uvm_queues_free(uvm, false);
+		break;
+	case UVM_PARAM_FREE_ACCESS_QUEUES:
+		args->value = uvm_queues_free(uvm, true);
+		break;
+	case UVM_PARAM_ACCESS_NOTIFICATIONS:
+		args->value = atomic64_read(&uvm->access.notified);
 		break;
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
@@ -221,6 +231,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_HANG_QUERY, uvm_ioctl_hang_query,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_ACCESS, uvm_ioctl_gem_access,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
 			  DRM_RENDER_ALLOW),
@@ -328,6 +340,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	drm_suballoc_manager_fini(&uvm->ib_pool);
 	uvm_kbuf_free(uvm, &uvm->ib_buf);
 	uvm_devmem_dev_fini(uvm);
+	uvm_peek_fini(uvm);
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
@@ -344,6 +357,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	u32 i;
 
 	mutex_init(&uvm->mmio.lock);
+	uvm_peek_init(uvm);
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
 	mutex_init(&uvm->policy_lock);
@@ -420,6 +434,7 @@ static int uvm_engines_init(struct uvm_device *uvm)
 		if (ret)
 			return ret;
 	}
+	uvm_access_start(uvm);
 	return uvm_devmem_dev_init(uvm);
 }
 
@@ -432,6 +447,7 @@ static void uvm_stop(struct uvm_device *uvm)
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
+	uvm_access_stop(uvm);
 	complete_all(&uvm->svm.halted);
 	uvm_ih_stop(uvm);
 	uvm_retry_stop(uvm);

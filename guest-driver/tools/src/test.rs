@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 
+mod access;
 mod beside;
 mod bo;
 mod borrowed;
@@ -15,6 +16,7 @@ mod case;
 mod chaos;
 mod evict;
 mod fdinfo;
+mod gart;
 mod hang;
 mod inject;
 mod kmsg;
@@ -26,8 +28,8 @@ mod reload;
 mod retry;
 mod segments;
 mod svm;
-mod swap;
 mod svm_migrate;
+mod swap;
 mod uma;
 mod vidmm;
 mod vm;
@@ -47,6 +49,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
     ("queues", queues::CASES),
+    ("access", access::CASES),
     ("hang", hang::CASES),
     ("segments", segments::CASES),
     ("evict", evict::CASES),
@@ -106,6 +109,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == vm::WORKER {
             return vm::worker();
+        }
+        if first == access::WORKER {
+            return access::worker();
         }
         if first == queues::WORKER {
             return queues::worker(rest);

@@ -28,7 +28,8 @@ pub unsafe trait Argument {}
 
 macro_rules! arguments {
     ($($name:ty),* $(,)?) => { $(
-        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at.
+        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at; where it
+        // writes what that of a GemAccess points at, `Bo::peek` has a slice of its caller's there.
         unsafe impl Argument for $name {}
     )* };
 }
@@ -52,6 +53,7 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::GemAccess,
     uapi::SvmConfig,
     uapi::SvmPrefetch,
     GemClose,
@@ -315,6 +317,29 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
+    /// Maps `length` bytes at address `at`: of `fd` from `offset`, or fresh memory.
+    ///
+    /// # Safety
+    /// The addresses belong to the caller, and nothing refers to what is there.
+    pub(super) unsafe fn over(at: u64, length: usize, file: Option<(BorrowedFd<'_>, u64)>) -> Result<Self, Errno> {
+        let (access, at) =
+            (ProtFlags::READ | ProtFlags::WRITE, ptr::without_provenance_mut(usize::try_from(at).unwrap_or(0)));
+        // SAFETY: as the caller says.
+        let start = unsafe {
+            match file {
+                Some((fd, offset)) => mmap(at, length, access, MapFlags::SHARED | MapFlags::FIXED, fd, offset)?,
+                None => mmap_anonymous(at, length, access, MapFlags::PRIVATE | MapFlags::FIXED)?,
+            }
+        };
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, length })
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
+    }
+
     /// A huge page of memory, at hand and not swapped: it stays where it is.
     pub fn huge() -> Result<Self, Errno> {
         let length = 2 << 20;
@@ -366,6 +391,11 @@ impl Mapping {
     /// Bytes.
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
     }
 
     fn at(&self, offset: usize, length: usize) -> *mut u8 {
