@@ -38,7 +38,8 @@
  * Memory is reclaimed, and address spaces of processes change, by way of mmu
  * notifiers, which come with mmap_lock or locks of pages held and take
  * uvm_svm_block.lock and those below it: none of these is held by who
- * allocates. mmap_lock itself is taken under none of the above.
+ * allocates. mmap_lock itself is taken under uvm_svm.lock, and under no other of
+ * the above.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H

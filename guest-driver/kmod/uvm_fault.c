@@ -263,6 +263,20 @@ u32 uvm_fault_peek(struct uvm_device *uvm, u32 pasid,
 }
 
 /**
+ * uvm_fault_waits() - whether uvm_fault_collect() would give any
+ * @uvm: the device
+ * @pasid: whose
+ *
+ * Return: whether.
+ */
+bool uvm_fault_waits(struct uvm_device *uvm, u32 pasid)
+{
+	struct uvm_retry_fault fault;
+
+	return uvm_fault_list(uvm, pasid, &fault, 1, false);
+}
+
+/**
  * uvm_fault_tell() - a page is not one that the driver can bring by itself
  * @uvm: the device
  * @pasid: whose

@@ -210,6 +210,7 @@ u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
 		      struct uvm_retry_fault *faults, u32 room);
 u32 uvm_fault_peek(struct uvm_device *uvm, u32 pasid,
 		   struct uvm_retry_fault *faults);
+bool uvm_fault_waits(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);

@@ -31,7 +31,7 @@
 int uvm_svm_dev_init(struct uvm_device *uvm)
 {
 	uvm->svm.wq = alloc_workqueue("uvm-svm", WQ_UNBOUND | WQ_HIGHPRI, 0);
-	return uvm->svm.wq ? 0 : -ENOMEM;
+	return uvm->svm.wq ? uvm_svm_policy_init(uvm) : -ENOMEM;
 }
 
 /**
@@ -43,6 +43,15 @@ void uvm_svm_dev_fini(struct uvm_device *uvm)
 	if (uvm->svm.wq)
 		destroy_workqueue(uvm->svm.wq);
 	uvm->svm.wq = NULL;
+}
+
+/* The time has come for what is throttled. */
+static void uvm_svm_later(struct work_struct *work)
+{
+	struct uvm_svm *svm = container_of(to_delayed_work(work),
+					   struct uvm_svm, later);
+
+	uvm_svm_kick(svm->vm->uvm, svm->vm->pasid);
 }
 
 /**
@@ -282,6 +291,7 @@ static void uvm_svm_drop(struct uvm_svm *svm, struct uvm_svm_block *block)
 	mmu_interval_notifier_remove(&block->notifier);
 	atomic64_dec(&uvm->svm.blocks);
 	uvm_svm_change(svm, block, UVM_POLICY_CHANGE_TAKE_BACK);
+	uvm_svm_tell_gone(svm, block->va);
 	uvm_svm_block_put(block);
 }
 
@@ -309,7 +319,8 @@ void uvm_svm_shrink(struct uvm_svm *svm)
  * uvm_svm_attach() - let an address space mirror a process's memory
  * @vm: the address space, its config_lock held
  * @mm: the process's memory; the caller has a reference to its users
- * @owner: of device-private pages that may be mapped as they are, or NULL
+ * @dm: whose device-private pages may be mapped as they are, or NULL: pages stay
+ *	in system memory
  * @flags: UVM_SVM_*
  *
  * From here on accesses to pages that are not there wait for this driver.
@@ -318,8 +329,8 @@ void uvm_svm_shrink(struct uvm_svm *svm)
  * Return: 0, -EBUSY when it mirrors something already, -EOPNOTSUPP when its
  * addresses are too short, -ENOMEM, -ERESTARTSYS.
  */
-int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
-		   u32 flags)
+int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm,
+		   struct uvm_devmem *dm, u32 flags)
 {
 	struct uvm_svm *svm;
 	bool done;
@@ -337,11 +348,17 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
 	xa_init(&svm->blocks);
 	INIT_WORK(&svm->work, uvm_svm_work);
 	INIT_DELAYED_WORK(&svm->calm, uvm_svm_calm);
+	INIT_DELAYED_WORK(&svm->later, uvm_svm_later);
 	mmgrab(mm);
 	svm->mm = mm;
 	svm->vm = vm;
-	svm->owner = owner;
+	svm->dm = dm;
 	svm->flags = flags;
+	if (dm && !(flags & UVM_SVM_MANUAL)) {
+		ret = uvm_svm_space_create(svm);
+		if (ret)
+			goto free;
+	}
 
 	/* No bind waits from here on: see uvm_bind_do(). */
 	do {
@@ -352,13 +369,17 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
 			smp_store_release(&vm->svm, svm);
 		mutex_unlock(&vm->lock);
 	} while (!ret && !done);
-	if (ret) {
-		mmdrop(mm);
-		kvfree(svm);
-		return ret;
-	}
+	if (ret)
+		goto end;
 	uvm_mode_set_retry(vm, true);
 	return 0;
+
+end:
+	uvm_svm_space_end(svm);
+free:
+	mmdrop(mm);
+	kvfree(svm);
+	return ret;
 }
 
 /**
@@ -385,6 +406,8 @@ void uvm_svm_detach(struct uvm_vm *vm)
 	mutex_unlock(&svm->lock);
 	/* It is the notifiers that start it. */
 	cancel_delayed_work_sync(&svm->calm);
+	cancel_delayed_work_sync(&svm->later);
+	uvm_svm_space_end(svm);
 	xa_destroy(&svm->blocks);
 	mutex_destroy(&svm->lock);
 	mmdrop(svm->mm);
@@ -422,6 +445,7 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 {
 	struct uvm_device *uvm = to_uvm(drm);
 	const struct drm_uvm_svm_config *args = data;
+	struct uvm_devmem *dm;
 	struct uvm_vm *vm;
 	int idx, ret;
 
@@ -434,7 +458,10 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 	if (!ret)
 		ret = mutex_lock_interruptible(&vm->config_lock);
 	if (!ret) {
-		ret = uvm_svm_attach(vm, current->mm, NULL, 0);
+		/* Without, memory stays where it is. */
+		dm = uvm_devmem_svm(uvm);
+		ret = uvm_svm_attach(vm, current->mm, IS_ERR(dm) ? NULL : dm,
+				     0);
 		mutex_unlock(&vm->config_lock);
 	}
 	drm_dev_exit(idx);

@@ -10,8 +10,8 @@
  * fail, and with it what made it: a job, or a queue.
  */
 
-#include <linux/hmm.h>
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -21,11 +21,11 @@
 
 #include "uvm_drv.h"
 
-static uint uvm_svm_region = 1;
-module_param_named(svm_region, uvm_svm_region, uint, 0644);
-MODULE_PARM_DESC(svm_region, "Pages that a fault in a process's memory brings, aligned: a power of two up to 512 (default 1)");
+static uint uvm_svm_region_pages = 1;
+module_param_named(svm_region, uvm_svm_region_pages, uint, 0644);
+MODULE_PARM_DESC(svm_region, "Pages that a fault brings where the policy does not decide, aligned: a power of two up to 512 (default 1)");
 
-/* When accesses are made again. */
+/* When accesses are made again; as the policy knows it. */
 #define UVM_SVM_REPLAY_BLOCK		0u
 #define UVM_SVM_REPLAY_BATCH		1u
 #define UVM_SVM_REPLAY_BATCH_FLUSH	2u
@@ -35,8 +35,16 @@ static uint uvm_svm_replay_policy = UVM_SVM_REPLAY_BATCH;
 module_param_named(svm_replay, uvm_svm_replay_policy, uint, 0644);
 MODULE_PARM_DESC(svm_replay, "When accesses are made again whose pages have come: 0 block by block, 1 after a batch (default), 2 after a batch, with those that came meanwhile, 3 once no fault is left");
 
-/* Page tables that change all the time: let the access be made again. */
-#define UVM_SVM_PATIENCE	(HZ / 2)
+/**
+ * uvm_svm_replay_now() - when accesses are made again
+ *
+ * Return: UVM_POLICY_SVM_REPLAY_*.
+ */
+u32 uvm_svm_replay_now(void)
+{
+	return min(READ_ONCE(uvm_svm_replay_policy), UVM_SVM_REPLAY_ONCE);
+}
+
 /* Time limits that a job may see pass while its pages come. */
 #define UVM_SVM_EXTENSIONS	40
 
@@ -72,72 +80,11 @@ static u32 uvm_svm_merge(struct uvm_svm_want *wants, u32 n)
 /* Within its block, the pages around an address that belong to it. */
 static void uvm_svm_around(u64 va, u64 *start, u64 *end)
 {
-	u64 pages = clamp(READ_ONCE(uvm_svm_region), 1u, UVM_SVM_BLOCK_PAGES);
+	u64 pages = clamp(READ_ONCE(uvm_svm_region_pages), 1u, UVM_SVM_BLOCK_PAGES);
 	u64 bytes = rounddown_pow_of_two(pages) * PAGE_SIZE;
 
 	*start = ALIGN_DOWN(va, bytes);
 	*end = *start + bytes;
-}
-
-/* No further than the memory that is mapped there, and to be used so. */
-static bool uvm_svm_clip(struct mm_struct *mm, u64 va, bool write,
-			 struct hmm_range *range)
-{
-	struct vm_area_struct *vma = vma_lookup(mm, va);
-
-	mmap_assert_locked(mm);
-	if (!vma || (write && !(vma->vm_flags & VM_WRITE)))
-		return false;
-	range->start = max(range->start, vma->vm_start);
-	range->end = min(range->end, vma->vm_end);
-	return true;
-}
-
-/* Asks for pages, and maps them if they are still there then. */
-static int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start,
-			 u64 end, bool write)
-{
-	struct uvm_svm *svm = block->svm;
-	struct uvm_device *uvm = svm->vm->uvm;
-	unsigned long until = jiffies + UVM_SVM_PATIENCE;
-	struct hmm_range range = {
-		.notifier = &block->notifier,
-		.hmm_pfns = svm->pfns,
-		.default_flags = HMM_PFN_REQ_FAULT |
-				 (write ? HMM_PFN_REQ_WRITE : 0),
-		.dev_private_owner = svm->owner,
-	};
-	bool done = false;
-	int idx, ret;
-
-	while (!done) {
-		if (time_after(jiffies, until))
-			return -EBUSY;
-		range.notifier_seq = mmu_interval_read_begin(&block->notifier);
-		range.start = start;
-		range.end = end;
-		mmap_read_lock(svm->mm);
-		ret = uvm_svm_clip(svm->mm, va, write, &range) ?
-		      hmm_range_fault(&range) : -EFAULT;
-		mmap_read_unlock(svm->mm);
-		if (ret == -EBUSY)
-			continue;
-		if (ret)
-			return ret;
-		if (!drm_dev_enter(&uvm->drm, &idx))
-			return -ENODEV;
-		mutex_lock(&block->lock);
-		done = !mmu_interval_read_retry(&block->notifier,
-						range.notifier_seq);
-		/* Given back meanwhile: there will be another one. */
-		ret = block->gone ? -EBUSY : 0;
-		if (done && !ret)
-			uvm_svm_set(block, range.start, range.end,
-				    svm->pfns, write);
-		mutex_unlock(&block->lock);
-		drm_dev_exit(idx);
-	}
-	return ret;
 }
 
 /* The page, and those around it if they can be had together. */
@@ -280,32 +227,168 @@ static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
 	return uvm_svm_merge(wants, n);
 }
 
+/* Faults of a region that the CPU's slice comes before. */
+static void uvm_svm_throttle(struct uvm_svm *svm, struct uvm_svm_want *want,
+			     u64 until)
+{
+	u64 now = ktime_get_ns();
+
+	want->due = svm->nr_throttled == ARRAY_SIZE(svm->throttled);
+	if (want->due)
+		return;
+	svm->throttled[svm->nr_throttled++] = (struct uvm_svm_throttled) {
+		.va = want->va,
+		.until = until,
+	};
+	schedule_delayed_work(&svm->later, until > now ?
+			      nsecs_to_jiffies(until - now) + 1 : 0);
+}
+
+/* Those whose time has come may ask again. */
+static void uvm_svm_release(struct uvm_svm *svm)
+{
+	u64 now = ktime_get_ns(), next = U64_MAX;
+	u32 i, kept = 0;
+	int idx;
+
+	if (!svm->nr_throttled || !drm_dev_enter(&svm->vm->uvm->drm, &idx))
+		return;
+	for (i = 0; i < svm->nr_throttled; i++) {
+		if (svm->throttled[i].until > now) {
+			next = min(next, svm->throttled[i].until);
+			svm->throttled[kept++] = svm->throttled[i];
+			continue;
+		}
+		uvm_fault_mapped(svm->vm, svm->throttled[i].va, PAGE_SIZE);
+	}
+	svm->nr_throttled = kept;
+	drm_dev_exit(idx);
+	if (kept)
+		schedule_delayed_work(&svm->later,
+				      nsecs_to_jiffies(next - now) + 1);
+}
+
+/* A region of the plan, and the faults that it serves. */
+static void uvm_svm_region(struct uvm_svm *svm, u32 index,
+			   const struct uvm_policy_svm_fault *faults, u32 n,
+			   struct uvm_svm_want *wants)
+{
+	const struct uvm_policy_svm_region *region = &svm->regions[index];
+	struct uvm_svm_block *block;
+	struct uvm_svm_want *want;
+	u32 i;
+
+	block = uvm_svm_block_get(svm, region->va);
+	if (!IS_ERR(block) && region->action != UVM_POLICY_SVM_DO_THROTTLE)
+		uvm_svm_do(svm, block, region,
+			   region->flags & UVM_POLICY_SVM_REGION_GUESS ?
+			   UVM_POLICY_SVM_BY_PREFETCH :
+			   UVM_POLICY_SVM_BY_FAULT);
+	for (i = 0; i < n; i++) {
+		want = &wants[faults[i].tag];
+		if (faults[i].region != index)
+			continue;
+		if (IS_ERR(block)) {
+			uvm_svm_settle(svm, block, want, PTR_ERR(block));
+			continue;
+		}
+		atomic64_inc(&svm->served);
+		want->due = true;
+		if (region->action == UVM_POLICY_SVM_DO_THROTTLE)
+			uvm_svm_throttle(svm, want, region->until);
+		else if (region->flags & UVM_POLICY_SVM_REGION_REPLAY)
+			uvm_svm_replay(svm, want, 1);
+	}
+	if (!IS_ERR(block))
+		uvm_svm_block_put(block);
+}
+
+/* Whether a page has come since it was asked for. */
+static bool uvm_svm_is_stale(struct uvm_svm *svm,
+			     const struct uvm_svm_want *want)
+{
+	struct uvm_svm_block *block = uvm_svm_block_find(svm, want->va);
+	bool there;
+
+	if (!block)
+		return false;
+	mutex_lock(&block->lock);
+	there = uvm_svm_has(block, want->va, want->write);
+	mutex_unlock(&block->lock);
+	uvm_svm_block_put(block);
+	return there;
+}
+
+/* As the policy decides. Returns what of the replay it leaves to the caller. */
+static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
+				 struct uvm_svm_want *wants, u32 n)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_policy_svm_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_policy_svm_plan plan = {};
+	u32 i, fresh = 0;
+
+	for (i = 0; i < n; i++) {
+		wants[i].due = uvm_svm_is_stale(svm, &wants[i]);
+		if (wants[i].due) {
+			atomic64_inc(&uvm->svm.stale);
+			continue;
+		}
+		faults[fresh++] = (struct uvm_policy_svm_fault) {
+			.space = svm->space,
+			.va = wants[i].va,
+			.tag = i,
+			.access = wants[i].write ? UVM_POLICY_SVM_WRITE :
+						   UVM_POLICY_SVM_READ,
+		};
+	}
+	if (!fresh)
+		return 0;
+	if (WARN_ON_ONCE(uvm_svm_plan(svm, faults, fresh,
+				      uvm_fault_waits(uvm, svm->vm->pasid),
+				      &plan))) {
+		uvm_svm_batch(svm, wants, n, UVM_SVM_REPLAY_BATCH);
+		return 0;
+	}
+	for (i = 0; i < plan.regions; i++)
+		uvm_svm_region(svm, i, faults, fresh, wants);
+	return plan.flags;
+}
+
 /* Faults until there are none left; their process's memory has users. */
 static void uvm_svm_serve_all(struct uvm_svm *svm)
 {
-	u32 replay = min(READ_ONCE(uvm_svm_replay_policy), UVM_SVM_REPLAY_ONCE);
+	u32 replay = uvm_svm_replay_now();
 	struct uvm_svm_want wants[UVM_CAM_ENTRIES];
 	struct uvm_device *uvm = svm->vm->uvm;
+	bool hold, flush;
 	int idx;
-	u32 n, due = 0;
+	u32 n, flags, due = 0;
 
 	while ((n = uvm_svm_collect(svm, wants + due,
 				    ARRAY_SIZE(wants) - due))) {
-		uvm_svm_batch(svm, wants + due, n, replay);
-		if (replay == UVM_SVM_REPLAY_ONCE) {
-			due += n;
-			continue;
+		if (svm->space) {
+			flags = uvm_svm_batch_planned(svm, wants + due, n);
+			hold = flags & UVM_POLICY_SVM_PLAN_HOLD;
+			flush = flags & UVM_POLICY_SVM_PLAN_FLUSH;
+		} else {
+			uvm_svm_batch(svm, wants + due, n, replay);
+			hold = replay == UVM_SVM_REPLAY_ONCE;
+			flush = replay == UVM_SVM_REPLAY_BATCH_FLUSH;
 		}
-		uvm_svm_replay(svm, wants, n);
+		due += n;
 		/* What came meanwhile is often about the same pages. */
-		if (replay == UVM_SVM_REPLAY_BATCH_FLUSH &&
-		    drm_dev_enter(&uvm->drm, &idx)) {
+		if (flush && drm_dev_enter(&uvm->drm, &idx)) {
 			uvm_ih_flush(uvm);
 			uvm_svm_sweep(svm);
 			drm_dev_exit(idx);
 		}
 		if (drm_dev_is_unplugged(&uvm->drm))
 			break;
+		if (hold && due < ARRAY_SIZE(wants))
+			continue;
+		uvm_svm_replay(svm, wants, due);
+		due = 0;
 	}
 	uvm_svm_replay(svm, wants, due);
 }
@@ -321,8 +404,12 @@ void uvm_svm_work(struct work_struct *work)
 
 	WRITE_ONCE(svm->busy, true);
 	if (mmget_not_zero(svm->mm)) {
+		uvm_svm_release(svm);
 		uvm_svm_serve_all(svm);
+		if (svm->space)
+			uvm_svm_keep_mapped(svm);
 		uvm_svm_shrink(svm);
+		wake_up_interruptible(&svm->vm->uvm->svm.events);
 		mmput_async(svm->mm);
 	} else {
 		/* Nobody will ever bring a page. */

@@ -11,6 +11,7 @@ use crate::ib::{Ib, Place};
 
 mod beside;
 mod changes;
+mod places;
 
 pub use beside::worker;
 
@@ -46,6 +47,10 @@ pub const CASES: &[Case] = &[
     once("device_reads_what_the_cpu_wrote_last", beside::device_reads_what_the_cpu_wrote_last),
     once("queue_runs_on_pointers_and_stops_alone", beside::queue_runs_on_pointers_and_stops_alone),
     once("unmapped_memory_costs_nothing_for_long", beside::unmapped_memory_costs_nothing_for_long),
+    once("memory_goes_to_vram_and_comes_back", places::memory_goes_to_vram_and_comes_back),
+    once("memory_that_nobody_touched_begins_in_vram", places::memory_that_nobody_touched_begins_in_vram),
+    once("advice_is_followed_and_told", places::advice_is_followed_and_told),
+    once("what_happens_is_recorded", places::what_happens_is_recorded),
 ];
 
 const PAGE: usize = 4096;
