@@ -377,11 +377,6 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// Address of its first byte.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
-    }
-
     /// Physical address of its first page; zero where the kernel does not tell.
     pub fn physical(&self) -> std::io::Result<u64> {
         use std::os::unix::fs::FileExt;
@@ -395,11 +390,6 @@ impl Mapping {
     /// Bytes.
     pub fn len(&self) -> usize {
         self.length
-    }
-
-    /// Where it begins.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
     }
 
     fn at(&self, offset: usize, length: usize) -> *mut u8 {
