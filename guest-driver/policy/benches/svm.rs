@@ -41,7 +41,7 @@ fn policy_rate(in_a_row: bool) -> f64 {
     best_rate(BATCHES * MAX_FAULTS as u64, || {
         for _ in 0..BATCHES {
             batch.clear();
-            for tag in 0..MAX_FAULTS as u32 {
+            for (tag, _) in (0u32..).zip(0..MAX_FAULTS) {
                 let va = page(n, in_a_row) << PAGE_SHIFT;
                 batch.push(Fault { space, va, tag, access: Access::Write, region: 0 }).expect("room");
                 n += 1;
@@ -70,7 +70,7 @@ fn sort_rate(in_a_row: bool) -> f64 {
     best_rate(BATCHES * MAX_FAULTS as u64, || {
         for _ in 0..BATCHES {
             faults.clear();
-            for tag in 0..MAX_FAULTS as u32 {
+            for (tag, _) in (0u32..).zip(0..MAX_FAULTS) {
                 faults.push((page(n, in_a_row), tag));
                 n += 1;
             }

@@ -260,6 +260,13 @@ fn watches_are_few_and_go_to_those_who_need_them_now() {
     now += 10 * svm.config().thrash.lapse;
     bounce(&mut svm, space, 5, 3, 1000, &mut now);
     assert_eq!(svm.stats(None).unwrap().thrashing, 5, "the others are calm");
+    // What returns slowly takes none.
+    let (mut svm, space) = self::svm(|config| config.thrash.watched = 1);
+    let page = Pages::range(0, 1);
+    svm.event(&came(space, 0, page, 0), now - 2 * svm.config().thrash.lapse).unwrap();
+    svm.event(&left(space, 0, page, Cause::CpuFault), now).unwrap();
+    bounce(&mut svm, space, 1, 2, 1000, &mut now);
+    assert_eq!(svm.stats(None).unwrap().thrashing, 1);
 }
 
 #[test]
