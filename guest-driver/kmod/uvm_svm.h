@@ -217,6 +217,10 @@ int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
 		  bool write);
 int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end);
 
+/* uvm_svm_tune.c */
+void uvm_svm_tuned(struct uvm_policy_svm_config *config);
+void uvm_svm_retune(struct uvm_policy_svm *policy);
+
 /* uvm_svm_plan.c */
 int uvm_svm_policy_init(struct uvm_device *uvm);
 void uvm_svm_policy_fini(struct uvm_device *uvm);

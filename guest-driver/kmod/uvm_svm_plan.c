@@ -12,16 +12,11 @@
 #include <linux/hmm.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
-#include <linux/module.h>
 #include <linux/sched/mm.h>
 
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
-
-static uint uvm_svm_switches = UVM_POLICY_SVM_SWITCHES;
-module_param_named(svm_switches, uvm_svm_switches, uint, 0444);
-MODULE_PARM_DESC(svm_switches, "Heuristics that are on, UVM_POLICY_SVM_* bits; those of the policy's defaults at most (default all)");
 
 /* Knowledge of so many blocks is 600 bytes each at most. */
 #define UVM_SVM_BLOCKS		4096
@@ -64,9 +59,7 @@ int uvm_svm_policy_init(struct uvm_device *uvm)
 	ret = uvm_policy_svm_defaults(&config);
 	if (ret)
 		return ret;
-	config.switches &= uvm_svm_switches;
-	config.replay = uvm_svm_replay_now();
-	uvm->svm.replay = config.replay;
+	uvm_svm_tuned(&config);
 	config.blocks = UVM_SVM_BLOCKS;
 	policy = uvm_policy_svm_new(&config);
 	if (IS_ERR(policy))
@@ -161,6 +154,7 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 {
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(evicted, UVM_SVM_BLOCK_PAGES);
 	unsigned int start, end;
 
 	mutex_lock(&block->lock);
@@ -169,6 +163,12 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	bitmap_and(left, block->left, block->told, UVM_SVM_BLOCK_PAGES);
 	bitmap_zero(block->left, UVM_SVM_BLOCK_PAGES);
 	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
+	/*
+	 * By place, pages leave VRAM as they are unmapped. Those that are still
+	 * there are found there with the next fault, and told anew.
+	 */
+	bitmap_and(evicted, lost, block->told, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(block->told, block->told, evicted, UVM_SVM_BLOCK_PAGES);
 	mutex_unlock(&block->lock);
 
 	for_each_set_bitrange(start, end, lost, UVM_SVM_BLOCK_PAGES) {
@@ -182,6 +182,8 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	}
 	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
 			   UVM_POLICY_SVM_BY_CPU, left);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
+			   UVM_POLICY_SVM_BY_EVICTION, evicted);
 }
 
 static void uvm_svm_tell_all_lost(struct uvm_svm *svm)
@@ -281,15 +283,26 @@ static int uvm_svm_move_run(struct uvm_svm *svm, u64 start, u64 end,
 static void uvm_svm_move(struct uvm_svm *svm, struct uvm_svm_block *block,
 			 const unsigned long *pages, bool to_vram)
 {
-	unsigned int start, end;
-	int idx;
+	unsigned int first, behind;
+	bool room = to_vram;
+	u64 start, end;
+	int ret, idx;
 
 	if (!drm_dev_enter(&svm->vm->uvm->drm, &idx))
 		return;
-	for_each_set_bitrange(start, end, pages, UVM_SVM_BLOCK_PAGES)
-		if (uvm_svm_move_run(svm, block->va + (u64)start * PAGE_SIZE,
-				     block->va + (u64)end * PAGE_SIZE, to_vram))
+	for_each_set_bitrange(first, behind, pages, UVM_SVM_BLOCK_PAGES) {
+		start = block->va + (u64)first * PAGE_SIZE;
+		end = block->va + (u64)behind * PAGE_SIZE;
+		ret = uvm_svm_move_run(svm, start, end, to_vram);
+		/* Others go, once. What they leave may be taken by then. */
+		if (ret == -ENOSPC && room) {
+			room = false;
+			if (!uvm_devmem_evict(svm->dm, UVM_CHUNK_SIZE))
+				ret = uvm_svm_move_run(svm, start, end, true);
+		}
+		if (ret)
 			break;
+	}
 	drm_dev_exit(idx);
 }
 
@@ -387,21 +400,6 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 	uvm_svm_tell_found(svm, block, pages, to_vram, cause);
 }
 
-/* As the module's parameter says now. Policy locked. */
-static void uvm_svm_set_replay(struct uvm_device *uvm)
-{
-	struct uvm_policy_svm_config config;
-	u32 replay = uvm_svm_replay_now();
-
-	if (replay == uvm->svm.replay)
-		return;
-	uvm->svm.replay = replay;
-	if (uvm_policy_svm_config(uvm->svm.policy, &config))
-		return;
-	config.replay = replay;
-	WARN_ON_ONCE(uvm_policy_svm_configure(uvm->svm.policy, &config));
-}
-
 /**
  * uvm_svm_plan() - decide about a batch
  * @svm: the mirror
@@ -421,7 +419,7 @@ int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
 
 	uvm_svm_tell_all_lost(svm);
 	flags = uvm_svm_policy_begin(uvm);
-	uvm_svm_set_replay(uvm);
+	uvm_svm_retune(uvm->svm.policy);
 	ret = uvm_policy_svm_serve(uvm->svm.policy, faults, n, more,
 				   ktime_get_ns(), svm->regions,
 				   ARRAY_SIZE(svm->regions), plan);

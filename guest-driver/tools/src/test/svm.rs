@@ -11,6 +11,7 @@ use crate::ib::{Ib, Place};
 
 mod beside;
 mod changes;
+mod heuristics;
 mod places;
 
 pub use beside::worker;
@@ -54,6 +55,11 @@ pub const CASES: &[Case] = &[
     once("memory_that_nobody_touched_begins_in_vram", places::memory_that_nobody_touched_begins_in_vram),
     once("advice_is_followed_and_told", places::advice_is_followed_and_told),
     once("what_happens_is_recorded", places::what_happens_is_recorded),
+    once("density_removes_most_faults", heuristics::density_removes_most_faults),
+    once("switched_off_nothing_moves", heuristics::switched_off_nothing_moves),
+    once("path_is_learnt", heuristics::path_is_learnt),
+    once("page_that_both_want_is_pinned", heuristics::page_that_both_want_is_pinned),
+    once("more_than_vram_goes_round", heuristics::more_than_vram_goes_round),
 ];
 
 const PAGE: usize = 4096;
