@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::buffers::{Bo, BoConfig, BoInfo, Place};
+use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
@@ -90,6 +91,7 @@ pub struct Policy {
     pub(crate) table_pages: TablePages,
     pub(crate) pasids: Pasids,
     pub(crate) vmids: Vmids,
+    pub(crate) chunks: Chunks,
 }
 
 impl Policy {
@@ -107,6 +109,7 @@ impl Policy {
             table_pages: TablePages::default(),
             pasids: Pasids::new(),
             vmids: Vmids::try_new()?,
+            chunks: Chunks::new(),
         })
     }
 

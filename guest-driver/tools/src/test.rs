@@ -98,6 +98,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == vm::WORKER {
             return vm::worker();
         }
+        if first == svm_migrate::WORKER {
+            return svm_migrate::worker(rest);
+        }
         if first == queues::WORKER {
             return queues::worker(rest);
         }

@@ -5,6 +5,7 @@
 //! driver names, and must have the bytes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
@@ -12,8 +13,12 @@ use uvm_spec::{uapi, PAGE_SIZE};
 
 use super::case::{complete, content, eventually, refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use super::reload::debugfs;
-use crate::drm::{Bo, Device, Domain, Mapping};
+use crate::drm::{forked, Bo, Device, Domain, Mapping, May, Words};
 use crate::ib::{Ib, Place};
+
+mod pressure;
+
+pub use pressure::{worker, WORKER};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -27,6 +32,15 @@ pub const CASES: &[Case] = &[
     once("memory_never_touched_reads_as_zeros", memory_never_touched_reads_as_zeros),
     once("odd_arguments_are_refused", odd_arguments_are_refused),
     once("unmapped_memory_gives_vram_back", unmapped_memory_gives_vram_back),
+    once("folio_in_vram_comes_apart", folio_in_vram_comes_apart),
+    once("child_and_parent_share_what_is_in_vram", child_and_parent_share_what_is_in_vram),
+    once("files_and_shared_memory_stay", files_and_shared_memory_stay),
+    once("cpu_writes_while_pages_come_and_go", cpu_writes_while_pages_come_and_go),
+    once("more_than_vram_has_the_newest_there", pressure::more_than_vram_has_the_newest_there),
+    once("buffers_get_vram_from_processes_memory", pressure::buffers_get_vram_from_processes_memory),
+    once("killed_process_gives_vram_back", pressure::killed_process_gives_vram_back),
+    once("unbound_device_leaves_all_memory_behind", pressure::unbound_device_leaves_all_memory_behind),
+    once("ring_that_stands_still_costs_time_alone", pressure::ring_that_stands_still_costs_time_alone),
 ];
 
 const PAGE: usize = PAGE_SIZE as usize;
@@ -209,5 +223,108 @@ fn unmapped_memory_gives_vram_back(ctx: &Ctx) -> Result<()> {
     }
     let back = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_VRAM_USED)? <= vram))?;
     ensure!(back, "VRAM in use: {vram} before, {} after", device.param(uapi::PARAM_VRAM_USED)?);
+    Ok(())
+}
+
+fn folio_in_vram_comes_apart(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let own = Own::new(ctx.rng().next(), 6 << 20, true)?;
+    let other = Mapping::private(1 << 20)?;
+    own.go(&device, Domain::Vram)?;
+    let (block, piece) = (2 << 20, 64 * PAGE);
+    let check = |what: &str, memory: &Mapping, at: usize, from: usize, length: usize| {
+        let mut seen = vec![0; length];
+        memory.read(at, &mut seen);
+        same_bytes(what, &seen, &own.model[from..][..length])
+    };
+    own.memory.unmap(piece, piece)?;
+    own.memory.protect(block + piece, piece, May::Read)?;
+    own.memory.move_to(2 * block + piece, piece, &other, 0)?;
+    check("what was before the hole", &own.memory, 0, 0, piece)?;
+    check("what was behind the hole", &own.memory, 2 * piece, 2 * piece, block - 2 * piece)?;
+    check("what is only to be read", &own.memory, block, block, block)?;
+    check("what was moved", &other, 0, 2 * block + piece, piece)?;
+    check("what was left behind it", &own.memory, 2 * block + 2 * piece, 2 * block + 2 * piece, block - 2 * piece)?;
+    // For the mapping as a whole to be unmapped.
+    own.memory.map_again(piece, piece)?;
+    Ok(own.memory.map_again(2 * block + piece, piece)?)
+}
+
+fn child_and_parent_share_what_is_in_vram(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    for huge in [false, true] {
+        let pages = 1024;
+        let map = Arc::new(memory(pages * PAGE, huge)?);
+        let told = Arc::new(Mapping::shared(PAGE)?);
+        let (words, told) = (Words::of(&map), Words::of(&told));
+        (0..pages).for_each(|n| words.store(n * PAGE, n as u64 + 1));
+        device.prefetch(map.va(), map.len() as u64, Domain::Vram)?;
+        let (mine, says) = (words.clone(), told.clone());
+        forked(move || {
+            let right = (0..pages).filter(|n| mine.load(n * PAGE) == *n as u64 + 1).count();
+            (0..pages).for_each(|n| mine.store(n * PAGE, 0xdead));
+            says.store(0, right as u64);
+        });
+        same("pages that the child saw", told.load(0), pages as u64)?;
+        let right = (0..pages).filter(|n| words.load(n * PAGE) == *n as u64 + 1).count();
+        same("pages that the parent has after the child wrote its own", right, pages)?;
+        // And from VRAM again, now that they are its own alone.
+        device.prefetch(map.va(), map.len() as u64, Domain::Vram)?;
+        let right = (0..pages).filter(|n| words.load(n * PAGE) == *n as u64 + 1).count();
+        same("pages that came back", right, pages)?;
+    }
+    Ok(())
+}
+
+fn files_and_shared_memory_stay(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let shared = Mapping::shared(1 << 20)?;
+    let data = stamps(ctx.rng().next(), 1 << 20);
+    shared.write(0, &data);
+    let told = device.prefetch(shared.va(), 1 << 20, Domain::Vram)?;
+    same("bytes of shared memory that moved", told.moved, 0)?;
+    let mut seen = vec![0; 1 << 20];
+    shared.read(0, &mut seen);
+    same_bytes("shared memory", &seen, &data)?;
+    let huge = Mapping::huge();
+    if let Ok(huge) = huge {
+        huge.store(0, 1);
+        same("bytes of a huge page that moved", device.prefetch(huge.va(), BLOCK, Domain::Vram)?.moved, 0)?;
+        same("the huge page", huge.load(0), 1)?;
+    }
+    Ok(())
+}
+
+/// What the CPU wrote last is what it reads next, wherever the page went in between.
+fn cpu_writes_while_pages_come_and_go(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    for huge in [false, true] {
+        let pages = 1024;
+        let map = Arc::new(memory(pages * PAGE, huge)?);
+        let words = Words::of(&map);
+        let seed = ctx.rng().next();
+        let writer = std::thread::spawn(move || -> Result<()> {
+            let mut rng = crate::rng::Rng::new(seed);
+            let mut last = vec![0; pages];
+            for round in 1..6_000 {
+                let n = rng.index(pages);
+                let at = n * PAGE + rng.index(PAGE / 8) / 64 * 512;
+                same(format_args!("page {n} before write {round}"), words.load(n * PAGE), last[n])?;
+                words.store(at, round);
+                words.store(n * PAGE, round);
+                last[n] = round;
+            }
+            Ok(())
+        });
+        let mut moved = 0;
+        while !writer.is_finished() {
+            moved += device.prefetch(map.va(), map.len() as u64, Domain::Vram)?.moved;
+            moved += device.prefetch(map.va() + BLOCK / 2, BLOCK, Domain::System)?.moved;
+        }
+        let result = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        ctx.note(format_args!("{} pages moved meanwhile", moved / PAGE_SIZE));
+        result?;
+        ensure!(moved > 4 * map.len() as u64, "only {moved} bytes moved meanwhile");
+    }
     Ok(())
 }
