@@ -47,7 +47,6 @@ struct uvm_vm;
  * @policy_lock: one caller at a time for @policy; taken after mmap_lock, a leaf
  *	but for allocation
  * @policy: decides where their pages are
- * @replay: what @policy was told of replay
  * @events: for records of what happened
  * @halted: engines reach no memory any more
  * @blocks: blocks that there are
@@ -64,7 +63,6 @@ struct uvm_svm_dev {
 	struct workqueue_struct *wq;
 	struct mutex policy_lock;
 	struct uvm_policy_svm *policy;
-	u32 replay;
 	wait_queue_head_t events;
 	struct completion halted;
 	atomic64_t blocks;

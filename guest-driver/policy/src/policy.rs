@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::buffers::{Bo, BoConfig, BoInfo, Place};
+use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
@@ -94,6 +95,7 @@ pub struct Policy {
     pub(crate) vmids: Vmids,
     pub(crate) watch: Watch,
     pub(crate) journal: Journal,
+    pub(crate) chunks: Chunks,
 }
 
 impl Policy {
@@ -113,6 +115,7 @@ impl Policy {
             vmids: Vmids::try_new()?,
             watch: Watch::default(),
             journal: Journal::default(),
+            chunks: Chunks::new(),
         })
     }
 

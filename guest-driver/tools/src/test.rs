@@ -119,6 +119,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == access::WORKER {
             return access::worker();
         }
+        if first == svm_migrate::WORKER {
+            return svm_migrate::worker(rest);
+        }
         if first == queues::WORKER {
             return queues::worker(rest);
         }
