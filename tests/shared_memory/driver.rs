@@ -122,7 +122,7 @@ impl Driver {
                 assert!(until > self.now);
                 return Some(until);
             }
-            self.to_system(space, page / 512, &[page], Cause::CpuFault);
+            self.take_back(space, page / 512, &[page], Cause::CpuFault);
         }
         None
     }
@@ -230,9 +230,9 @@ impl Driver {
         let pages: Vec<u64> = region.pages.iter().map(|n| block * 512 + u64::from(n)).filter(inside).collect();
         assert!(region.faulted.iter().all(|n| inside(&(block * 512 + u64::from(n)))), "a queue went astray");
         match region.action {
-            Action::ToVram => self.to_vram(space, block, &pages, At::Vram, cause),
-            Action::Duplicate => self.to_vram(space, block, &pages, At::Both, cause),
-            Action::ToSystem => self.to_system(space, block, &pages, cause),
+            Action::ToVram => self.bring(space, block, &pages, At::Vram, cause),
+            Action::Duplicate => self.bring(space, block, &pages, At::Both, cause),
+            Action::ToSystem => self.take_back(space, block, &pages, cause),
             Action::Map | Action::MapRemote | Action::MapExclusive => {}
             Action::Throttle => return,
             Action::Deny => panic!("nobody forbade anything"),
@@ -298,7 +298,7 @@ impl Driver {
         self.svm.event(&event, self.now).unwrap();
     }
 
-    fn to_vram(&mut self, space: usize, block: u64, pages: &[u64], to: At, cause: Cause) {
+    fn bring(&mut self, space: usize, block: u64, pages: &[u64], to: At, cause: Cause) {
         let come: Vec<u64> = pages.iter().copied().filter(|page| self.at(space, *page) == At::System).collect();
         let collapse: Vec<u64> =
             pages.iter().copied().filter(|page| self.at(space, *page) == At::Both && to == At::Vram).collect();
@@ -319,7 +319,7 @@ impl Driver {
         self.migrated(space, block, &[come, collapse].concat(), place, cause);
     }
 
-    pub fn to_system(&mut self, space: usize, block: u64, pages: &[u64], cause: Cause) {
+    pub fn take_back(&mut self, space: usize, block: u64, pages: &[u64], cause: Cause) {
         let go: Vec<u64> = pages.iter().copied().filter(|page| self.at(space, *page) == At::Vram).collect();
         self.unmap(space, &go);
         self.copy(space, &go, false);
@@ -355,7 +355,7 @@ impl Driver {
             let victim = self.svm.victim(self.now).expect("all chunks are in use") as usize;
             let (space, block) = *self.chunk_of.iter().find(|(_, chunk)| **chunk == victim).unwrap().0;
             let pages: Vec<u64> = (block * 512..block * 512 + 512).collect();
-            self.to_system(space, block, &pages, Cause::Eviction);
+            self.take_back(space, block, &pages, Cause::Eviction);
         }
         let chunk = free(self).expect("a chunk that was evicted is free");
         self.chunk_of.insert((space, block), chunk);

@@ -89,7 +89,7 @@ impl Run {
         for space in 0..self.driver.spaces.len() {
             for block in FIRST / 512..FIRST / 512 + BLOCKS {
                 let pages: Vec<u64> = (block * 512..block * 512 + 512).collect();
-                self.driver.to_system(space, block, &pages, Cause::CpuFault);
+                self.driver.take_back(space, block, &pages, Cause::CpuFault);
             }
         }
         for ((space, page), stamp) in &self.stamps {
@@ -211,10 +211,10 @@ fn what_follows_what_is_learnt_and_brought() {
     let [without, with] = [false, true].map(|correlation| {
         let switches = Switches { correlation, density: false, spare: false, ..Switches::default() };
         let mut run = Run::new(1, SvmConfig { granule: 0, degree: 1, switches, ..SvmConfig::default() });
-        run.touch(&[walk.clone()]);
+        run.touch(std::slice::from_ref(&walk));
         let first = run.driver.faults;
         assert_eq!(first, 64 * 7, "the first time nothing is known");
-        (0..3).for_each(|_| run.touch(&[walk.clone()]));
+        (0..3).for_each(|_| run.touch(std::slice::from_ref(&walk)));
         let stats = run.driver.svm.stats(None).unwrap();
         println!("correlation {correlation}: {} faults later, {stats:?}", run.driver.faults - first);
         run.check();
