@@ -20,7 +20,7 @@ fn uma() -> Options {
 }
 
 fn vidmm(options: Options) -> Options {
-    Options { backend_args: vec!["--mmu=vidmm".into()], ..options }
+    Options { backend_args: vec!["--mmu=vidmm".into(), "--check".into()], ..options }
 }
 
 /// Every case of `suites` passes; what is skipped was not tested.
