@@ -40,6 +40,7 @@ pub const CASES: &[Case] = &[
     once("bfs_in_system_memory_and_vram", |ctx| work::both(ctx, "bfs")),
     once("gemm_in_system_memory_and_vram", |ctx| work::both(ctx, "gemm")),
     once("hash_join_in_system_memory_and_vram", |ctx| work::both(ctx, "hash_join")),
+    once("patterns_in_system_memory_and_vram", |ctx| work::both(ctx, "patterns")),
     once("four_processes_work_at_once", work::four_processes_work_at_once),
     once("shared_memory_comes_and_goes", work::shared_memory_comes_and_goes),
 ];

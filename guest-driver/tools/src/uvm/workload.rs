@@ -4,6 +4,7 @@
 mod bfs;
 mod gemm;
 mod join;
+mod patterns;
 mod stencil;
 mod vector;
 
@@ -29,12 +30,13 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 5] = [
+pub const WORKLOADS: [Workload; 6] = [
     Workload { name: "vector_add", run: vector::run },
     Workload { name: "stencil", run: stencil::run },
     Workload { name: "bfs", run: bfs::run },
     Workload { name: "gemm", run: gemm::run },
     Workload { name: "hash_join", run: join::run },
+    Workload { name: "patterns", run: patterns::run },
 ];
 
 /// Fails at the first number that is not what the CPU came to.
