@@ -160,6 +160,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
+		args->value = uvm_svm_param(uvm, args->param);
+		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
 		break;
@@ -222,6 +225,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
+			  DRM_RENDER_ALLOW),
 };
 
 static int uvm_open(struct drm_device *drm, struct drm_file *file)
@@ -235,9 +240,15 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 	ufile = kzalloc(sizeof(*ufile), GFP_KERNEL);
 	if (!ufile)
 		return -ENOMEM;
+	ufile->busy = uvm_busy_alloc();
+	if (!ufile->busy) {
+		kfree(ufile);
+		return -ENOMEM;
+	}
 	ufile->client = uvm_mm_client_new(uvm);
 	if (IS_ERR(ufile->client)) {
 		ret = PTR_ERR(ufile->client);
+		uvm_busy_put(ufile->busy);
 		kfree(ufile);
 		return ret;
 	}
@@ -257,6 +268,7 @@ destroy:
 	while (i--)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 	return ret;
@@ -274,6 +286,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	/* What still runs has references of its own. */
 	uvm_vm_put(ufile->vm);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 }
@@ -289,6 +302,8 @@ static const struct drm_driver uvm_drm_driver = {
 	.open = uvm_open,
 	.postclose = uvm_postclose,
 	.show_fdinfo = uvm_show_fdinfo,
+	.gem_prime_import = uvm_prime_import,
+	.gem_prime_import_sg_table = uvm_prime_import_table,
 	.ioctls = uvm_ioctls,
 	.num_ioctls = ARRAY_SIZE(uvm_ioctls),
 	.fops = &uvm_fops,
@@ -306,6 +321,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_sched_fini(&uvm->rings[i]);
+	uvm_svm_dev_fini(uvm);
 	uvm_vms_fini(uvm);
 	uvm_mm_dev_fini(uvm);
 	/* Nobody looks at the write-back pages through a fence any more. */
@@ -335,6 +351,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	xa_init(&uvm->vms.by_pasid);
 	spin_lock_init(&uvm->retry.lock);
 	init_waitqueue_head(&uvm->retry.wait);
+	init_completion(&uvm->svm.halted);
 	uvm_queues_init(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
@@ -415,6 +432,7 @@ static void uvm_stop(struct uvm_device *uvm)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
 	uvm_access_stop(uvm);
+	complete_all(&uvm->svm.halted);
 	uvm_ih_stop(uvm);
 	uvm_retry_stop(uvm);
 	uvm_gmc_stop(uvm);
@@ -448,6 +466,9 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	ret = uvm_vms_init(uvm);
 	if (ret)
 		return ret;
+	ret = uvm_svm_dev_init(uvm);
+	if (ret)
+		return ret;
 	ret = uvm_mmio_start_events(uvm);
 	if (ret)
 		return ret;
@@ -476,6 +497,8 @@ static int uvm_probe(struct virtio_device *vdev)
 	if (IS_ERR(uvm))
 		return PTR_ERR(uvm);
 	uvm->vdev = vdev;
+	/* What is shared with others is mapped for the device that does DMA. */
+	drm_dev_set_dma_dev(&uvm->drm, vdev->dev.parent);
 	vdev->priv = uvm;
 	uvm->version = uvm_win_get32(vdev, UVM_WIN_OFF_VERSION);
 	uvm->caps = uvm_win_get64(vdev, UVM_WIN_OFF_CAPS);

@@ -8,6 +8,7 @@
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
  *   uvm_vm.config_lock     how an address space is run, and its queues
+ *   uvm_svm.lock           makes blocks of mirrored memory
  *   uvm_vm.lock            mappings of a process, and what is planned for its
  *                          page tables
  *   uvm_vm.run_lock        its page tables
@@ -15,6 +16,7 @@
  *   uvm_device.policy_lock the Rust policy
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
+ *   uvm_svm_block.lock     entries of mirrored memory
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
@@ -28,6 +30,11 @@
  * ends a job takes no lock above that one, as those above wait for jobs. Who
  * ends a bind takes none above uvm_vm.run_lock, for the same reason, and what
  * it allocates for a job of its own it does not reclaim for.
+ *
+ * Memory is reclaimed, and address spaces of processes change, by way of mmu
+ * notifiers, which come with mmap_lock or locks of pages held and take
+ * uvm_svm_block.lock and those below it: none of these is held by who
+ * allocates. mmap_lock itself is taken under none of the above.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
@@ -54,6 +61,7 @@
 #include "uvm_regs.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
+#include "uvm_svm.h"
 #include "uvm_vm.h"
 
 #define UVM_MAX_RINGS		2
@@ -141,7 +149,7 @@ struct uvm_vram {
 
 /**
  * struct uvm_gart - VMID 0: apertures and tables
- * @lock: the invalidation engines, @stale, @vm_range and @cntl
+ * @lock: the invalidation engines, @stale, @vm_range, @cntl and @loaded
  * @size: bytes of the window at UVM_GART_START
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
@@ -152,6 +160,7 @@ struct uvm_vram {
  * @stale: entries were changed that the device may have cached
  * @vm_range: what the range register of the processes' engine holds
  * @cntl: what the control registers of VMIDs 1 to 15 hold
+ * @loaded: PASIDs whose tables VMIDs 1 to 15 had last; 0: none
  * @invalidations: how many the device was asked for
  */
 struct uvm_gart {
@@ -166,6 +175,7 @@ struct uvm_gart {
 	bool stale;
 	u64 vm_range;
 	u32 cntl[UVM_NR_VMIDS];
+	u32 loaded[UVM_NR_VMIDS];
 	u64 invalidations;
 };
 
@@ -244,6 +254,16 @@ struct uvm_kbuf {
 };
 
 /**
+ * struct uvm_busy - what the jobs of a file had of the engines
+ * @ref: the file's, and one of each job's
+ * @ns: nanoseconds, by ring
+ */
+struct uvm_busy {
+	refcount_t ref;
+	atomic64_t ns[UVM_MAX_RINGS];
+};
+
+/**
  * struct uvm_fence - what a ring has still to reach
  * @base: the fence; first, so that freeing it frees all
  * @lock: of @base: a ring's could be gone before the fence is
@@ -255,6 +275,8 @@ struct uvm_kbuf {
  * @ib_dwords: how many
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
+ * @since: when it was emitted
+ * @busy: who is charged with the time; its job's, NULL: nobody
  */
 struct uvm_fence {
 	struct dma_fence base;
@@ -267,6 +289,8 @@ struct uvm_fence {
 	u32 ib_dwords;
 	u32 seq;
 	u64 end;
+	ktime_t since;
+	struct uvm_busy *busy;
 };
 
 /**
@@ -325,6 +349,7 @@ struct uvm_dump {
  * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
+ * @charged: up to when time was charged; under @fence_lock
  * @fence_context: of the hardware fences
  * @emitted: sequence number of the last fence emitted
  * @sched: feeds the ring
@@ -352,6 +377,7 @@ struct uvm_ring {
 	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
+	ktime_t charged;
 	u64 fence_context;
 	u32 emitted;
 	struct drm_gpu_scheduler sched;
@@ -361,6 +387,25 @@ struct uvm_ring {
 	atomic64_t traps;
 	atomic64_t signalled;
 	atomic64_t timeouts;
+};
+
+/**
+ * struct uvm_record - what the memory manager was told and asked for
+ * @on: it is recorded
+ * @log: the rest of the last piece
+ * @pieces: memory, and how much of it is written
+ * @nr: how many there are
+ * @max: how many there may be; 0: nothing was recorded
+ */
+struct uvm_record {
+	bool on;
+	struct uvm_mm_log log;
+	struct uvm_record_piece {
+		u8 *bytes;
+		u32 len;
+	} *pieces;
+	u32 nr;
+	u32 max;
 };
 
 /**
@@ -379,10 +424,12 @@ struct uvm_ring {
  * @retry: page faults
  * @queues: user queues
  * @access: the access engine
+ * @svm: mirrors of processes' memory
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
  * @mm: carries out what it decides of pageable ones
+ * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
  * @bytes_moved: bytes that moves copied
@@ -404,10 +451,12 @@ struct uvm_device {
 	struct uvm_access access;
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
+	struct uvm_svm_dev svm;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
 	struct uvm_mm_dev mm;
+	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
 	atomic64_t bytes_moved;
@@ -418,12 +467,14 @@ struct uvm_device {
  * @submit_lock: keeps fences in the order of their jobs, and @vm
  * @vm: its address space, made at the first use; NULL: none yet
  * @client: the owner of its pageable buffers
+ * @busy: what its jobs had of the engines
  * @entities: its queue to each ring
  */
 struct uvm_file {
 	struct mutex submit_lock;
 	struct uvm_vm *vm;
 	struct uvm_mm_client *client;
+	struct uvm_busy *busy;
 	struct drm_sched_entity entities[UVM_MAX_RINGS];
 };
 
@@ -435,6 +486,7 @@ struct uvm_file {
  * @offset: where in that domain
  * @pages: its system pages while they are needed, else NULL
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
+ * @sgt: another driver's pages, which @pages stand for; NULL: they are ours
  * @mm: what it has more if it is pageable
  *
  * @domain, @offset and @pages change only under the reservation lock; the pages
@@ -447,6 +499,7 @@ struct uvm_bo {
 	u64 offset;
 	struct page **pages;
 	struct list_head mappings;
+	struct sg_table *sgt;
 	struct uvm_mm_bo mm;
 };
 
@@ -469,6 +522,9 @@ struct uvm_bo {
  * @release: gives the VMID back
  * @error: why it cannot run
  * @use: holds the pageable buffers of @vm; NULL: there are none
+ * @served: faults of @vm that had their page when it was late last
+ * @extensions: times that it was late and had an excuse
+ * @busy: who is charged with its time; NULL: nobody
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -488,6 +544,9 @@ struct uvm_job {
 	struct work_struct release;
 	int error;
 	struct uvm_mm_use *use;
+	u64 served;
+	u32 extensions;
+	struct uvm_busy *busy;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -565,6 +624,7 @@ void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value);
 int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
+int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
 void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm);
@@ -656,6 +716,7 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 		      u64 offset);
 int uvm_bo_populate(struct uvm_bo *bo);
 void uvm_bo_release_pages(struct uvm_bo *bo);
+void uvm_bo_leave(struct uvm_bo *bo);
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
@@ -664,6 +725,15 @@ int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 		       struct drm_file *file);
 int uvm_ioctl_gem_wait(struct drm_device *drm, void *data,
 		       struct drm_file *file);
+
+/* uvm_prime.c */
+struct dma_buf *uvm_prime_export(struct drm_gem_object *obj, int flags);
+struct sg_table *uvm_prime_sg_table(struct drm_gem_object *obj);
+struct drm_gem_object *
+uvm_prime_import_table(struct drm_device *drm,
+		       struct dma_buf_attachment *attach, struct sg_table *sgt);
+struct drm_gem_object *uvm_prime_import(struct drm_device *drm,
+					struct dma_buf *dma_buf);
 
 /* uvm_move.c */
 int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
@@ -688,6 +758,22 @@ int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
 /* uvm_submit.c */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		     struct drm_file *file);
+
+/* uvm_busy.c */
+struct uvm_busy *uvm_busy_alloc(void);
+struct uvm_busy *uvm_busy_get(struct uvm_busy *busy);
+void uvm_busy_put(struct uvm_busy *busy);
+void uvm_busy_charge(struct uvm_ring *ring, struct uvm_fence *fence,
+		     ktime_t now);
+void uvm_busy_show(struct drm_printer *p, struct uvm_device *uvm,
+		   struct uvm_busy *busy);
+
+/* uvm_record.c */
+int uvm_record_init(struct uvm_device *uvm);
+struct uvm_mm_log *uvm_record_log(struct uvm_device *uvm, u32 nr_bos);
+void uvm_record_done(struct uvm_device *uvm, struct uvm_mm_log *log);
+void uvm_record_debugfs(struct uvm_device *uvm);
+void uvm_record_fini(struct uvm_device *uvm);
 
 /* uvm_debugfs.c */
 void uvm_debugfs_init(struct uvm_device *uvm);

@@ -54,20 +54,19 @@ void uvm_bo_release_pages(struct uvm_bo *bo)
 	shmem_truncate_range(file_inode(bo->base.filp), 0, (loff_t)-1);
 }
 
-static void uvm_bo_free(struct drm_gem_object *obj)
+/**
+ * uvm_bo_leave() - give back the place of a buffer that ends
+ * @bo: the buffer, which is not pageable and has no users
+ */
+void uvm_bo_leave(struct uvm_bo *bo)
 {
-	struct uvm_device *uvm = to_uvm(obj->dev);
-	struct uvm_bo *bo = to_uvm_bo(obj);
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	unsigned int flags;
 	int idx;
 
-	if (bo->mm.client) {
-		uvm_mm_bo_fini(bo);
-		return;
-	}
 	/* Jobs hold references: nothing on a ring uses it any more. */
 	if (bo->domain == UVM_DOMAIN_GTT && drm_dev_enter(&uvm->drm, &idx)) {
-		uvm_gart_unbind(uvm, bo->offset, obj->size >> PAGE_SHIFT);
+		uvm_gart_unbind(uvm, bo->offset, bo->base.size >> PAGE_SHIFT);
 		drm_dev_exit(idx);
 	}
 	if (bo->policy_id) {
@@ -75,6 +74,17 @@ static void uvm_bo_free(struct drm_gem_object *obj)
 		uvm_policy_bo_destroy(uvm->policy, bo->policy_id);
 		uvm_policy_end(uvm, flags);
 	}
+}
+
+static void uvm_bo_free(struct drm_gem_object *obj)
+{
+	struct uvm_bo *bo = to_uvm_bo(obj);
+
+	if (bo->mm.client) {
+		uvm_mm_bo_fini(bo);
+		return;
+	}
+	uvm_bo_leave(bo);
 	if (bo->pages)
 		drm_gem_put_pages(obj, bo->pages, false, false);
 	drm_gem_object_release(obj);
@@ -179,6 +189,8 @@ static int uvm_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 
 static const struct drm_gem_object_funcs uvm_bo_funcs = {
 	.free = uvm_bo_free,
+	.export = uvm_prime_export,
+	.get_sg_table = uvm_prime_sg_table,
 	.mmap = uvm_bo_mmap,
 	.vm_ops = &uvm_bo_vm_ops,
 };

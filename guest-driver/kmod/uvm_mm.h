@@ -100,6 +100,7 @@ struct uvm_mm_use {
  * struct uvm_mm_bo - what a pageable buffer has more than others
  * @client: its owner, with a reference; NULL: the buffer is not pageable
  * @node: place in the device's table
+ * @home: UVM_DOMAIN_* where it is best used
  * @shown: page tables that map the buffer have it, where the buffer says that
  *	it is; under its reservation lock
  * @unneeded: its content may be thrown away; for people
@@ -108,6 +109,7 @@ struct uvm_mm_use {
 struct uvm_mm_bo {
 	struct uvm_mm_client *client;
 	struct hlist_node node;
+	u32 home;
 	bool shown;
 	bool unneeded;
 	atomic_long_t resident;

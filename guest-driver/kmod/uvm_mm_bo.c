@@ -115,6 +115,7 @@ int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain)
 		return ret;
 	}
 	kref_get(&client->ref);
+	bo->mm.home = domain;
 	bo->policy_id = reply.id;
 	spin_lock(&uvm->mm.lock);
 	hash_add(uvm->mm.bos, &bo->mm.node, bo->policy_id);
@@ -332,8 +333,9 @@ vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf)
 	err = uvm_mm_use_wait(use);
 	if (err == -ERESTARTSYS)
 		return VM_FAULT_NOPAGE;
+	/* Out of memory too: the kernel would have the access tried again for ever. */
 	if (err)
-		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+		return VM_FAULT_SIGBUS;
 	ret = uvm_mm_fault_at(bo, vmf, &use);
 	uvm_mm_use_end(use);
 	return ret;

@@ -7,10 +7,38 @@
  */
 
 #include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#include <linux/swap.h>
 
 #include "uvm_drv.h"
+
+static ulong uvm_pages_mb;
+module_param_named(pages_mb, uvm_pages_mb, ulong, 0444);
+MODULE_PARM_DESC(pages_mb, "Most MiB of system pages of all buffers together (default 0: half of the memory)");
+
+/* What part of the memory is left to others, who would be killed for it. */
+#define UVM_MM_LEFT_SHARE	16
+
+/* Whether the machine has so many pages more, in memory or by swapping others. */
+static bool uvm_mm_has_room(u64 nr)
+{
+	long have = si_mem_available() + get_nr_swap_pages();
+
+	return have > 0 && have >= nr + totalram_pages() / UVM_MM_LEFT_SHARE;
+}
+
+/* The kernel cannot swap pages of ours out; we do, when it is refused some. */
+static bool uvm_mm_may_have(struct uvm_device *uvm, u64 nr)
+{
+	u64 most = uvm_pages_mb ? (u64)uvm_pages_mb << (20 - PAGE_SHIFT) :
+				  totalram_pages() / 2;
+
+	return atomic_long_read(&uvm->mm.nr_pages) + nr <= most &&
+	       uvm_mm_has_room(nr);
+}
 
 /**
  * uvm_mm_free_pages() - give back the pages that are there
@@ -39,7 +67,8 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
  * @offset: first byte
  * @size: bytes
  *
- * Return: 0 or -ENOMEM; the range has no pages then.
+ * Return: 0 or -ENOMEM, also when others need what is left; the range has no
+ * pages then.
  */
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
@@ -47,6 +76,8 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	u64 i, end = (offset + size) >> PAGE_SHIFT;
 	struct page *page;
 
+	if (!uvm_mm_may_have(uvm, size >> PAGE_SHIFT))
+		return -ENOMEM;
 	for (i = offset >> PAGE_SHIFT; i < end; i++) {
 		if (WARN_ON_ONCE(bo->pages[i]))
 			continue;
@@ -97,10 +128,13 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
  *
  * The pages stay.
  *
- * Return: 0 or an errno; the range of the backing store is undefined then.
+ * Return: 0 or an errno, -ENOMEM when neither memory nor swap has room for it;
+ * the range of the backing store is undefined then.
  */
 int uvm_mm_swap_out(struct uvm_bo *bo, u64 offset, u64 size)
 {
+	if (!uvm_mm_has_room(size >> PAGE_SHIFT))
+		return -ENOMEM;
 	return uvm_mm_swap(bo, offset, size, true);
 }
 

@@ -118,6 +118,8 @@ int uvm_policy_init(struct uvm_device *uvm)
 {
 	const struct uvm_policy_config config = { .page_size = PAGE_SIZE };
 	struct uvm_policy *policy;
+	struct uvm_mm_log *log;
+	unsigned int flags;
 	int ret;
 
 	ret = uvm_policy_segments(uvm, &uvm->mm.config);
@@ -127,7 +129,15 @@ int uvm_policy_init(struct uvm_device *uvm)
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
 	uvm->policy = policy;
-	return uvm_mm_start(policy, &uvm->mm.config, NULL);
+	ret = uvm_record_init(uvm);
+	if (ret)
+		return ret;
+	flags = uvm_policy_begin(uvm);
+	log = uvm_record_log(uvm, 0);
+	ret = uvm_mm_start(policy, &uvm->mm.config, log);
+	uvm_record_done(uvm, log);
+	uvm_policy_end(uvm, flags);
+	return ret;
 }
 
 /**
@@ -138,6 +148,7 @@ void uvm_policy_fini(struct uvm_device *uvm)
 {
 	u32 bos = 0, moves = 0;
 
+	uvm_record_fini(uvm);
 	if (!uvm->policy)
 		return;
 	uvm_policy_in_use(uvm->policy, &bos, &moves);

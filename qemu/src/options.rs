@@ -51,6 +51,12 @@ pub struct Options {
     /// Let the device be looked at meanwhile, over a Unix socket at this path.
     #[arg(long, value_name = "PATH", conflicts_with = "no_device")]
     pub control_socket: Option<PathBuf>,
+    /// Write what the memory manager was told and what it asked for to this file, for `cargo vm replay`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_device", "no_module"])]
+    pub record: Option<PathBuf>,
+    /// Give the guest an empty disk, in MiB or with the suffix M or G.
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Size>,
     /// Use this backend program instead of building the checkout's.
     #[arg(long, value_name = "FILE")]
     pub backend: Option<PathBuf>,
@@ -82,6 +88,8 @@ impl Default for Options {
             no_device: false,
             trace: None,
             control_socket: None,
+            record: None,
+            disk: None,
             backend: None,
             qemu_args: Vec::new(),
             backend_args: Vec::new(),
@@ -123,10 +131,10 @@ impl Options {
             if !["off", "mmio", "full"].iter().any(|known| depth.as_os_str() == *known) {
                 return bad(format!("--trace {}: off, mmio or full", depth.display()));
             }
-            let parent = trace.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if !parent.is_dir() || trace.is_dir() {
-                return bad(format!("--trace {}: no file can be made there", trace.display()));
-            }
+            check_target("--trace", trace)?;
+        }
+        if let Some(record) = &self.record {
+            check_target("--record", record)?;
         }
         Ok(())
     }
@@ -149,6 +157,14 @@ impl Options {
     pub fn time_limit(&self, default: Option<Duration>) -> Option<Duration> {
         self.timeout.map(Duration::from_secs).or(default)
     }
+}
+
+fn check_target(option: &str, file: &Path) -> Result<(), Failure> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent.is_dir() && !file.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::BadInput(format!("{option} {}: no file can be made there", file.display())))
 }
 
 fn check_file(option: &str, file: &Path) -> Result<(), Failure> {
@@ -199,6 +215,7 @@ mod tests {
         assert!(refusal(|o| o.overlays = vec!["/proc/version".into()]).contains("not a folder"));
         let trace = |depth: &str, file: &str| Some(vec![depth.into(), file.into()]);
         assert!(refusal(|o| o.trace = trace("full", "/nowhere/trace")).contains("--trace /nowhere/trace"));
+        assert!(refusal(|o| o.record = Some("/nowhere/record".into())).contains("--record /nowhere/record"));
         assert!(refusal(|o| o.trace = trace("deep", "trace")).contains("--trace deep"));
     }
 }

@@ -2,8 +2,8 @@
 //! Views as text.
 
 use std::io::{Result, Write};
-use vhost_device_uvm::trace::engine_name;
-use vhost_device_uvm::view::{AddressSpace, FaultStatus, Faults, Register, Ring, Tlbs, Walk};
+use vhost_device_uvm::trace::{engine_name, seconds};
+use vhost_device_uvm::view::{AddressSpace, FaultStatus, Faults, Finding, Findings, Register, Ring, Tlbs, Walk};
 
 /// One line a register; if `detailed`, one a field too.
 pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) -> Result<()> {
@@ -140,6 +140,17 @@ pub fn faults(out: &mut dyn Write, faults: &Faults) -> Result<()> {
         let times = if f.times > 1 { format!(", {} times", f.times) } else { String::new() };
         let retry = if f.retry { ", retried" } else { "" };
         writeln!(out, "#{} VMID {} {} of {}: {}{retry}{times}", f.number, f.vmid, f.access, f.va, f.cause)?;
+    }
+    Ok(())
+}
+
+pub fn findings(out: &mut dyn Write, findings: &Findings) -> Result<()> {
+    writeln!(out, "{} findings", findings.findings.len())?;
+    for Finding { time, rule, what, chapter } in &findings.findings {
+        writeln!(out, "{:>14.6} {rule}: {what} (guide, {chapter})", seconds(*time))?;
+    }
+    for (rule, count) in &findings.counts {
+        writeln!(out, "{rule}: {count} times")?;
     }
     Ok(())
 }

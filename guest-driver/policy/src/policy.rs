@@ -9,6 +9,7 @@ use crate::buffers::{Bo, BoConfig, BoInfo, Place};
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
+use crate::journal::{Journal, Note};
 use crate::manager::Manager;
 use crate::moves::{Domain, Move};
 use crate::page::PageSize;
@@ -90,6 +91,7 @@ pub struct Policy {
     pub(crate) table_pages: TablePages,
     pub(crate) pasids: Pasids,
     pub(crate) vmids: Vmids,
+    pub(crate) journal: Journal,
 }
 
 impl Policy {
@@ -107,6 +109,7 @@ impl Policy {
             table_pages: TablePages::default(),
             pasids: Pasids::new(),
             vmids: Vmids::try_new()?,
+            journal: Journal::default(),
         })
     }
 
@@ -149,7 +152,27 @@ impl Policy {
     /// walks from root to leaf of a balanced tree, except where an alignment beyond the page meets a segment
     /// whose free ranges are all too short to surely hold an aligned one: then each is looked at.
     pub fn alloc(&mut self, segment: SegmentId, request: &AllocRequest) -> Result<Allocation, Error> {
-        self.alloc_as(segment, request, BlockKind::Caller)
+        self.take(segment, request, BlockKind::Caller)
+    }
+
+    /// Takes a range for somebody else than the memory manager.
+    pub(crate) fn take(
+        &mut self,
+        segment: SegmentId,
+        request: &AllocRequest,
+        kind: BlockKind,
+    ) -> Result<Allocation, Error> {
+        let range = self.alloc_as(segment, request, kind)?;
+        self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
+    }
+
+    /// Gives such a range back.
+    pub(crate) fn give(&mut self, id: BlockId) -> Result<(), Error> {
+        let Allocation { segment, offset, .. } = self.allocation(id)?;
+        self.release(id)?;
+        self.journal.note(Note::Gave { segment, offset });
+        Ok(())
     }
 
     pub(crate) fn alloc_as(
@@ -191,7 +214,9 @@ impl Policy {
         }
         let (start, end) = (self.page.pages_down(start), self.page.pages_up(end));
         let key = target.heap.reserve(start, end.saturating_sub(start))?;
-        self.allocation(BlockId::pack(segment, key))
+        let range = self.allocation(BlockId::pack(segment, key))?;
+        self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
     }
 
     /// Gives back what `alloc` or `reserve` gave. What belongs to a buffer is [`Error::Busy`]: its buffer
@@ -200,7 +225,7 @@ impl Policy {
         if self.allocation(id)?.kind == BlockKind::Buffer {
             return Err(Error::Busy);
         }
-        self.release(id)
+        self.give(id)
     }
 
     pub(crate) fn release(&mut self, id: BlockId) -> Result<(), Error> {

@@ -15,15 +15,19 @@ mod bringup;
 mod case;
 mod chaos;
 mod evict;
+mod fdinfo;
 mod hang;
 mod inject;
 mod kmsg;
 mod ktap;
+mod prime;
 mod purpose;
 mod queues;
 mod reload;
 mod retry;
 mod segments;
+mod svm;
+mod swap;
 mod uma;
 mod vidmm;
 mod vm;
@@ -49,7 +53,11 @@ const SUITES: &[(&str, &[Case])] = &[
     ("evict", evict::CASES),
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
+    ("swap", swap::CASES),
     ("purge", evict::PURGE),
+    ("svm", svm::CASES),
+    ("prime", prime::CASES),
+    ("fdinfo", fdinfo::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -92,6 +100,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         }
         if first == evict::WORKER {
             return evict::worker(rest);
+        }
+        if first == swap::WORKER {
+            return swap::worker(rest);
         }
         if first == vm::WORKER {
             return vm::worker();

@@ -123,12 +123,20 @@ impl Bo {
         Ok(sys::own_fd(arg.fd))
     }
 
-    /// Imports a dma-buf that the same driver exported.
+    /// Imports a dma-buf that this client has not imported yet.
     pub fn import(device: &Device, dma_buf: &OwnedFd) -> Result<Self> {
+        let handle = device.import_raw(dma_buf)?;
+        let size = device.info_raw(handle)?.size;
+        Ok(Self { device: device.clone(), handle, size })
+    }
+}
+
+impl Device {
+    /// The handle of a dma-buf: a new one, or the one that this client has for it.
+    pub fn import_raw(&self, dma_buf: &OwnedFd) -> Result<u32> {
         let mut arg = sys::Prime { handle: 0, flags: 0, fd: dma_buf.as_raw_fd() };
-        device.core("DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2e, &mut arg)?;
-        let size = device.info_raw(arg.handle)?.size;
-        Ok(Self { device: device.clone(), handle: arg.handle, size })
+        self.core("DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2e, &mut arg)?;
+        Ok(arg.handle)
     }
 }
 

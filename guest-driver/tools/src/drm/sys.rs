@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The kernel's face: ioctls and mappings. The only unsafe code of these tools.
+//! The kernel's face: ioctls and mappings. The only unsafe code of these tools, but for what `memory` adds.
 #![allow(unsafe_code, reason = "ioctls and memory maps have no safe form")]
 
 use std::ffi::c_void;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +52,7 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::SvmConfig,
     GemClose,
     Prime,
     SyncCreate,
@@ -59,6 +60,9 @@ arguments!(
     SyncWait,
     SyncArray,
     SyncFileInfo,
+    DumbCreate,
+    VgemFence,
+    VgemSignal,
 );
 
 /// `struct drm_gem_close`.
@@ -76,6 +80,56 @@ pub struct Prime {
     pub handle: u32,
     pub flags: u32,
     pub fd: i32,
+}
+
+/// `struct drm_mode_create_dumb`.
+#[repr(C)]
+#[derive(Default)]
+pub struct DumbCreate {
+    pub height: u32,
+    pub width: u32,
+    pub bpp: u32,
+    pub flags: u32,
+    pub handle: u32,
+    pub pitch: u32,
+    pub size: u64,
+}
+
+/// `struct drm_vgem_fence_attach`.
+#[repr(C)]
+#[derive(Default)]
+pub struct VgemFence {
+    pub handle: u32,
+    pub flags: u32,
+    pub out_fence: u32,
+    pub pad: u32,
+}
+
+/// `struct drm_vgem_fence_signal`.
+#[repr(C)]
+#[derive(Default)]
+pub struct VgemSignal {
+    pub fence: u32,
+    pub flags: u32,
+}
+
+/// `struct udmabuf_create`.
+#[repr(C)]
+pub struct UdmabufCreate {
+    pub memfd: i32,
+    pub flags: u32,
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// `struct dma_heap_allocation_data`.
+#[repr(C)]
+#[derive(Default)]
+pub struct HeapAllocation {
+    pub len: u64,
+    pub fd: u32,
+    pub fd_flags: u32,
+    pub heap_flags: u64,
 }
 
 /// `struct drm_syncobj_create` and `struct drm_syncobj_destroy`.
@@ -185,6 +239,36 @@ pub fn sync_file_info(fd: BorrowedFd<'_>) -> Result<SyncFileInfo, Errno> {
     Ok(info)
 }
 
+/// A call whose result is a descriptor.
+struct FdCall<'a>(&'a mut UdmabufCreate);
+
+// SAFETY: the opcode carries the argument's size, and the pointer is to one that lives through the call.
+unsafe impl Ioctl for FdCall<'_> {
+    type Output = i32;
+    const IS_MUTATING: bool = false;
+    fn opcode(&self) -> Opcode {
+        opcode::write::<UdmabufCreate>(b'u', 0x42)
+    }
+    fn as_ptr(&mut self) -> *mut c_void {
+        ptr::from_mut(self.0).cast()
+    }
+    unsafe fn output_from_ptr(fd: IoctlOutput, _: *mut c_void) -> rustix::io::Result<i32> {
+        Ok(fd)
+    }
+}
+
+/// Makes a dma-buf of a memfd's pages.
+pub fn udmabuf_create(fd: BorrowedFd<'_>, arg: &mut UdmabufCreate) -> Result<OwnedFd, Errno> {
+    // SAFETY: see the implementation of Ioctl; the kernel reads integers.
+    let made = unsafe { ioctl::ioctl(fd, FdCall(arg))? };
+    Ok(own_fd(made))
+}
+
+/// Makes a dma-buf of a heap's pages.
+pub fn heap_allocate(fd: BorrowedFd<'_>, arg: &mut HeapAllocation) -> Result<(), Errno> {
+    call(fd, b'H', 0, arg)
+}
+
 /// Name of the driver behind a DRM node (DRM_IOCTL_VERSION).
 pub fn driver_name(fd: BorrowedFd<'_>) -> Result<String, Errno> {
     let mut name = [0_u8; 64];
@@ -204,17 +288,17 @@ pub fn driver_name(fd: BorrowedFd<'_>) -> Result<String, Errno> {
 }
 
 /// Takes a descriptor that the kernel just made.
-pub fn own_fd(fd: i32) -> std::os::fd::OwnedFd {
+pub fn own_fd(fd: i32) -> OwnedFd {
     use std::os::fd::FromRawFd;
     // SAFETY: the caller got the number from an ioctl that created the descriptor for it.
-    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// A shared mapping of a file. Other processes and the device change the memory at will, so it is only copied from and
 /// to, never borrowed.
 pub struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
+    pub(super) start: NonNull<u8>,
+    pub(super) length: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread. It is not Sync: bulk copies by two threads would race.
