@@ -13,9 +13,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
+use rustix::io::Errno;
 use uvm_spec::{packet, uapi, PAGE_SIZE};
 
-use crate::drm::{Bo, Device, Domain, Mapping, Queue, Reservation, RW};
+use crate::drm::{Bo, Device, Domain, Error, Mapping, Queue, Reservation, RW};
 use aperture::{Addresses, Aperture, Range};
 use program::Program;
 
@@ -24,6 +25,8 @@ use program::Program;
 pub enum Backing {
     /// Buffer objects in a domain, bound where the CPU sees them.
     Buffers(Domain),
+    /// The process's own, which the device mirrors.
+    Mirrored,
 }
 
 /// What a process says about a range beforehand.
@@ -44,12 +47,14 @@ pub const LANES: u32 = 64;
 pub struct Uvm {
     device: Device,
     backing: Backing,
-    space: Rc<Space>,
     queue: RefCell<Queue>,
     /// Fence value, and the sum of the last program behind it.
     done: Memory,
     fences: RefCell<u32>,
     patience: Duration,
+    space: Rc<Space>,
+    // Behind the queue: it goes later.
+    _ring: Ring,
 }
 
 /// Where allocations lie.
@@ -163,14 +168,21 @@ impl Uvm {
     pub fn open(device: &Device, backing: Backing, patience: Duration) -> Result<Self> {
         let reach = Range { first: aperture::LOWEST, end: device.param(uapi::PARAM_VM_SIZE)? };
         let space = Rc::new(Space::new(reach)?);
-        // The queue's ring has addresses of this process, too, that nothing else can have.
-        let ring = space.take(RING + PAGE_SIZE)?;
-        let queue = Queue::of_access_engine(device, ring.at, RING)?;
-        // It goes with the process.
-        std::mem::forget(ring.own);
-        let done = allocate(device, &space, Backing::Buffers(Domain::Gtt), PAGE_SIZE)?;
+        if backing == Backing::Mirrored {
+            device.mirror()?;
+        }
+        // The queue's ring has addresses of this process, too: a stretch that one page table covers, so that no memory
+        // of the process shares that with the ring.
+        let place = space.take(aperture::ALIGNMENT)?;
+        let queue = Queue::of_access_engine(device, place.at, RING)?;
+        let ring = Ring { place, device: device.clone(), space: Rc::clone(&space) };
+        let done = match backing {
+            Backing::Mirrored => backing,
+            Backing::Buffers(_) => Backing::Buffers(Domain::Gtt),
+        };
+        let done = allocate(device, &space, done, PAGE_SIZE)?;
         let (queue, fences) = (RefCell::new(queue), RefCell::new(0));
-        Ok(Self { device: device.clone(), backing, space, queue, done, fences, patience })
+        Ok(Self { device: device.clone(), backing, queue, done, fences, patience, space, _ring: ring })
     }
     /// The client.
     pub fn device(&self) -> &Device {
@@ -189,7 +201,7 @@ impl Uvm {
         let domain = if to_device { Domain::Vram } else { Domain::Gtt };
         match &memory.bo {
             Some(bo) => Ok(bo.move_to(domain, 0)?),
-            None => Ok(()),
+            None => Err(Error { call: "prefetch of mirrored memory", errno: Errno::OPNOTSUPP }.into()),
         }
     }
     /// Says where memory is best.
@@ -235,18 +247,42 @@ impl Uvm {
     }
 }
 
+/// Where the queue's ring is bound: given back after the queue has ended.
+struct Ring {
+    place: Place,
+    device: Device,
+    space: Rc<Space>,
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if let Err(error) = self.device.unbind(self.place.at, RING + PAGE_SIZE) {
+            eprintln!("# ring of shared memory's queue: {error}");
+        }
+        if self.place.own.is_none() {
+            self.space.give(self.place.at, aperture::ALIGNMENT);
+        }
+    }
+}
+
 fn allocate(device: &Device, space: &Rc<Space>, backing: Backing, bytes: u64) -> Result<Memory> {
     let bytes = bytes.max(1).next_multiple_of(PAGE_SIZE);
     let Place { at, own } = space.take(bytes)?;
-    let Backing::Buffers(domain) = backing;
-    let bo = Bo::new(device, bytes, domain)?;
-    let map = match (&own, &space.aperture) {
-        (Some(reservation), _) | (None, Aperture::Reserved(reservation)) => reservation.buffer(at, device, &bo)?,
+    let reservation = match (&own, &space.aperture) {
+        (Some(reservation), _) | (None, Aperture::Reserved(reservation)) => reservation,
         (None, Aperture::Whole) => anyhow::bail!("an allocation without addresses"),
     };
-    device.bind(at, &bo, 0, bytes, RW)?;
+    let (map, bo) = match backing {
+        Backing::Mirrored => (reservation.memory(at, bytes)?, None),
+        Backing::Buffers(domain) => {
+            let bo = Bo::new(device, bytes, domain)?;
+            let map = reservation.buffer(at, device, &bo)?;
+            device.bind(at, &bo, 0, bytes, RW)?;
+            (map, Some(bo))
+        }
+    };
     let (device, space) = (device.clone(), Rc::clone(space));
-    Ok(Memory { map: Some(map), bo: Some(bo), own, device, space, at, bytes })
+    Ok(Memory { map: Some(map), bo, own, device, space, at, bytes })
 }
 
 /// Programs that were started.
