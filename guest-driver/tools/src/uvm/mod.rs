@@ -16,7 +16,7 @@ use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
 use uvm_spec::{packet, uapi, PAGE_SIZE};
 
-use crate::drm::{Bo, Device, Domain, Error, Mapping, Queue, Reservation, RW};
+use crate::drm::{Bo, Device, Domain, Error, Mapping, Placed, Queue, Reservation, RW};
 use aperture::{Addresses, Aperture, Range};
 use program::Program;
 
@@ -59,7 +59,7 @@ pub struct Uvm {
 
 /// Where allocations lie.
 struct Space {
-    aperture: Aperture<Reservation>,
+    aperture: Aperture<Rc<Reservation>>,
     /// Of a reserved one.
     addresses: RefCell<Option<Addresses>>,
 }
@@ -68,13 +68,13 @@ struct Space {
 struct Place {
     at: u64,
     /// Where the whole process is shared, each allocation has a reservation of its own.
-    own: Option<Reservation>,
+    own: Option<Rc<Reservation>>,
 }
 
 impl Space {
     fn new(reach: Range) -> Result<Self> {
         let range = aperture::common([reach]).context("the device reaches none of this process's addresses")?;
-        let aperture = aperture::choose(range, |at, bytes| Reservation::at(at, bytes).ok());
+        let aperture = aperture::choose(range, |at, bytes| Some(Rc::new(Reservation::at(at, bytes).ok()?)));
         let aperture = aperture.context("no room for addresses that the device reaches, too")?;
         let addresses = match &aperture {
             Aperture::Whole => None,
@@ -92,25 +92,20 @@ impl Space {
         let own = Reservation::anywhere(bytes + slack + PAGE_SIZE)?;
         let free = Range { first: own.start(), end: own.start() + own.bytes() };
         let at = aperture::place(free, bytes + PAGE_SIZE).context("a reservation that is too small")?;
-        Ok(Place { at, own: Some(own) })
+        Ok(Place { at, own: Some(Rc::new(own)) })
     }
+    /// Takes back what [`Space::take`] gave. Reservations of their own go by themselves.
     fn give(&self, at: u64, bytes: u64) {
-        let Aperture::Reserved(reservation) = &self.aperture else { return };
-        // If somebody got the addresses first, they are gone for good.
-        if reservation.restore(at, bytes).is_ok() {
-            if let Some(addresses) = self.addresses.borrow_mut().as_mut() {
-                addresses.give(at, bytes);
-            }
+        if let Some(addresses) = self.addresses.borrow_mut().as_mut() {
+            addresses.give(at, bytes);
         }
     }
 }
 
 /// Memory at one address for both sides; gone with the value.
 pub struct Memory {
-    // In this order: what lies there goes before the addresses do.
-    map: Option<Mapping>,
+    map: Option<Placed>,
     bo: Option<Bo>,
-    own: Option<Reservation>,
     device: Device,
     space: Rc<Space>,
     at: u64,
@@ -123,7 +118,7 @@ impl Memory {
         self.at
     }
     fn map(&self) -> Result<&Mapping> {
-        self.map.as_ref().context("memory that is not mapped")
+        self.map.as_deref().context("memory that is not mapped")
     }
     /// Writes numbers from dword `at` on.
     pub fn write(&self, at: usize, numbers: &[u32]) -> Result<()> {
@@ -157,9 +152,7 @@ impl Drop for Memory {
         }
         self.map = None;
         self.bo = None;
-        if self.own.is_none() {
-            self.space.give(self.at, self.bytes);
-        }
+        self.space.give(self.at, self.bytes);
     }
 }
 
@@ -238,8 +231,11 @@ impl Uvm {
     fn check(&self, queue: &Queue, start: Instant) -> Result<()> {
         let info = queue.info()?;
         if info.state == uapi::QUEUE_STOPPED {
-            let fault = self.device.fault()?;
-            anyhow::bail!("the queue stopped at {:#x}, cause {}: {fault:x?}", info.rptr, info.cause);
+            let why = self.device.fault()?.map_or(String::new(), |fault| {
+                let way = if fault.write == 1 { "write" } else { "read" };
+                format!(", a {way} of {:#x} failed", fault.va)
+            });
+            anyhow::bail!("the queue stopped at {:#x}, cause {}{why}", info.rptr, info.cause);
         }
         ensure!(start.elapsed() < self.patience, "the queue does not get on: {info:?}");
         std::thread::sleep(Duration::from_micros(200));
@@ -259,9 +255,7 @@ impl Drop for Ring {
         if let Err(error) = self.device.unbind(self.place.at, RING + PAGE_SIZE) {
             eprintln!("# ring of shared memory's queue: {error}");
         }
-        if self.place.own.is_none() {
-            self.space.give(self.place.at, aperture::ALIGNMENT);
-        }
+        self.space.give(self.place.at, aperture::ALIGNMENT);
     }
 }
 
@@ -272,17 +266,17 @@ fn allocate(device: &Device, space: &Rc<Space>, backing: Backing, bytes: u64) ->
         (Some(reservation), _) | (None, Aperture::Reserved(reservation)) => reservation,
         (None, Aperture::Whole) => anyhow::bail!("an allocation without addresses"),
     };
-    let (map, bo) = match backing {
-        Backing::Mirrored => (reservation.memory(at, bytes)?, None),
-        Backing::Buffers(domain) => {
-            let bo = Bo::new(device, bytes, domain)?;
-            let map = reservation.buffer(at, device, &bo)?;
-            device.bind(at, &bo, 0, bytes, RW)?;
-            (map, Some(bo))
-        }
-    };
     let (device, space) = (device.clone(), Rc::clone(space));
-    Ok(Memory { map: Some(map), bo, own, device, space, at, bytes })
+    let mut memory = Memory { map: None, bo: None, device, space, at, bytes };
+    let Backing::Buffers(domain) = backing else {
+        memory.map = Some(reservation.memory(at, bytes)?);
+        return Ok(memory);
+    };
+    let bo = Bo::new(&memory.device, bytes, domain)?;
+    memory.map = Some(reservation.buffer(at, &memory.device, &bo)?);
+    memory.device.bind(at, &bo, 0, bytes, RW)?;
+    memory.bo = Some(bo);
+    Ok(memory)
 }
 
 /// Programs that were started.
