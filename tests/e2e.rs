@@ -166,7 +166,9 @@ fn memory_and_disk_are_filled_and_the_record_replays() {
 }
 
 /// What depends on the depth of page tables most, each also with tables in system memory and written by SDMA.
-const DEPTH: [&str; 9] = [
+const DEPTH: [&str; 11] = [
+    "access.vector_add_in_system_memory_and_vram",
+    "access.shared_memory_comes_and_goes",
     "vm.sdma0_mapped_memory_is_copied",
     "vm.large_buffer_is_mapped_by_large_blocks",
     "vm.random_binds_match_the_model",
