@@ -15,6 +15,7 @@ use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
+use crate::segments::{Segments, SegmentsError};
 use crate::trace::event::{Answer, Call};
 use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
@@ -39,6 +40,9 @@ pub struct Config {
     pub mmu: Mmu,
     /// Whether VRAM is part of system memory, and where.
     pub uma: Uma,
+    /// How memory is divided for the driver.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 /// What VRAM is made of.
@@ -56,7 +60,14 @@ pub enum Uma {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default(), mmu: Mmu::default(), uma: Uma::Off }
+        Self {
+            vram_size: 256 << 20,
+            levels: 4,
+            tlb: TlbSizes::default(),
+            mmu: Mmu::default(),
+            uma: Uma::Off,
+            segments: Segments::default(),
+        }
     }
 }
 
@@ -78,6 +89,9 @@ pub enum GpuError {
     /// The number of levels is out of range.
     #[error("{0} page-table levels: 1 to 5 are possible")]
     Levels(u32),
+    /// The segments do not fit.
+    #[error(transparent)]
+    Segments(#[from] SegmentsError),
     /// A translation cache has no or too many entries.
     #[error("a TLB of {0} entries: 1 to {MAX_TLB} are possible")]
     Tlb(usize),
@@ -97,6 +111,7 @@ impl Config {
         if self.vram_size > MAX_VRAM {
             return Err(GpuError::TooMuchVram(self.vram_size));
         }
+        self.segments.validate(self.vram_size, self.uma != Uma::Off)?;
         Ok(())
     }
     fn vram(&self) -> Result<Vram, GpuError> {

@@ -17,6 +17,7 @@ pub mod nbio;
 pub mod regs;
 pub mod ring;
 pub mod sdma;
+pub mod segments;
 mod throttle;
 pub mod trace;
 pub mod vhost_user;

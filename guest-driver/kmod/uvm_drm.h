@@ -13,6 +13,12 @@
 #define UVM_DOMAIN_VRAM	2
 /* The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues. */
 #define UVM_GEM_PAGEABLE	1
+/* The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it. */
+#define UVM_GEM_CPU_ACCESS	8
+/* The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment. */
+#define UVM_GEM_UNSNOOPED	16
+/* Write, not read. */
+#define UVM_ACCESS_WRITE	1
 /* The content may be thrown away. */
 #define UVM_GEM_DONT_NEED	0
 /* The content is needed, as it is at first. */
@@ -33,7 +39,7 @@
 #define UVM_VM_WRITE	2
 /* The GPU may execute. */
 #define UVM_VM_EXECUTE	4
-/* Accesses snoop the CPU's caches; for system pages always so. */
+/* Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never. */
 #define UVM_VM_SNOOPED	8
 /* In VRAM the bytes are encrypted; only such mappings see them clear. */
 #define UVM_VM_TMZ	16
@@ -167,6 +173,24 @@
 #define UVM_PARAM_FREE_ACCESS_QUEUES	80
 /* Times that an access counter reached its threshold. */
 #define UVM_PARAM_ACCESS_NOTIFICATIONS	81
+/* Bytes of VRAM that hold pages of processes' own memory now. */
+#define UVM_PARAM_DEVMEM_USED	70
+/* Bytes of processes' own memory that went to VRAM. */
+#define UVM_PARAM_DEVMEM_TO_VRAM	71
+/* Bytes of processes' own memory that came back to system memory, for whatever reason. */
+#define UVM_PARAM_DEVMEM_TO_SYSTEM	72
+/* Folios of 2 MiB among both, each moved by one copy. */
+#define UVM_PARAM_DEVMEM_HUGE	73
+/* Accesses of CPUs that brought memory back. */
+#define UVM_PARAM_DEVMEM_CPU_FAULTS	74
+/* Bytes of processes' own memory that were moved out of VRAM to make room. */
+#define UVM_PARAM_DEVMEM_EVICTED	75
+/* Bytes that were to be moved and stayed where they were, as there was no memory or they were in use. */
+#define UVM_PARAM_DEVMEM_FAILED	76
+/* Bytes that the CPU copied as no PAGE ring did. */
+#define UVM_PARAM_DEVMEM_BY_CPU	77
+/* Bytes of VRAM that the CPU reaches, the first ones. */
+#define UVM_PARAM_VRAM_VISIBLE	85
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -181,10 +205,28 @@ struct drm_uvm_get_param {
 };
 
 /**
+ * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+ * @va: First byte: a multiple of the page.
+ * @size: Bytes: a multiple of the page, more than zero.
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+ * @flags: Must be zero.
+ * @moved: Out: bytes that were moved.
+ * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+ */
+struct drm_uvm_svm_prefetch {
+	__u64 va;
+	__u64 size;
+	__u32 domain;
+	__u32 flags;
+	__u64 moved;
+	__u64 failed;
+};
+
+/**
  * struct drm_uvm_gem_create - Creates a buffer object.
  * @size: In: bytes, more than zero. Out: bytes rounded up to pages.
  * @domain: Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
- * @flags: UVM_GEM_PAGEABLE or zero.
+ * @flags: UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
  * @handle: Out: GEM handle.
  * @pad: Must be zero.
  */
@@ -480,6 +522,22 @@ struct drm_uvm_svm_config {
 	__u32 pad;
 };
 
+/**
+ * struct drm_uvm_gem_access - Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
+ * @handle: GEM handle.
+ * @flags: UVM_ACCESS_WRITE or zero.
+ * @offset: First byte of the buffer.
+ * @size: Bytes, within the buffer, not zero.
+ * @data: Pointer to the bytes.
+ */
+struct drm_uvm_gem_access {
+	__u32 handle;
+	__u32 flags;
+	__u64 offset;
+	__u64 size;
+	__u64 data;
+};
+
 #define DRM_UVM_GET_PARAM	0x00
 #define DRM_UVM_GEM_CREATE	0x01
 #define DRM_UVM_GEM_MMAP	0x02
@@ -499,6 +557,8 @@ struct drm_uvm_svm_config {
 #define DRM_UVM_HANG_QUERY	0x10
 #define DRM_UVM_GEM_ADVISE	0x11
 #define DRM_UVM_SVM_CONFIG	0x12
+#define DRM_UVM_SVM_PREFETCH	0x13
+#define DRM_UVM_GEM_ACCESS	0x1b
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -538,5 +598,9 @@ struct drm_uvm_svm_config {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
 #define DRM_IOCTL_UVM_SVM_CONFIG	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
+#define DRM_IOCTL_UVM_SVM_PREFETCH	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
+#define DRM_IOCTL_UVM_GEM_ACCESS	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ACCESS, struct drm_uvm_gem_access)
 
 #endif /* UVM_DRM_H */

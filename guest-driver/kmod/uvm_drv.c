@@ -46,6 +46,7 @@ static u64 uvm_bytes_used(struct uvm_device *uvm, u32 domain)
 	flags = uvm_policy_begin(uvm);
 	for (i = 0; i < config->count; i++) {
 		local = config->segments[i].kind == UVM_MM_SEG_LOCAL ||
+			config->segments[i].kind == UVM_MM_SEG_LOCAL_INVISIBLE ||
 			config->segments[i].kind == UVM_MM_SEG_OWN_LOCAL;
 		if (local == (domain == UVM_DOMAIN_VRAM) &&
 		    !uvm_mm_segment_stats(uvm->policy, i, &stats))
@@ -98,6 +99,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		break;
 	case UVM_PARAM_VRAM_SIZE:
 		args->value = uvm->vram.size;
+		break;
+	case UVM_PARAM_VRAM_VISIBLE:
+		args->value = uvm->vram.visible;
 		break;
 	case UVM_PARAM_VRAM_USED:
 		args->value = uvm_bytes_used(uvm, UVM_DOMAIN_VRAM);
@@ -163,6 +167,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
 		args->value = uvm_svm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
+		args->value = uvm_devmem_param(uvm, args->param);
+		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
 		break;
@@ -225,7 +232,11 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_ACCESS, uvm_ioctl_gem_access,
+			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
 			  DRM_RENDER_ALLOW),
 };
 
@@ -328,6 +339,8 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
 	uvm_kbuf_free(uvm, &uvm->ib_buf);
+	uvm_devmem_dev_fini(uvm);
+	uvm_peek_fini(uvm);
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
@@ -344,6 +357,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	u32 i;
 
 	mutex_init(&uvm->mmio.lock);
+	uvm_peek_init(uvm);
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
 	mutex_init(&uvm->policy_lock);
@@ -353,6 +367,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	init_waitqueue_head(&uvm->retry.wait);
 	init_completion(&uvm->svm.halted);
 	uvm_queues_init(uvm);
+	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
@@ -420,7 +435,7 @@ static int uvm_engines_init(struct uvm_device *uvm)
 			return ret;
 	}
 	uvm_access_start(uvm);
-	return 0;
+	return uvm_devmem_dev_init(uvm);
 }
 
 /* Stops what runs; what has users stays until uvm_release(). */
@@ -428,6 +443,7 @@ static void uvm_stop(struct uvm_device *uvm)
 {
 	u32 i;
 
+	uvm_devmem_dev_stop(uvm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
@@ -548,6 +564,8 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	/* While it can still be copied. */
+	uvm_devmem_dev_close(uvm);
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);
 	uvm_stop(uvm);

@@ -12,17 +12,21 @@
  *   uvm_vm.lock            mappings of a process, and what is planned for its
  *                          page tables
  *   uvm_vm.run_lock        its page tables
+ *   uvm_peek.lock          the buffer through which the CPU sees VRAM
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
+ *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_svm_block.lock     entries of mirrored memory
  *   uvm_gart.lock          invalidation engine
+ *   uvm_peek.index_lock    the index registers of VRAM
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
- *   uvm_retry.lock         spinlocks, leaves
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock,
+ *   uvm_retry.lock or uvm_devmem_dev.lock
+ *                          spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -59,6 +63,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
 #include "uvm_svm.h"
@@ -139,11 +144,13 @@ struct uvm_mmio {
  * struct uvm_vram - the device's own memory
  * @base: physical address of it, in the BAR or (UMA) in system memory
  * @size: bytes
- * @cpu: the kernel's mapping of all of it
+ * @visible: bytes, from the first one on, that the CPU reaches
+ * @cpu: the kernel's mapping of these
  */
 struct uvm_vram {
 	phys_addr_t base;
 	u64 size;
+	u64 visible;
 	void __iomem *cpu;
 };
 
@@ -151,6 +158,7 @@ struct uvm_vram {
  * struct uvm_gart - VMID 0: apertures and tables
  * @lock: the invalidation engines, @stale, @vm_range, @cntl and @loaded
  * @size: bytes of the window at UVM_GART_START
+ * @unsnooped: most bytes of it that the device has for unsnooped accesses
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
  * @table: the entries
@@ -166,6 +174,7 @@ struct uvm_vram {
 struct uvm_gart {
 	struct mutex lock;
 	u64 size;
+	u64 unsnooped;
 	u64 table_offset;
 	u64 table_bytes;
 	__le64 __iomem *table;
@@ -240,17 +249,15 @@ struct uvm_lost {
 };
 
 /**
- * struct uvm_kbuf - the driver's own memory in the GART window
- * @cpu: kernel address
- * @gpu: VMID-0 address
- * @size: bytes
- * @range: the policy's name of the GART range; 0: not allocated
+ * struct uvm_peek - the CPU's way to VRAM beyond the BAR
+ * @lock: one at a time
+ * @buf: what an engine copies to and from; made at the first use
+ * @index_lock: the index registers
  */
-struct uvm_kbuf {
-	void *cpu;
-	u64 gpu;
-	u64 size;
-	u64 range;
+struct uvm_peek {
+	struct mutex lock;
+	struct mutex index_lock;
+	struct uvm_kbuf buf;
 };
 
 /**
@@ -423,15 +430,18 @@ struct uvm_record {
  * @ih: interrupts
  * @retry: page faults
  * @queues: user queues
- * @access: the access engine
  * @svm: mirrors of processes' memory
+ * @access: the access engine
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
  * @mm: carries out what it decides of pageable ones
+ * @peek: the way to VRAM that the CPU does not reach
+ * @annotated: what the registers of annotations hold; under @policy_lock
  * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
+ * @devmem: memory of processes in VRAM
  * @bytes_moved: bytes that moves copied
  */
 struct uvm_device {
@@ -456,9 +466,12 @@ struct uvm_device {
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
 	struct uvm_mm_dev mm;
+	struct uvm_peek peek;
+	u32 annotated[4];
 	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
+	struct uvm_devmem_dev devmem;
 	atomic64_t bytes_moved;
 };
 
@@ -484,6 +497,7 @@ struct uvm_file {
  * @policy_id: the policy's name of it
  * @domain: UVM_DOMAIN_* where its bytes are
  * @offset: where in that domain
+ * @unsnooped: its system pages are not cached by the CPU, and nobody snoops
  * @pages: its system pages while they are needed, else NULL
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
  * @sgt: another driver's pages, which @pages stand for; NULL: they are ours
@@ -497,6 +511,7 @@ struct uvm_bo {
 	u64 policy_id;
 	u32 domain;
 	u64 offset;
+	bool unsnooped;
 	struct page **pages;
 	struct list_head mappings;
 	struct sg_table *sgt;
@@ -566,6 +581,12 @@ static inline bool uvm_has_uma(struct uvm_device *uvm)
 	return uvm->caps & UVM_WIN_CAP_UMA;
 }
 
+/* The device judges us, and listens to what it cannot see. */
+static inline bool uvm_is_judged(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_CHECKS;
+}
+
 /* VMID 0 translates by three levels, of which the first is in registers. */
 static inline bool uvm_has_vidmm(struct uvm_device *uvm)
 {
@@ -606,6 +627,8 @@ u64 uvm_gart_table_bytes(struct uvm_device *uvm);
 int uvm_gart_init(struct uvm_device *uvm);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
+void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
+			     struct page **pages, u64 nr_pages);
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_flush(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
@@ -778,6 +801,25 @@ void uvm_record_fini(struct uvm_device *uvm);
 /* uvm_debugfs.c */
 void uvm_debugfs_init(struct uvm_device *uvm);
 void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file);
+
+/* uvm_annotate.c */
+int uvm_annotate_init(struct uvm_device *uvm);
+void uvm_annotate(struct uvm_device *uvm);
+
+/* uvm_unsnooped.c */
+int uvm_pages_cache(struct page **pages, u64 nr);
+int uvm_pages_uncache(struct page **pages, u64 nr);
+
+/* uvm_peek.c */
+int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
+		  bool write);
+int uvm_bo_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
+		     int len, int write);
+void uvm_peek_read(struct uvm_device *uvm, u64 offset, void *buf, u64 len);
+void uvm_peek_init(struct uvm_device *uvm);
+void uvm_peek_fini(struct uvm_device *uvm);
+int uvm_ioctl_gem_access(struct drm_device *drm, void *data,
+			 struct drm_file *file);
 
 /* uvm_policy_glue.c */
 int uvm_policy_init(struct uvm_device *uvm);

@@ -15,6 +15,9 @@
 /* Pages mapped by one CPU fault. */
 #define UVM_FAULT_AROUND	64
 
+#define UVM_GEM_FLAGS		(UVM_GEM_PAGEABLE | UVM_GEM_CPU_ACCESS | \
+				 UVM_GEM_UNSNOOPED)
+
 /* A mask with every domain. */
 #define UVM_ALL_DOMAINS		GENMASK(UVM_POLICY_DOMAINS - 1, 0)
 
@@ -114,7 +117,7 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 	pgprot_t prot;
 
 	prot = vm_get_page_prot(vma->vm_flags);
-	if (domain == UVM_DOMAIN_VRAM)
+	if (domain == UVM_DOMAIN_VRAM || bo->unsnooped)
 		prot = pgprot_writecombine(prot);
 
 	for (i = at; i < nr && addr < vma->vm_end; i++, addr += PAGE_SIZE) {
@@ -173,6 +176,7 @@ exit:
 
 static const struct vm_operations_struct uvm_bo_vm_ops = {
 	.fault = uvm_bo_fault,
+	.access = uvm_bo_vm_access,
 	.open = drm_gem_vm_open,
 	.close = drm_gem_vm_close,
 };
@@ -197,7 +201,8 @@ static const struct drm_gem_object_funcs uvm_bo_funcs = {
 
 /* @client: the owner of a pageable buffer, which is best used in @domain. */
 static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
-				    struct uvm_mm_client *client, u32 domain)
+				    struct uvm_mm_client *client, u32 domain,
+				    u32 gem_flags)
 {
 	const struct uvm_policy_bo_config config = {
 		.size = size,
@@ -212,6 +217,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 		return ERR_PTR(-ENOMEM);
 	bo->base.funcs = &uvm_bo_funcs;
 	bo->domain = UVM_DOMAIN_SYSTEM;
+	bo->unsnooped = gem_flags & UVM_GEM_UNSNOOPED;
 	INIT_LIST_HEAD(&bo->mappings);
 	ret = drm_gem_object_init(&uvm->drm, &bo->base, size);
 	if (ret) {
@@ -223,7 +229,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 
 	if (client) {
-		ret = uvm_mm_bo_init(bo, client, domain);
+		ret = uvm_mm_bo_init(bo, client, domain, gem_flags);
 	} else {
 		flags = uvm_policy_begin(uvm);
 		ret = uvm_policy_bo_create(uvm->policy, &config,
@@ -260,7 +266,9 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	int idx, ret = 0;
 	u64 size;
 
-	if (!args->size || args->flags & ~UVM_GEM_PAGEABLE || args->pad ||
+	if (!args->size || args->flags & ~UVM_GEM_FLAGS || args->pad ||
+	    (!pageable && args->flags) ||
+	    (args->flags & UVM_GEM_UNSNOOPED && !uvm->gart.unsnooped) ||
 	    (pageable && args->domain == UVM_DOMAIN_SYSTEM) ||
 	    args->domain > UVM_DOMAIN_VRAM || args->size > MAX_LFS_FILESIZE)
 		return -EINVAL;
@@ -276,7 +284,7 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 		return -ENODEV;
 
 	bo = uvm_bo_create(uvm, size, pageable ? ufile->client : NULL,
-			   args->domain);
+			   args->domain, args->flags);
 	if (IS_ERR(bo)) {
 		ret = PTR_ERR(bo);
 		goto exit;

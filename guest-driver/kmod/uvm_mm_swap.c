@@ -13,6 +13,8 @@
 #include <linux/shmem_fs.h>
 #include <linux/swap.h>
 
+#include <drm/drm_print.h>
+
 #include "uvm_drv.h"
 
 static ulong uvm_pages_mb;
@@ -40,6 +42,23 @@ static bool uvm_mm_may_have(struct uvm_device *uvm, u64 nr)
 	       uvm_mm_has_room(nr);
 }
 
+static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
+{
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	u64 i;
+
+	/* The kernel's mapping would stay as it is with whoever is next. */
+	if (bo->unsnooped && uvm_pages_cache(bo->pages + first, nr)) {
+		drm_err_ratelimited(&uvm->drm, "%llu pages are lost\n", nr);
+		memset(bo->pages + first, 0, nr * sizeof(*bo->pages));
+		nr = 0;
+	}
+	for (i = first; i < first + nr; i++) {
+		__free_page(bo->pages[i]);
+		bo->pages[i] = NULL;
+	}
+}
+
 /**
  * uvm_mm_free_pages() - give back the pages that are there
  * @bo: the buffer; nobody reaches the range
@@ -49,15 +68,16 @@ static bool uvm_mm_may_have(struct uvm_device *uvm, u64 nr)
 void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, end = (offset + size) >> PAGE_SHIFT;
+	u64 i, nr, end = (offset + size) >> PAGE_SHIFT;
 
-	for (i = offset >> PAGE_SHIFT; i < end; i++) {
-		if (!bo->pages[i])
+	for (i = offset >> PAGE_SHIFT; i < end; i += nr ?: 1) {
+		for (nr = 0; i + nr < end && bo->pages[i + nr]; nr++)
+			;
+		if (!nr)
 			continue;
-		__free_page(bo->pages[i]);
-		bo->pages[i] = NULL;
-		atomic_long_dec(&bo->mm.resident);
-		atomic_long_dec(&uvm->mm.nr_pages);
+		uvm_mm_put_pages(bo, i, nr);
+		atomic_long_sub(nr, &bo->mm.resident);
+		atomic_long_sub(nr, &uvm->mm.nr_pages);
 	}
 }
 
@@ -73,27 +93,36 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, end = (offset + size) >> PAGE_SHIFT;
+	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
 	struct page *page;
 
-	if (!uvm_mm_may_have(uvm, size >> PAGE_SHIFT))
+	if (!uvm_mm_may_have(uvm, nr))
 		return -ENOMEM;
-	for (i = offset >> PAGE_SHIFT; i < end; i++) {
+	for (i = first; i < first + nr; i++) {
+		/* Then it is not known which of them are cached, either. */
 		if (WARN_ON_ONCE(bo->pages[i]))
-			continue;
+			return -EINVAL;
+	}
+	for (i = first; i < first + nr; i++) {
 		page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
 				  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-		if (!page) {
-			uvm_mm_free_pages(bo, offset,
-					  (i << PAGE_SHIFT) - offset);
-			return -ENOMEM;
-		}
+		if (!page)
+			goto free;
 		bo->pages[i] = page;
-		atomic_long_inc(&bo->mm.resident);
-		atomic_long_inc(&uvm->mm.nr_pages);
 		cond_resched();
 	}
+	if (bo->unsnooped && uvm_pages_uncache(bo->pages + first, nr))
+		goto free;
+	atomic_long_add(nr, &bo->mm.resident);
+	atomic_long_add(nr, &uvm->mm.nr_pages);
 	return 0;
+
+free:
+	while (i-- > first) {
+		__free_page(bo->pages[i]);
+		bo->pages[i] = NULL;
+	}
+	return -ENOMEM;
 }
 
 static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
@@ -117,6 +146,8 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 		put_page(page);
 		cond_resched();
 	}
+	/* Out of the write-combining buffers, of pages that have them. */
+	wmb();
 	return 0;
 }
 

@@ -485,7 +485,7 @@ int uvm_policy_find(const struct uvm_policy *policy, u32 domain, u64 offset,
 		    struct uvm_policy_range *range);
 
 /**
- * uvm_policy_stats() - how full the segment of a domain's buffers is
+ * uvm_policy_stats() - how full the segments of a domain's buffers are, together
  * @policy: the policy
  * @domain: VRAM or GTT
  * @stats: the counts
@@ -944,6 +944,16 @@ int uvm_policy_table_page_take(struct uvm_policy *policy, u64 *addr);
  * -EINVAL when it is in no segment, -ENOMEM, -ENOSPC for too many.
  */
 int uvm_policy_retire(struct uvm_policy *policy, u32 domain, u64 offset);
+
+/**
+ * uvm_policy_chunk() - take a chunk of VRAM for pages of processes' own memory
+ * @policy: the policy
+ * @size: bytes, a power of two; its alignment as well
+ * @range: what was given, for uvm_policy_free()
+ *
+ * Return: 0, -ENOSPC when there is none, -ENOMEM, -EINVAL, -ENOENT without VRAM.
+ */
+int uvm_policy_chunk(struct uvm_policy *policy, u64 size, struct uvm_policy_range *range);
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables

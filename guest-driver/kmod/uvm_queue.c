@@ -245,8 +245,8 @@ static int uvm_queue_check(struct uvm_device *uvm,
  *
  * Return: 0, -EINVAL, -EOPNOTSUPP where the device has no such engine, -EBUSY
  * when the engine has no queue left, -ENOSPC when no further VMID may be
- * reserved, -EPERM when it would reach the memory of
- * another process, -ENOMEM, -ETIMEDOUT, -ENODEV, -ERESTARTSYS.
+ * reserved, -EPERM when it would reach the memory of another process, -ENOMEM,
+ * -ETIMEDOUT, -ENODEV, -ERESTARTSYS.
  */
 int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 			   struct drm_file *file)

@@ -134,6 +134,9 @@ impl Lab {
         overlay.folders.extend(self.options.overlays.iter().cloned());
         // So that a test can hold the device's word against what was asked for.
         overlay.env.push(("UVM_VRAM_MIB".into(), (self.options.video_memory().bytes() >> 20).to_string()));
+        if let Some(bar) = self.options.bar {
+            overlay.env.push(("UVM_BAR_MIB".into(), (bar.bytes() >> 20).to_string()));
+        }
         if let Some(carveout) = self.options.carveout()? {
             overlay.env.push(("UVM_UMA".into(), carveout.to_string()));
         }

@@ -39,6 +39,9 @@ pub struct Options {
     /// Video memory of the device, in MiB or with the suffix M or G.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub vram: Size,
+    /// How much of video memory the CPU reaches: the first SIZE of it.
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["uma", "no_device"])]
+    pub bar: Option<Size>,
     /// Take video memory out of the guest's memory instead: SIZE, at bus address BASE or as high as it fits.
     #[arg(long, value_name = "SIZE[@BASE]", conflicts_with_all = ["vram", "no_device"])]
     pub uma: Option<Uma>,
@@ -84,6 +87,7 @@ impl Default for Options {
             mem: Size::mib(1024),
             cpus: 2,
             vram: Size::mib(256),
+            bar: None,
             uma: None,
             no_device: false,
             trace: None,
@@ -112,6 +116,9 @@ impl Options {
         self.carveout()?;
         if !self.no_device && self.uma.is_none() && self.vram > self.mem {
             return bad(format!("--vram {}: more than the guest's memory, --mem {}", self.vram, self.mem));
+        }
+        if let Some(bar) = self.bar.filter(|bar| *bar > self.vram) {
+            return bad(format!("--bar {bar}: more than video memory, --vram {}", self.vram));
         }
         if self.cpus == 0 || self.cpus == MOST_CPUS {
             return bad(format!("--cpus {}: from 1 to {}", self.cpus, MOST_CPUS - 1));
@@ -195,6 +202,11 @@ mod tests {
     #[test]
     fn vram_over_memory_is_refused() {
         assert!(refusal(|o| o.vram = Size::mib(2048)).contains("--vram 2048M"));
+    }
+
+    #[test]
+    fn bar_over_vram_is_refused() {
+        assert!(refusal(|o| o.bar = Some(Size::mib(512))).contains("--bar 512M"));
     }
 
     #[test]

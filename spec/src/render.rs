@@ -80,7 +80,7 @@ pub fn c_registers(out: &mut dyn Write) -> fmt::Result {
 /// Window, interrupt vectors, page table entries and packets.
 fn c_formats(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "\n/* the config space window */")?;
-    use window::{cap, offset as o, status};
+    use window::{cap, offset as o, segment, status};
     for (name, value) in [
         ("VIRTIO_ID", u64::from(window::VIRTIO_ID)),
         ("MAGIC", u64::from(window::MAGIC)),
@@ -98,6 +98,7 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("OFF_VRAM_BASE", o::VRAM_BASE as u64),
         ("OFF_DATA", o::DATA as u64),
         ("OFF_CMD", o::CMD as u64),
+        ("OFF_SEGMENTS", o::SEGMENTS as u64),
         ("OFF_PACKETS", o::PACKETS as u64),
         ("OFF_BYTES", o::BYTES as u64),
         ("OFF_INTERRUPTS", o::INTERRUPTS as u64),
@@ -110,6 +111,14 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("CAP_UMA", cap::UMA),
         ("CAP_VIDMM", cap::VIDMM),
         ("CAP_ACCESS", cap::ACCESS),
+        ("CAP_SMALL_BAR", cap::SMALL_BAR),
+        ("CAP_CHECKS", cap::CHECKS),
+        ("SEGMENTS", window::SEGMENTS as u64),
+        ("SEGMENT_KIND", segment::KIND),
+        ("SEGMENT_LOCAL", segment::LOCAL),
+        ("SEGMENT_LOCAL_INVISIBLE", segment::LOCAL_INVISIBLE),
+        ("SEGMENT_SNOOPED", segment::SNOOPED),
+        ("SEGMENT_UNSNOOPED", segment::UNSNOOPED),
         ("CMD_WRITE", u64::from(window::CMD_WRITE)),
         ("CMD_INDEX", u64::from(window::CMD_INDEX)),
         ("CMD_SEQ_SHIFT", u64::from(window::CMD_SEQ_SHIFT)),
@@ -120,6 +129,10 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("MAX_DOORBELLS", window::MAX_DOORBELLS as u64),
     ] {
         define(out, format_args!("UVM_WIN_{name}"), format_args!("{value:#x}"))?;
+    }
+    writeln!(out, "\n/* what a driver tells the device's checks */")?;
+    for (name, value) in [("FREED", crate::annotate::op::FREED), ("ALLOCATED", crate::annotate::op::ALLOCATED)] {
+        define(out, format_args!("UVM_ANNOTATE_{name}"), value)?;
     }
     writeln!(out, "\n/* doorbell slots, 64 bits each */")?;
     use crate::nbio::doorbell;

@@ -62,13 +62,28 @@ uapi! {
         /// Out: the value.
         value: u64,
     }
+    /// Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+    drm_uvm_svm_prefetch SvmPrefetch {
+        /// First byte: a multiple of the page.
+        va: u64,
+        /// Bytes: a multiple of the page, more than zero.
+        size: u64,
+        /// UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+        domain: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Out: bytes that were moved.
+        moved: u64,
+        /// Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+        failed: u64,
+    }
     /// Creates a buffer object.
     drm_uvm_gem_create GemCreate {
         /// In: bytes, more than zero. Out: bytes rounded up to pages.
         size: u64,
         /// Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
         domain: u32,
-        /// UVM_GEM_PAGEABLE or zero.
+        /// UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
         flags: u32,
         /// Out: GEM handle.
         handle: u32,
@@ -302,6 +317,19 @@ uapi! {
         /// Must be zero.
         pad: u32,
     }
+    /// Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
+    drm_uvm_gem_access GemAccess {
+        /// GEM handle.
+        handle: u32,
+        /// UVM_ACCESS_WRITE or zero.
+        flags: u32,
+        /// First byte of the buffer.
+        offset: u64,
+        /// Bytes, within the buffer, not zero.
+        size: u64,
+        /// Pointer to the bytes.
+        data: u64,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -325,6 +353,8 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
     ("SVM_CONFIG", nr::SVM_CONFIG, "drm_uvm_svm_config"),
+    ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
+    ("GEM_ACCESS", nr::GEM_ACCESS, "drm_uvm_gem_access"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -349,6 +379,8 @@ pub mod nr {
     pub const HANG_QUERY: u32 = 16;
     pub const GEM_ADVISE: u32 = 17;
     pub const SVM_CONFIG: u32 = 18;
+    pub const SVM_PREFETCH: u32 = 19;
+    pub const GEM_ACCESS: u32 = 27;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
@@ -369,6 +401,12 @@ uapi_consts! {
     DOMAIN_VRAM = 2;
     /// The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues.
     GEM_PAGEABLE = 1;
+    /// The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it.
+    GEM_CPU_ACCESS = 8;
+    /// The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment.
+    GEM_UNSNOOPED = 16;
+    /// Write, not read.
+    ACCESS_WRITE = 1;
     /// The content may be thrown away.
     GEM_DONT_NEED = 0;
     /// The content is needed, as it is at first.
@@ -389,7 +427,7 @@ uapi_consts! {
     VM_WRITE = 2;
     /// The GPU may execute.
     VM_EXECUTE = 4;
-    /// Accesses snoop the CPU's caches; for system pages always so.
+    /// Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never.
     VM_SNOOPED = 8;
     /// In VRAM the bytes are encrypted; only such mappings see them clear.
     VM_TMZ = 16;
@@ -523,4 +561,22 @@ uapi_consts! {
     PARAM_FREE_ACCESS_QUEUES = 80;
     /// Times that an access counter reached its threshold.
     PARAM_ACCESS_NOTIFICATIONS = 81;
+    /// Bytes of VRAM that hold pages of processes' own memory now.
+    PARAM_DEVMEM_USED = 70;
+    /// Bytes of processes' own memory that went to VRAM.
+    PARAM_DEVMEM_TO_VRAM = 71;
+    /// Bytes of processes' own memory that came back to system memory, for whatever reason.
+    PARAM_DEVMEM_TO_SYSTEM = 72;
+    /// Folios of 2 MiB among both, each moved by one copy.
+    PARAM_DEVMEM_HUGE = 73;
+    /// Accesses of CPUs that brought memory back.
+    PARAM_DEVMEM_CPU_FAULTS = 74;
+    /// Bytes of processes' own memory that were moved out of VRAM to make room.
+    PARAM_DEVMEM_EVICTED = 75;
+    /// Bytes that were to be moved and stayed where they were, as there was no memory or they were in use.
+    PARAM_DEVMEM_FAILED = 76;
+    /// Bytes that the CPU copied as no PAGE ring did.
+    PARAM_DEVMEM_BY_CPU = 77;
+    /// Bytes of VRAM that the CPU reaches, the first ones.
+    PARAM_VRAM_VISIBLE = 85;
 }

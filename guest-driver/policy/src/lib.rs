@@ -131,6 +131,8 @@
 extern crate alloc;
 
 mod buffers;
+mod chunks;
+mod divide;
 mod error;
 pub mod event;
 mod evict;
@@ -156,9 +158,11 @@ mod table;
 mod victims;
 mod vm;
 mod vmid;
+mod watch;
 mod working_set;
 
 pub use buffers::{BoConfig, BoInfo};
+pub use divide::Described;
 pub use error::Error;
 pub use evict::EvictKind;
 pub use heap::{BlockKind, From};
@@ -171,4 +175,5 @@ pub use residency::{Limits, Residence, Spec, Usage, PRIORITIES};
 pub use segment::{Placements, SegmentDesc, SegmentKind, SegmentTable};
 pub use vm::{Change, Invalidate, Mapping, Prepared, TableWrite, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};
+pub use watch::RangeChange;
 pub use working_set::PASSES;

@@ -20,6 +20,7 @@ use crate::slab::Slab;
 use crate::table::try_push;
 use crate::vm::{TablePages, Update, Vm};
 use crate::vmid::Vmids;
+use crate::watch::Watch;
 
 /// A range of addresses that memory is given out of.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,7 @@ pub struct Policy {
     pub(crate) table_pages: TablePages,
     pub(crate) pasids: Pasids,
     pub(crate) vmids: Vmids,
+    pub(crate) watch: Watch,
     pub(crate) journal: Journal,
 }
 
@@ -109,6 +111,7 @@ impl Policy {
             table_pages: TablePages::default(),
             pasids: Pasids::new(),
             vmids: Vmids::try_new()?,
+            watch: Watch::default(),
             journal: Journal::default(),
         })
     }
@@ -199,7 +202,7 @@ impl Policy {
         };
         let wish = Request { len, align: page.pages_down(align), from: request.from, within };
         let key = target.heap.alloc(&wish, kind)?;
-        self.allocation(BlockId::pack(segment, key))
+        self.taken(segment, BlockId::pack(segment, key))
     }
 
     /// Takes a fixed range: [`Error::NoSpace`] when a page of it is taken already.
@@ -214,8 +217,14 @@ impl Policy {
         }
         let (start, end) = (self.page.pages_down(start), self.page.pages_up(end));
         let key = target.heap.reserve(start, end.saturating_sub(start))?;
-        let range = self.allocation(BlockId::pack(segment, key))?;
+        let range = self.taken(segment, BlockId::pack(segment, key))?;
         self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
+    }
+
+    fn taken(&mut self, segment: SegmentId, id: BlockId) -> Result<Allocation, Error> {
+        let range = self.allocation(id)?;
+        self.note(segment, &range, false);
         Ok(range)
     }
 
@@ -230,8 +239,11 @@ impl Policy {
 
     pub(crate) fn release(&mut self, id: BlockId) -> Result<(), Error> {
         let (segment, key) = id.unpack().ok_or(Error::Unknown)?;
+        let range = self.allocation(id)?;
         let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
-        target.heap.free(key).map(drop)
+        target.heap.free(key)?;
+        self.note(segment, &range, true);
+        Ok(())
     }
 
     /// Where a segment's offsets start.
@@ -276,6 +288,24 @@ impl Policy {
             blocks: stats.blocks,
             holes: stats.holes,
         })
+    }
+
+    /// How full the segments of a domain's buffers are, together; the longest free range is that of one of them.
+    pub fn stats_of(&self, domain: Domain) -> Result<SegmentStats, Error> {
+        let fits = |kind: SegmentKind| kind.domain() == domain && !kind.is_own() && kind != SegmentKind::Paging;
+        let mut sum: Option<SegmentStats> = None;
+        for id in self.segment_ids().filter(|id| self.kind(*id).is_some_and(fits)) {
+            let (one, all) = (self.stats(id)?, sum.unwrap_or_default());
+            sum = Some(SegmentStats {
+                size: all.size.saturating_add(one.size),
+                used: all.used.saturating_add(one.used),
+                reserved: all.reserved.saturating_add(one.reserved),
+                longest_free: all.longest_free.max(one.longest_free),
+                blocks: all.blocks.saturating_add(one.blocks),
+                holes: all.holes.saturating_add(one.holes),
+            });
+        }
+        sum.ok_or(Error::Unknown)
     }
 
     /// The segment of a domain where the driver's own ranges go: its own one, or the first.

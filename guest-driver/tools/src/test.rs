@@ -16,6 +16,7 @@ mod case;
 mod chaos;
 mod evict;
 mod fdinfo;
+mod gart;
 mod hang;
 mod inject;
 mod kmsg;
@@ -27,6 +28,7 @@ mod reload;
 mod retry;
 mod segments;
 mod svm;
+mod svm_migrate;
 mod swap;
 mod uma;
 mod vidmm;
@@ -58,6 +60,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("svm", svm::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
+    ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, opcode, Ioctl, IoctlOutput, Opcode};
-use rustix::mm::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
 use uvm_spec::uapi;
 
 /// Group byte of DRM ioctls.
@@ -28,7 +28,8 @@ pub unsafe trait Argument {}
 
 macro_rules! arguments {
     ($($name:ty),* $(,)?) => { $(
-        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at.
+        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at; where it
+        // writes what that of a GemAccess points at, `Bo::peek` has a slice of its caller's there.
         unsafe impl Argument for $name {}
     )* };
 }
@@ -52,7 +53,9 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::GemAccess,
     uapi::SvmConfig,
+    uapi::SvmPrefetch,
     GemClose,
     Prime,
     SyncCreate,
@@ -342,6 +345,34 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
+    /// Memory of the process's own, from a multiple of 2 MiB on, in folios of that size or in pages.
+    pub fn own(length: usize, huge: bool) -> Result<Self, Errno> {
+        const BLOCK: usize = 2 << 20;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let around = length.checked_add(BLOCK).ok_or(Errno::NOMEM)?;
+        // SAFETY: as in `new`; what is unmapped again, and advised on, lies within.
+        let start = unsafe {
+            let outer = mmap_anonymous(ptr::null_mut(), around, access, MapFlags::PRIVATE)?;
+            let before = outer.addr().next_multiple_of(BLOCK) - outer.addr();
+            let start = outer.byte_add(before);
+            if before > 0 {
+                munmap(outer, before)?;
+            }
+            if before < BLOCK {
+                munmap(start.byte_add(length), BLOCK - before)?;
+            }
+            madvise(start, length, if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage })?;
+            start
+        };
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, length })
+    }
+
+    /// Address of its first byte.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
+    }
+
     /// Physical address of its first page; zero where the kernel does not tell.
     pub fn physical(&self) -> std::io::Result<u64> {
         use std::os::unix::fs::FileExt;
@@ -355,6 +386,11 @@ impl Mapping {
     /// Bytes.
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
     }
 
     fn at(&self, offset: usize, length: usize) -> *mut u8 {

@@ -13,10 +13,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
-use rustix::io::Errno;
 use uvm_spec::{packet, uapi, PAGE_SIZE};
 
-use crate::drm::{Bo, Device, Domain, Error, Mapping, Placed, Queue, Reservation, RW};
+use crate::drm::{Bo, Device, Domain, Mapping, Placed, Queue, Reservation, RW};
 use aperture::{Addresses, Aperture, Range};
 use program::Program;
 
@@ -191,15 +190,16 @@ impl Uvm {
     }
     /// Brings memory near the GPU, or back, before anybody asks for it.
     pub fn prefetch(&self, memory: &Memory, to_device: bool) -> Result<()> {
-        let domain = if to_device { Domain::Vram } else { Domain::Gtt };
-        match &memory.bo {
-            Some(bo) => Ok(bo.move_to(domain, 0)?),
-            None => Err(Error { call: "prefetch of mirrored memory", errno: Errno::OPNOTSUPP }.into()),
+        match (&memory.bo, to_device) {
+            (Some(bo), true) => bo.move_to(Domain::Vram, 0)?,
+            (Some(bo), false) => bo.move_to(Domain::Gtt, 0)?,
+            (None, true) => drop(self.device.prefetch(memory.at, memory.bytes, Domain::Vram)?),
+            (None, false) => drop(self.device.prefetch(memory.at, memory.bytes, Domain::System)?),
         }
+        Ok(())
     }
-    /// Says where memory is best.
+    /// Says where memory is best. What the process's own memory is told so is not kept: it is moved.
     pub fn advise(&self, memory: &Memory, advice: Advice) -> Result<()> {
-        // A buffer has no place but the one where it is.
         self.prefetch(memory, advice == Advice::PreferDevice)
     }
     /// Starts `programs` one after the other, with a fence behind them.

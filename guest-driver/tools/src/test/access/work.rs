@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use anyhow::{ensure, Context, Result};
-use uvm_spec::access::func;
+use uvm_spec::access::{func, update};
 use uvm_spec::packet::atomic;
 use uvm_spec::uapi;
 
@@ -89,6 +89,41 @@ pub fn memory_of_the_process_comes_and_goes(ctx: &Ctx) -> Result<()> {
         ensure!(memory.read(4096)? == expected, "round {round}: wrong sums");
     }
     ctx.note(format_args!("{} addresses in 40 rounds", seen.len()));
+    Ok(())
+}
+
+/// What was brought to VRAM is found there, and comes back with what was added.
+pub fn prefetched_memory_is_worked_on_in_vram(ctx: &Ctx) -> Result<()> {
+    let uvm = mirrored(ctx)?;
+    let device = uvm.device();
+    let count: u32 = 1 << 18;
+    let memory = uvm.alloc(4 * u64::from(count))?;
+    let own: Vec<u32> = (0..count).map(|n| n.wrapping_mul(77)).collect();
+    let there = || Ok(device.param(uapi::PARAM_DEVMEM_USED)?);
+    let before = settled(there)?;
+    for round in 1..=3_u32 {
+        memory.write(0, &own)?;
+        uvm.prefetch(&memory, true)?;
+        same("bytes in VRAM", there()? - before, 4 * u64::from(count))?;
+        let (a, none) = (Operand::linear(memory.address()), Operand::none());
+        let add = Program::Nest {
+            element: 2,
+            func: func::MULTIPLY_ADD,
+            update: update::STORE,
+            reduce: false,
+            trips: [count, 1, 1],
+            immediate: round.into(),
+            a,
+            b: none,
+            d: a,
+        };
+        uvm.launch(&[add], LANES)?.wait()?;
+        same("bytes in VRAM after the program", there()? - before, 4 * u64::from(count))?;
+        let expected: Vec<u32> = own.iter().map(|n| n.wrapping_mul(round)).collect();
+        ensure!(memory.read(own.len())? == expected, "round {round}: wrong products");
+        uvm.prefetch(&memory, false)?;
+        same("bytes in VRAM afterwards", there()?, before)?;
+    }
     Ok(())
 }
 
