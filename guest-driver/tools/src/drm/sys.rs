@@ -339,11 +339,6 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// Where it lies.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
-    }
-
     /// A huge page of memory, at hand and not swapped: it stays where it is.
     pub fn huge() -> Result<Self, Errno> {
         let length = 2 << 20;
