@@ -115,6 +115,11 @@ fn suite_svm_passes_in_a_guest() {
 }
 
 #[test]
+fn suite_migrate_passes_in_a_guest() {
+    suite_passes("migrate");
+}
+
+#[test]
 fn suite_chaos_passes_in_a_guest() {
     suite_passes("chaos");
 }
