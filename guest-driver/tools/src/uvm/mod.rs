@@ -188,19 +188,18 @@ impl Uvm {
     pub fn alloc(&self, bytes: u64) -> Result<Memory> {
         allocate(&self.device, &self.space, self.backing, bytes)
     }
-    /// Brings memory near the GPU, or back, before anybody asks for it.
-    pub fn prefetch(&self, memory: &Memory, to_device: bool) -> Result<()> {
-        match (&memory.bo, to_device) {
-            (Some(bo), true) => bo.move_to(Domain::Vram, 0)?,
-            (Some(bo), false) => bo.move_to(Domain::Gtt, 0)?,
-            (None, true) => drop(self.device.prefetch(memory.at, memory.bytes, Domain::Vram)?),
-            (None, false) => drop(self.device.prefetch(memory.at, memory.bytes, Domain::System)?),
+    /// Brings memory near the GPU, or back, before anybody asks for it. Of the process's own memory the bytes that moved;
+    /// a buffer is moved as a whole.
+    pub fn prefetch(&self, memory: &Memory, to_device: bool) -> Result<u64> {
+        let (buffers, own) = if to_device { (Domain::Vram, Domain::Vram) } else { (Domain::Gtt, Domain::System) };
+        match &memory.bo {
+            Some(bo) => bo.move_to(buffers, 0).map(|()| memory.bytes).map_err(Into::into),
+            None => Ok(self.device.prefetch(memory.at, memory.bytes, own)?.moved),
         }
-        Ok(())
     }
     /// Says where memory is best. What the process's own memory is told so is not kept: it is moved.
     pub fn advise(&self, memory: &Memory, advice: Advice) -> Result<()> {
-        self.prefetch(memory, advice == Advice::PreferDevice)
+        self.prefetch(memory, advice == Advice::PreferDevice).map(drop)
     }
     /// Starts `programs` one after the other, with a fence behind them.
     pub fn launch(&self, programs: &[Program], lanes: u32) -> Result<Launched<'_>> {
