@@ -10,6 +10,7 @@
  * fail, and with it what made it: a job, or a queue.
  */
 
+#include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
@@ -45,6 +46,8 @@ u32 uvm_svm_replay_now(void)
 	return min(READ_ONCE(uvm_svm_replay_policy), UVM_SVM_REPLAY_ONCE);
 }
 
+/* What the worker sleeps itself. */
+#define UVM_SVM_NAP_NS		(2 * NSEC_PER_MSEC)
 /* Time limits that a job may see pass while its pages come. */
 #define UVM_SVM_EXTENSIONS	40
 
@@ -231,8 +234,6 @@ static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
 static void uvm_svm_throttle(struct uvm_svm *svm, struct uvm_svm_want *want,
 			     u64 until)
 {
-	u64 now = ktime_get_ns();
-
 	want->due = svm->nr_throttled == ARRAY_SIZE(svm->throttled);
 	if (want->due)
 		return;
@@ -240,19 +241,17 @@ static void uvm_svm_throttle(struct uvm_svm *svm, struct uvm_svm_want *want,
 		.va = want->va,
 		.until = until,
 	};
-	schedule_delayed_work(&svm->later, until > now ?
-			      nsecs_to_jiffies(until - now) + 1 : 0);
 }
 
-/* Those whose time has come may ask again. */
-static void uvm_svm_release(struct uvm_svm *svm)
+/* Those whose time has come may ask again. True: others will very soon. */
+static bool uvm_svm_release(struct uvm_svm *svm)
 {
 	u64 now = ktime_get_ns(), next = U64_MAX;
 	u32 i, kept = 0;
 	int idx;
 
 	if (!svm->nr_throttled || !drm_dev_enter(&svm->vm->uvm->drm, &idx))
-		return;
+		return false;
 	for (i = 0; i < svm->nr_throttled; i++) {
 		if (svm->throttled[i].until > now) {
 			next = min(next, svm->throttled[i].until);
@@ -263,9 +262,16 @@ static void uvm_svm_release(struct uvm_svm *svm)
 	}
 	svm->nr_throttled = kept;
 	drm_dev_exit(idx);
-	if (kept)
-		schedule_delayed_work(&svm->later,
-				      nsecs_to_jiffies(next - now) + 1);
+	if (!kept)
+		return false;
+	/* Slices are shorter than what a timer of the scheduler can tell. */
+	if (next - now < UVM_SVM_NAP_NS) {
+		usleep_range((next - now) / NSEC_PER_USEC + 1,
+			     (next - now) / NSEC_PER_USEC + 50);
+		return true;
+	}
+	schedule_delayed_work(&svm->later, nsecs_to_jiffies(next - now) + 1);
+	return false;
 }
 
 /* A region of the plan, and the faults that it serves. */
@@ -404,8 +410,9 @@ void uvm_svm_work(struct work_struct *work)
 
 	WRITE_ONCE(svm->busy, true);
 	if (mmget_not_zero(svm->mm)) {
-		uvm_svm_release(svm);
-		uvm_svm_serve_all(svm);
+		do {
+			uvm_svm_serve_all(svm);
+		} while (uvm_svm_release(svm));
 		if (svm->space)
 			uvm_svm_keep_mapped(svm);
 		uvm_svm_shrink(svm);

@@ -16,12 +16,13 @@ use rustix::mm::Advice;
 use uvm_spec::uapi;
 
 use super::{bytes, copy, mirror, run, PAGE, WORKER};
-use crate::drm::{Device, FenceState, Mapping, May, Mirror, Queue, Words};
+use crate::drm::{Device, FenceState, Mapping, May, Mirror, Queue, Space, Words};
 use crate::ib::{Ib, Place};
 use crate::rng::Rng;
-use crate::test::case::{refused, same, same_bytes, settled, stamps, Ctx, PATIENCE};
+use crate::test::case::{eventually, refused, same, same_bytes, settled, stamps, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 use crate::test::queues::{drained, stands};
+use crate::test::reload::unload;
 use crate::test::workers;
 
 /// Entry point of a worker process.
@@ -116,8 +117,14 @@ pub fn process_may_be_killed_at_any_point(ctx: &Ctx) -> Result<()> {
         process.kill()?;
         process.wait()?;
     }
+    let after = settled(left)?;
+    // What a process left behind on a ring has failed by now.
+    for ring in 0..2 {
+        let space = Space::new(&ctx.device()?, 0x10_0000, PAGE as u64)?;
+        same("a submission behind", space.run(ring, Ib::new().nop(1), PATIENCE)?, FenceState::Done)?;
+    }
     drop(expected);
-    same("VRAM and blocks afterwards", settled(left)?, before)?;
+    same("VRAM and blocks afterwards", after, before)?;
     let (mirror, page) = (mirror(ctx)?, Mapping::private(PAGE)?);
     for ring in 0..2 {
         run(&mirror, ring, Ib::new().fence(Place::Raw(page.va()), 1 + ring))?;
@@ -223,8 +230,63 @@ pub fn unmapped_memory_costs_nothing_for_long(ctx: &Ctx) -> Result<()> {
         }
         ensure!(left()?.1 >= before.1 + BLOCKS as u64, "no block a page");
         drop(map);
-        let after = settled(left)?;
-        ensure!(after.1 <= before.1 + 1, "blocks before and afterwards: {} {}", before.1, after.1);
+        ensure!(
+            eventually(PATIENCE, || Ok(left()?.1 <= before.1 + 1))?,
+            "blocks before and afterwards: {} {}",
+            before.1,
+            left()?.1
+        );
     }
+    Ok(())
+}
+
+pub fn driver_stays_while_it_mirrors(ctx: &Ctx) -> Result<()> {
+    let mirror = mirror(ctx)?;
+    let page = Mapping::private(PAGE)?;
+    for round in 1..4 {
+        run(&mirror, 0, Ib::new().fence(Place::Raw(page.va()), round))?;
+        let seen = unload();
+        ensure!(matches!(seen, Err(Errno::AGAIN | Errno::BUSY)), "unloading gave {seen:?}");
+        run(&mirror, 1, Ib::new().fence(Place::Raw(page.va() + 8), round))?;
+        same("what was written", (page.load(0), page.load(8)), (round.into(), round.into()))?;
+    }
+    Ok(())
+}
+
+/// Several engines of one process fault at once, on the same pages and on others.
+pub fn every_way_of_replay_serves(ctx: &Ctx) -> Result<()> {
+    const PARAMETER: &str = "/sys/module/uvm/parameters/svm_replay";
+    let before = std::fs::read_to_string(PARAMETER)?;
+    let result = (0..4).try_for_each(|way: u64| {
+        std::fs::write(PARAMETER, way.to_string())?;
+        replays(ctx, way).with_context(|| format!("replay {way}"))
+    });
+    std::fs::write(PARAMETER, before.trim())?;
+    result
+}
+
+fn replays(ctx: &Ctx, way: u64) -> Result<()> {
+    const PAGES: usize = 12;
+    const RING: u64 = 1 << 34;
+    let mirror = mirror(ctx)?;
+    let device = mirror.device();
+    let mut queues = Vec::new();
+    for n in 0..4 {
+        queues.push(Queue::new(device, n % 2, RING + (u64::from(n) << 24), 4096)?);
+    }
+    let data = stamps(60 + way, PAGES * PAGE);
+    let from = Mapping::private(PAGES * PAGE)?;
+    from.write(0, &data);
+    let to = (0..4).map(|_| Mapping::private(PAGES * PAGE)).collect::<Result<Vec<_>, _>>()?;
+    for (queue, to) in queues.iter_mut().zip(&to) {
+        let mut ib = Ib::new();
+        ib.copy(Place::Raw(from.va()), Place::Raw(to.va()), (PAGES * PAGE) as u64);
+        queue.run(&ib)?;
+    }
+    for (queue, to) in queues.iter().zip(&to) {
+        drained(queue)?;
+        same_bytes("a copy", &bytes(to, 0, PAGES * PAGE), &data)?;
+    }
+    ensure!(device.fault()?.is_none(), "a fault is told");
     Ok(())
 }

@@ -224,3 +224,26 @@ pub fn files_are_written_where_they_are_shared(ctx: &Ctx) -> Result<()> {
     run(&mirror, 0, &copy(at, to.va(), 8))?;
     same("what is there then", to.load(0), 0)
 }
+
+pub fn huge_pages_of_a_pool_are_used(ctx: &Ctx) -> Result<()> {
+    const POOL: &str = "/proc/sys/vm/nr_hugepages";
+    let before = std::fs::read_to_string(POOL)?;
+    std::fs::write(POOL, "2")?;
+    let result = pooled(ctx);
+    std::fs::write(POOL, before.trim())?;
+    result
+}
+
+fn pooled(ctx: &Ctx) -> Result<()> {
+    let mirror = mirror(ctx)?;
+    let (map, to) = (Mapping::huge()?, Mapping::private(3 * PAGE)?);
+    let data = stamps(51, HUGE);
+    map.write(0, &data);
+    for at in [0, 77 * PAGE, HUGE - 3 * PAGE] {
+        run(&mirror, 0, &copy(map.address() + at as u64, to.va(), 3 * PAGE))?;
+        same_bytes("what was read", &bytes(&to, 0, 3 * PAGE), &data[at..at + 3 * PAGE])?;
+        run(&mirror, 1, &store(map.address() + at as u64, 0xabc))?;
+        same("what was written", map.load(at) & 0xffff_ffff, 0xabc)?;
+    }
+    Ok(())
+}
