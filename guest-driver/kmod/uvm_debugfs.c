@@ -180,16 +180,19 @@ static int uvm_debugfs_show_mm(struct seq_file *m, void *unused)
 	struct uvm_policy_stats stats;
 	struct uvm_mm_stats sum = {};
 	u32 i, clients = 0, uses = 0;
+	u64 whole = 0;
 	unsigned int flags;
 
 	for (i = 0; i < config->count; i++) {
 		flags = uvm_policy_begin(uvm);
 		uvm_mm_segment_stats(uvm->policy, i, &stats);
+		uvm_mm_segment_free_blocks(uvm->policy, i, SZ_2M, &whole);
 		uvm_policy_end(uvm, flags);
-		seq_printf(m, "%s: base %llu size %llu used %llu longest free %llu ranges %llu holes %llu\n",
+		seq_printf(m, "%s: base %llu size %llu used %llu longest free %llu ranges %llu holes %llu whole 2MiB free %llu\n",
 			   kinds[config->segments[i].kind],
 			   config->segments[i].base, stats.size, stats.used,
-			   stats.longest_free, stats.blocks, stats.holes);
+			   stats.longest_free, stats.blocks, stats.holes,
+			   whole);
 	}
 	flags = uvm_policy_begin(uvm);
 	uvm_mm_stats(uvm->policy, &sum);
