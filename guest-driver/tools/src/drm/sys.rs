@@ -365,11 +365,6 @@ impl Mapping {
         self.length
     }
 
-    /// Where it begins.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
-    }
-
     fn at(&self, offset: usize, length: usize) -> *mut u8 {
         let end = offset.checked_add(length);
         assert!(
