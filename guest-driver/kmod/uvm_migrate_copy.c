@@ -173,12 +173,22 @@ static bool uvm_copy_by_cpu(struct uvm_device *uvm, struct uvm_copy_page *page,
 	return true;
 }
 
+/* Where no device is any more, the CPU reads ones: they are nobody's bytes. */
+static void uvm_copy_look(struct uvm_device *uvm)
+{
+	u32 size = uvm_rreg(uvm, mmRCC_CONFIG_MEMSIZE);
+
+	if (size != uvm->vram.size >> 20)
+		uvm_lost(uvm, "VRAM is not there");
+}
+
 /* No ring copied these. Return: how many nobody did. */
 static u32 uvm_copy_fallback(struct uvm_device *uvm, struct uvm_copy_run *run,
 			     bool to_vram)
 {
 	u32 i, failed = 0;
 
+	uvm_copy_look(uvm);
 	for (i = 0; i < run->nr; i++) {
 		if (uvm_copy_by_cpu(uvm, &run->pages[i], to_vram))
 			continue;
