@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use uvm_spec::nbio;
 
+mod evict;
+
 use crate::drm::{Bo, Device, Domain, FenceState};
 use crate::ib::{Ib, Place};
 
@@ -64,9 +66,14 @@ const GROUPS: &[(&str, &[Measure])] = &[("device", &[copy_figures, round_trip, o
 
 /// Entry point: measures the groups that are named, or all; fails when a figure misses its bar.
 pub fn main(args: &[String]) -> Result<ExitCode> {
+    if let [suite] = args {
+        if suite == "evict" {
+            return evict::main();
+        }
+    }
     if let Some(other) = args.iter().find(|arg| GROUPS.iter().all(|(name, _)| name != arg)) {
         let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
-        eprintln!("uvm-bench: no figures are called {other}\nusage: uvm-bench [{}]...", names.join("|"));
+        eprintln!("uvm-bench: no figures are called {other}\nusage: uvm-bench [evict] | [{}]...", names.join("|"));
         return Ok(ExitCode::from(2));
     }
     let device = Device::open()?;

@@ -56,6 +56,10 @@ arguments!(
     uapi::GemAccess,
     uapi::SvmConfig,
     uapi::SvmPrefetch,
+    uapi::SvmResidency,
+    uapi::SvmAdvise,
+    uapi::SvmAttributes,
+    uapi::SvmEvents,
     GemClose,
     Prime,
     SyncCreate,
@@ -333,11 +337,6 @@ impl Mapping {
         };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
-    }
-
-    /// Where it lies.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
     }
 
     /// A huge page of memory, at hand and not swapped: it stays where it is.

@@ -5,7 +5,6 @@
 //! driver names, and must have the bytes.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
@@ -229,12 +228,6 @@ fn unmapped_memory_gives_vram_back(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// For several threads.
-#[allow(clippy::arc_with_non_send_sync, reason = "the words of it are both")]
-fn words_of(map: Mapping) -> Arc<Mapping> {
-    Arc::new(map)
-}
-
 fn folio_in_vram_comes_apart(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let own = Own::new(ctx.rng().next(), 6 << 20, true)?;
@@ -263,11 +256,10 @@ fn child_and_parent_share_what_is_in_vram(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     for huge in [false, true] {
         let pages = 1024;
-        let map = words_of(memory(pages * PAGE, huge)?);
-        let told = words_of(Mapping::shared(PAGE)?);
-        let (words, told) = (Words::of(&map), Words::of(&told));
+        let (words, told) = (Words::of(memory(pages * PAGE, huge)?), Words::of(Mapping::shared(PAGE)?));
+        let (va, size) = (words.va(), (pages * PAGE) as u64);
         (0..pages).for_each(|n| words.store(n * PAGE, n as u64 + 1));
-        device.prefetch(map.va(), map.len() as u64, Domain::Vram)?;
+        device.prefetch(va, size, Domain::Vram)?;
         let (mine, says) = (words.clone(), told.clone());
         forked(move || {
             let right = (0..pages).filter(|n| mine.load(n * PAGE) == *n as u64 + 1).count();
@@ -278,7 +270,7 @@ fn child_and_parent_share_what_is_in_vram(ctx: &Ctx) -> Result<()> {
         let right = (0..pages).filter(|n| words.load(n * PAGE) == *n as u64 + 1).count();
         same("pages that the parent has after the child wrote its own", right, pages)?;
         // And from VRAM again, now that they are its own alone.
-        device.prefetch(map.va(), map.len() as u64, Domain::Vram)?;
+        device.prefetch(va, size, Domain::Vram)?;
         let right = (0..pages).filter(|n| words.load(n * PAGE) == *n as u64 + 1).count();
         same("pages that came back", right, pages)?;
     }
@@ -309,8 +301,8 @@ fn cpu_writes_while_pages_come_and_go(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     for huge in [false, true] {
         let pages = 1024;
-        let map = words_of(memory(pages * PAGE, huge)?);
-        let words = Words::of(&map);
+        let words = Words::of(memory(pages * PAGE, huge)?);
+        let (va, size) = (words.va(), (pages * PAGE) as u64);
         let seed = ctx.rng().next();
         let writer = std::thread::spawn(move || -> Result<()> {
             let mut rng = crate::rng::Rng::new(seed);
@@ -331,13 +323,13 @@ fn cpu_writes_while_pages_come_and_go(ctx: &Ctx) -> Result<()> {
         });
         let mut moved = 0;
         while !writer.is_finished() {
-            moved += device.prefetch(map.va(), map.len() as u64, Domain::Vram)?.moved;
-            moved += device.prefetch(map.va() + BLOCK / 2, BLOCK, Domain::System)?.moved;
+            moved += device.prefetch(va, size, Domain::Vram)?.moved;
+            moved += device.prefetch(va + BLOCK / 2, BLOCK, Domain::System)?.moved;
         }
         let result = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
         ctx.note(format_args!("{} pages moved meanwhile", moved / PAGE_SIZE));
         result?;
-        ensure!(moved > map.len() as u64, "only {moved} bytes moved meanwhile");
+        ensure!(moved > size, "only {moved} bytes moved meanwhile");
     }
     Ok(())
 }
