@@ -125,11 +125,6 @@ fn suite_chaos_passes_in_a_guest() {
 }
 
 #[test]
-fn suite_migrate_passes_in_a_guest() {
-    suite_passes("migrate");
-}
-
-#[test]
 fn suite_reload_passes_in_a_guest() {
     suite_passes("reload");
 }
