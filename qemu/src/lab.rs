@@ -59,7 +59,7 @@ impl Lab {
         if options.no_module {
             modules = Some(Vec::new());
         } else if options.modules.is_empty() {
-            let module = Module::prepare(&cache, &root, &workspace.source)?;
+            let module = Module::prepare_variant(&cache, &root, &workspace.source, options.driver)?;
             base_modules = kmods::closure(&root.modules(), &[module.path])?;
         } else if is_own {
             modules = Some(kmods::closure(&root.modules(), &options.modules)?);

@@ -42,6 +42,9 @@ enum Verb {
         /// The suites, such as bringup, bo, reload.
         #[arg(required = true)]
         suites: Vec<String>,
+        /// Of suite hmm: run the kernel's test over the kernel's own module, as a baseline.
+        #[arg(long)]
+        original: bool,
         #[command(flatten)]
         options: Options,
     },
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
         Verb::Demo { file, options } => verbs::demo(&options, file.as_deref()),
         Verb::Shell { options } => verbs::shell(&options),
         Verb::Run { options, command } => verbs::run(&options, &command),
-        Verb::Test { suites, options } => verbs::test(&options, &suites),
+        Verb::Test { suites, original, options } => verbs::test(&options, &suites, original),
         Verb::Bench { suites, options } => bench::bench(&options, &suites),
     };
     match result {

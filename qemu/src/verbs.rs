@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use images::Variant;
 use crate::failure::Failure;
+use crate::hmm;
 use crate::inject;
 use crate::ktap;
 use crate::lab::Lab;
@@ -41,11 +43,28 @@ pub fn run(options: &Options, words: &[String]) -> Result<i32, Failure> {
 ///
 /// # Errors
 /// [`Failure::TestsFailed`] with every reason not to be content; as [`Lab::run`].
-pub fn test(options: &Options, suites: &[String]) -> Result<i32, Failure> {
+pub fn test(options: &Options, suites: &[String], original: bool) -> Result<i32, Failure> {
+    if original || hmm::is_wanted(suites) {
+        return test_hmm(options, suites, original);
+    }
     let armed = inject::is_wanted(suites).then(|| inject::arm(options));
     let lab = Lab::prepare(armed.as_ref().unwrap_or(options))?;
     let verdict = run_suites(&lab, suites, true, true)?;
     eprintln!("{}", verdict.summary.line());
+    verdict.check()?;
+    Ok(0)
+}
+
+/// The kernel's own test, over the driver or over the kernel's own module.
+fn test_hmm(options: &Options, suites: &[String], original: bool) -> Result<i32, Failure> {
+    let options = if original { hmm::original(options)? } else { hmm::options(options, Variant::Dmirror) };
+    let lab = Lab::prepare(&options)?;
+    let limit = options.time_limit(Some(TEST_LIMIT));
+    let verdict = hmm::run(&lab, suites, Job { show: true, signals: true, limit, ..Job::default() })?;
+    eprintln!("{}", verdict.summary.line());
+    if let Some(totals) = hmm::totals(&verdict) {
+        eprintln!("hmm-tests: {totals}");
+    }
     verdict.check()?;
     Ok(0)
 }

@@ -61,6 +61,10 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    /// Bytes that copies brought from system memory into VRAM since reset, and back.
+    pub vram_in: u64,
+    /// See `vram_in`.
+    pub vram_out: u64,
     trace: Tracer,
     checks: Checks,
     /// The last faults.
@@ -148,6 +152,8 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            vram_in: 0,
+            vram_out: 0,
             trace: Tracer::default(),
             checks: Checks::default(),
             recent: Recent::default(),
@@ -181,6 +187,7 @@ impl Hub {
         self.l2.reset();
         self.pdes.reset();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+        (self.vram_in, self.vram_out) = (0, 0);
         self.recent.clear();
     }
     /// Tells `checks` from now on.

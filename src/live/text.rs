@@ -2,7 +2,7 @@
 //! Views as text.
 
 use std::io::{Result, Write};
-use vhost_device_uvm::view::{AddressSpace, FaultStatus, Faults, Register, Ring, Tlbs, Walk};
+use vhost_device_uvm::view::{AddressSpace, Digest, FaultStatus, Faults, Register, Ring, Tlbs, Walk};
 
 /// One line a register; if `detailed`, one a field too.
 pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) -> Result<()> {
@@ -25,6 +25,12 @@ pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) ->
         }
     }
     Ok(())
+}
+
+/// One line.
+pub fn digest(out: &mut dyn Write, digest: &Digest) -> Result<()> {
+    let Digest { vmid, va, vram, system, none, sha256 } = digest;
+    writeln!(out, "VMID {vmid} VA {va}: {vram} bytes in VRAM, {system} in system memory, {none} nowhere, SHA-256 {sha256}")
 }
 
 /// One line a level, one a kind of access.
