@@ -130,7 +130,8 @@ fn signed(sources: &str, has_keyring: bool) -> String {
 }
 
 fn one_package(folder: &Path) -> Result<String> {
-    let names = fs::read_dir(folder).map_err(Error::io(folder))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let names =
+        fs::read_dir(folder).map_err(Error::io(folder))?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names
         .into_iter()
         .find(|name| name.ends_with(".deb"))

@@ -140,7 +140,8 @@ impl Module {
     /// As [`Module::prepare`].
     pub fn prepare_variant(cache: &Cache, root: &Root, source: &Path, variant: Variant) -> Result<Self> {
         let (object, object_key) = rust_object(cache, root, source)?;
-        let mut key = KeyBuilder::new().key("Rust object", &object_key).bytes("options", variant.options().join(" ").as_bytes());
+        let mut key =
+            KeyBuilder::new().key("Rust object", &object_key).bytes("options", variant.options().join(" ").as_bytes());
         for file in c_files(source)? {
             key = key.file(&file.file_name().unwrap_or_default().to_string_lossy(), &file)?;
         }

@@ -43,7 +43,8 @@ impl Selftest {
         let key =
             KeyBuilder::new().key("root", &root.key).bytes("build", BUILD.as_bytes()).tree("source", &source)?.finish();
         let waiting = || eprintln!("kernel's test: another process is building it, waiting");
-        let entry = cache.entry("selftest", &key, Check::Content, waiting, |folder| build(cache, root, &source, folder))?;
+        let entry =
+            cache.entry("selftest", &key, Check::Content, waiting, |folder| build(cache, root, &source, folder))?;
         Ok(Self { program: entry.join("hmm-tests"), original: entry.join("test_hmm.ko") })
     }
 }

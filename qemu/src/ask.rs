@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// What a question begins with. A test's report takes it for a comment.
 const WORD: &str = "# ask the device: ";
+/// Set in the guest where questions are answered.
+pub(crate) const ANSWERED: &str = "UVM_ASK";
 /// How long the device may take over an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 

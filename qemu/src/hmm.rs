@@ -13,7 +13,7 @@ use crate::verbs::{run_report, Verdict};
 use crate::watch::Job;
 
 /// The suite's name, which is `uvm-test`'s too.
-const SUITE: &str = "hmm";
+pub const SUITE: &str = "hmm";
 /// Memory of the guest, as the test asks for.
 const MEMORY: Size = Size::mib(3072);
 /// The test migrates 256 MiB at once, and page tables and the driver want some, too.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use images::{initramfs, kmods, Cache, Kernel, Module, Overlay, Root, Workspace};
 
 use crate::accel::{self, Accel};
+use crate::ask;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::qemu::Qemu;
@@ -123,6 +124,9 @@ impl Lab {
         overlay.env.push(("UVM_VRAM_MIB".into(), (self.options.video_memory().bytes() >> 20).to_string()));
         if let Some(carveout) = self.options.carveout()? {
             overlay.env.push(("UVM_UMA".into(), carveout.to_string()));
+        }
+        if job.ask {
+            overlay.env.push((ask::ANSWERED.into(), "1".into()));
         }
         if let Some((name, _)) = overlay.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
             return Err(Failure::BadInput(format!("{name:?} is no name of an environment variable")));

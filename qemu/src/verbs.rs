@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use images::Variant;
 use crate::failure::Failure;
 use crate::hmm;
 use crate::inject;
@@ -12,6 +11,7 @@ use crate::ktap;
 use crate::lab::Lab;
 use crate::options::Options;
 use crate::watch::{Job, Report};
+use images::Variant;
 
 /// Under TCG on a busy machine the slowest suite stays well under this.
 const TEST_LIMIT: Duration = Duration::from_secs(900);
@@ -44,7 +44,10 @@ pub fn run(options: &Options, words: &[String]) -> Result<i32, Failure> {
 /// # Errors
 /// [`Failure::TestsFailed`] with every reason not to be content; as [`Lab::run`].
 pub fn test(options: &Options, suites: &[String], original: bool) -> Result<i32, Failure> {
-    if original || hmm::is_wanted(suites) {
+    if original && !suites.iter().all(|suite| suite == hmm::SUITE) {
+        return Err(Failure::BadInput(format!("--original is for suite {} alone", hmm::SUITE)));
+    }
+    if hmm::is_wanted(suites) {
         return test_hmm(options, suites, original);
     }
     let armed = inject::is_wanted(suites).then(|| inject::arm(options));

@@ -18,8 +18,7 @@ impl Gpu {
             return Err(ViewError::Disabled(number));
         }
         let memory = Memory::new(&self.vram, &self.memory);
-        let mut digest =
-            Digest { vmid: number, va: Hex(va), vram: 0, system: 0, none: 0, sha256: String::new() };
+        let mut digest = Digest { vmid: number, va: Hex(va), vram: 0, system: 0, none: 0, sha256: String::new() };
         let mut hash = sha2::Sha256::new();
         let mut page = [0u8; PAGE_SIZE as usize];
         let mut done = 0;

@@ -30,7 +30,10 @@ pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) ->
 /// One line.
 pub fn digest(out: &mut dyn Write, digest: &Digest) -> Result<()> {
     let Digest { vmid, va, vram, system, none, sha256 } = digest;
-    writeln!(out, "VMID {vmid} VA {va}: {vram} bytes in VRAM, {system} in system memory, {none} nowhere, SHA-256 {sha256}")
+    writeln!(
+        out,
+        "VMID {vmid} VA {va}: {vram} bytes in VRAM, {system} in system memory, {none} nowhere, SHA-256 {sha256}"
+    )
 }
 
 /// One line a level, one a kind of access.

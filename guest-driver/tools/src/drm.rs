@@ -17,7 +17,7 @@ mod vm;
 pub use bo::{Bo, Domain};
 pub use queue::Queue;
 pub use sync::{address, Fence, FenceState, Syncobj};
-pub use sys::Mapping;
+pub use sys::{dmirror, DmirrorCmd, Mapping};
 pub use vm::{Space, RW};
 
 /// Name under which the driver answers DRM_IOCTL_VERSION.

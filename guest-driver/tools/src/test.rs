@@ -15,6 +15,7 @@ mod case;
 mod chaos;
 mod evict;
 mod hang;
+mod hmm;
 mod inject;
 mod kmsg;
 mod ktap;
@@ -53,6 +54,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("reload", reload::CASES),
     ("chaos", chaos::CASES),
     ("inject", inject::CASES),
+    ("hmm", hmm::CASES),
     ("removal", inject::REMOVAL),
 ];
 
