@@ -221,6 +221,12 @@ static int uvm_debugfs_show_vmids(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_devmem(struct seq_file *m, void *unused)
+{
+	uvm_devmem_show(uvm_debugfs_device(m), m);
+	return 0;
+}
+
 static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_regs", uvm_debugfs_show_regs, 0 },
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
@@ -228,6 +234,7 @@ static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_memory", uvm_debugfs_show_memory, 0 },
 	{ "uvm_mm", uvm_debugfs_show_mm, 0 },
 	{ "uvm_binds", uvm_debugfs_show_binds, 0 },
+	{ "uvm_devmem", uvm_debugfs_show_devmem, 0 },
 	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
 

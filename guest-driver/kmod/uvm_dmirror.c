@@ -305,7 +305,9 @@ static int uvm_dmirror_cmd(struct uvm_dmirror *mirror, unsigned int nr,
 
 	switch (nr) {
 	case UVM_DMIRROR_RELEASE:
-		return uvm_devmem_evict_all(dm);
+		/* Those that somebody held for the moment come later. */
+		uvm_devmem_evict(dm, mirror->dev->uvm->vram.size);
+		return 0;
 	case UVM_DMIRROR_FLAGS:
 		WRITE_ONCE(dm->fail_next,
 			   cmd->npages & UVM_DMIRROR_FAIL_ALLOC);

@@ -141,6 +141,22 @@
 #define UVM_PARAM_MM_REFUSED	57
 /* Bytes of system pages that pageable buffers have. */
 #define UVM_PARAM_MM_PAGES	58
+/* Bytes of VRAM that hold pages of processes' own memory now. */
+#define UVM_PARAM_DEVMEM_USED	70
+/* Bytes of processes' own memory that went to VRAM. */
+#define UVM_PARAM_DEVMEM_TO_VRAM	71
+/* Bytes of processes' own memory that came back to system memory, for whatever reason. */
+#define UVM_PARAM_DEVMEM_TO_SYSTEM	72
+/* Folios of 2 MiB among both, each moved by one copy. */
+#define UVM_PARAM_DEVMEM_HUGE	73
+/* Accesses of CPUs that brought memory back. */
+#define UVM_PARAM_DEVMEM_CPU_FAULTS	74
+/* Bytes of processes' own memory that were moved out of VRAM to make room. */
+#define UVM_PARAM_DEVMEM_EVICTED	75
+/* Bytes that were to be moved and stayed where they were, as there was no memory or they were in use. */
+#define UVM_PARAM_DEVMEM_FAILED	76
+/* Bytes that the CPU copied as no PAGE ring did. */
+#define UVM_PARAM_DEVMEM_BY_CPU	77
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -152,6 +168,24 @@ struct drm_uvm_get_param {
 	__u32 param;
 	__u32 pad;
 	__u64 value;
+};
+
+/**
+ * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+ * @va: First byte: a multiple of the page.
+ * @size: Bytes: a multiple of the page, more than zero.
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+ * @flags: Must be zero.
+ * @moved: Out: bytes that were moved.
+ * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+ */
+struct drm_uvm_svm_prefetch {
+	__u64 va;
+	__u64 size;
+	__u32 domain;
+	__u32 flags;
+	__u64 moved;
+	__u64 failed;
 };
 
 /**
@@ -462,6 +496,7 @@ struct drm_uvm_gem_advise {
 #define DRM_UVM_FAULT_NEXT	0x0f
 #define DRM_UVM_HANG_QUERY	0x10
 #define DRM_UVM_GEM_ADVISE	0x11
+#define DRM_UVM_SVM_PREFETCH	0x13
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -499,5 +534,7 @@ struct drm_uvm_gem_advise {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_HANG_QUERY, struct drm_uvm_hang_query)
 #define DRM_IOCTL_UVM_GEM_ADVISE	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
+#define DRM_IOCTL_UVM_SVM_PREFETCH	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
 
 #endif /* UVM_DRM_H */

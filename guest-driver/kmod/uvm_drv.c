@@ -154,6 +154,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
+		args->value = uvm_devmem_param(uvm, args->param);
+		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
 		break;
@@ -215,6 +218,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_HANG_QUERY, uvm_ioctl_hang_query,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
 			  DRM_RENDER_ALLOW),
 };
 
@@ -306,6 +311,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
 	uvm_kbuf_free(uvm, &uvm->ib_buf);
+	uvm_devmem_dev_fini(uvm);
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
@@ -330,6 +336,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	spin_lock_init(&uvm->retry.lock);
 	init_waitqueue_head(&uvm->retry.wait);
 	uvm_queues_init(uvm);
+	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
@@ -396,7 +403,7 @@ static int uvm_engines_init(struct uvm_device *uvm)
 		if (ret)
 			return ret;
 	}
-	return 0;
+	return uvm_devmem_dev_init(uvm);
 }
 
 /* Stops what runs; what has users stays until uvm_release(). */
@@ -404,6 +411,7 @@ static void uvm_stop(struct uvm_device *uvm)
 {
 	u32 i;
 
+	uvm_devmem_dev_stop(uvm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
@@ -517,6 +525,8 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	/* While it can still be copied. */
+	uvm_devmem_dev_close(uvm);
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);
 	uvm_stop(uvm);

@@ -13,14 +13,16 @@
  *   uvm_vm.run_lock        its page tables
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
+ *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
- *   uvm_retry.lock         spinlocks, leaves
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock,
+ *   uvm_retry.lock or uvm_devmem_dev.lock
+ *                          spinlocks, leaves
  *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
@@ -52,6 +54,7 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
 #include "uvm_vm.h"
@@ -230,20 +233,6 @@ struct uvm_lost {
 };
 
 /**
- * struct uvm_kbuf - the driver's own memory in the GART window
- * @cpu: kernel address
- * @gpu: VMID-0 address
- * @size: bytes
- * @range: the policy's name of the GART range; 0: not allocated
- */
-struct uvm_kbuf {
-	void *cpu;
-	u64 gpu;
-	u64 size;
-	u64 range;
-};
-
-/**
  * struct uvm_fence - what a ring has still to reach
  * @base: the fence; first, so that freeing it frees all
  * @lock: of @base: a ring's could be gone before the fence is
@@ -384,6 +373,7 @@ struct uvm_ring {
  * @mm: carries out what it decides of pageable ones
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
+ * @devmem: memory of processes in VRAM
  * @bytes_moved: bytes that moves copied
  */
 struct uvm_device {
@@ -408,6 +398,7 @@ struct uvm_device {
 	struct uvm_mm_dev mm;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
+	struct uvm_devmem_dev devmem;
 	atomic64_t bytes_moved;
 };
 

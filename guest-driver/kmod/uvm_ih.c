@@ -107,6 +107,11 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 		atomic64_inc(&uvm->ih.unknown);
 		return;
 	}
+	if (vector->ring == UVM_PAGE_RING) {
+		uvm_page_ring_interrupt(&uvm->devmem.rings[index],
+					vector->source);
+		return;
+	}
 	if (vector->ring >= UVM_RLC_FIRST &&
 	    vector->source != IH_SRC_SDMA_POLL_TIMEOUT) {
 		uvm_queue_interrupt(uvm, vector->source);
@@ -267,6 +272,8 @@ void uvm_ih_kick(struct uvm_device *uvm)
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (READ_ONCE(uvm->rings[i].started))
 			uvm_fence_process(&uvm->rings[i]);
+	for (i = 0; i < uvm->nr_rings; i++)
+		uvm_page_ring_kick(&uvm->devmem.rings[i]);
 	queue_work(uvm->ih.wq, &uvm->ih.work);
 }
 

@@ -1330,6 +1330,16 @@ int uvm_mm_uses(const struct uvm_policy *policy, u32 *processes, u32 *tickets);
 int uvm_policy_retire(struct uvm_policy *policy, u32 domain, u64 offset);
 
 /**
+ * uvm_policy_chunk() - take a chunk of VRAM for pages of processes' own memory
+ * @policy: the policy
+ * @size: bytes, a power of two; its alignment as well
+ * @range: what was given, for uvm_policy_free()
+ *
+ * Return: 0, -ENOSPC when there is none, -ENOMEM, -EINVAL, -ENOENT without VRAM.
+ */
+int uvm_policy_chunk(struct uvm_policy *policy, u64 size, struct uvm_policy_range *range);
+
+/**
  * uvm_rust_alloc() - memory for the policy's tables
  * @size: bytes, not 0
  * @align: alignment, at most that of u64

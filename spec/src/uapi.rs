@@ -62,6 +62,21 @@ uapi! {
         /// Out: the value.
         value: u64,
     }
+    /// Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+    drm_uvm_svm_prefetch SvmPrefetch {
+        /// First byte: a multiple of the page.
+        va: u64,
+        /// Bytes: a multiple of the page, more than zero.
+        size: u64,
+        /// UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+        domain: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Out: bytes that were moved.
+        moved: u64,
+        /// Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+        failed: u64,
+    }
     /// Creates a buffer object.
     drm_uvm_gem_create GemCreate {
         /// In: bytes, more than zero. Out: bytes rounded up to pages.
@@ -317,6 +332,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("FAULT_NEXT", nr::FAULT_NEXT, "drm_uvm_fault_next"),
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
+    ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -340,6 +356,7 @@ pub mod nr {
     pub const FAULT_NEXT: u32 = 15;
     pub const HANG_QUERY: u32 = 16;
     pub const GEM_ADVISE: u32 = 17;
+    pub const SVM_PREFETCH: u32 = 19;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
@@ -488,4 +505,20 @@ uapi_consts! {
     PARAM_MM_REFUSED = 57;
     /// Bytes of system pages that pageable buffers have.
     PARAM_MM_PAGES = 58;
+    /// Bytes of VRAM that hold pages of processes' own memory now.
+    PARAM_DEVMEM_USED = 70;
+    /// Bytes of processes' own memory that went to VRAM.
+    PARAM_DEVMEM_TO_VRAM = 71;
+    /// Bytes of processes' own memory that came back to system memory, for whatever reason.
+    PARAM_DEVMEM_TO_SYSTEM = 72;
+    /// Folios of 2 MiB among both, each moved by one copy.
+    PARAM_DEVMEM_HUGE = 73;
+    /// Accesses of CPUs that brought memory back.
+    PARAM_DEVMEM_CPU_FAULTS = 74;
+    /// Bytes of processes' own memory that were moved out of VRAM to make room.
+    PARAM_DEVMEM_EVICTED = 75;
+    /// Bytes that were to be moved and stayed where they were, as there was no memory or they were in use.
+    PARAM_DEVMEM_FAILED = 76;
+    /// Bytes that the CPU copied as no PAGE ring did.
+    PARAM_DEVMEM_BY_CPU = 77;
 }

@@ -131,6 +131,7 @@
 extern crate alloc;
 
 mod buffers;
+mod chunks;
 mod error;
 pub mod event;
 mod evict;

@@ -24,6 +24,7 @@ mod queues;
 mod reload;
 mod retry;
 mod segments;
+mod svm_migrate;
 mod uma;
 mod vidmm;
 mod vm;
@@ -49,6 +50,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
     ("purge", evict::PURGE),
+    ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),

@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod api;
+mod chunk_api;
 mod errno;
 #[cfg(uvm_kernel)]
 mod kernel;
@@ -30,6 +31,7 @@ mod vm_types;
 mod vmid_api;
 
 pub use api::*;
+pub use chunk_api::*;
 pub use mm_api::*;
 pub use mm_types::*;
 pub use retire_api::*;

@@ -113,6 +113,7 @@ fn generate() -> String {
         .with_src(crate_dir().join("src/update_api.rs"))
         .with_src(crate_dir().join("src/mm_api.rs"))
         .with_src(crate_dir().join("src/retire_api.rs"))
+        .with_src(crate_dir().join("src/chunk_api.rs"))
         .generate()
         .expect("cbindgen reads the crate")
         .write(&mut header);

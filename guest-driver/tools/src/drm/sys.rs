@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, opcode, Ioctl, IoctlOutput, Opcode};
-use rustix::mm::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
 use uvm_spec::uapi;
 
 /// Group byte of DRM ioctls.
@@ -54,6 +54,7 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::SvmPrefetch,
     GemClose,
     Prime,
     SyncCreate,
@@ -274,18 +275,32 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// Memory of this process alone, as malloc gives it; none of it is there yet.
-    pub fn private(length: usize) -> Result<Self, Errno> {
-        // SAFETY: as in `new`.
-        let start =
-            unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)? };
+    /// Memory of the process's own, from a multiple of 2 MiB on, in folios of that size or in pages.
+    pub fn own(length: usize, huge: bool) -> Result<Self, Errno> {
+        const BLOCK: usize = 2 << 20;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let around = length.checked_add(BLOCK).ok_or(Errno::NOMEM)?;
+        // SAFETY: as in `new`; what is unmapped again, and advised on, lies within.
+        let start = unsafe {
+            let outer = mmap_anonymous(ptr::null_mut(), around, access, MapFlags::PRIVATE)?;
+            let before = outer.addr().next_multiple_of(BLOCK) - outer.addr();
+            let start = outer.byte_add(before);
+            if before > 0 {
+                munmap(outer, before)?;
+            }
+            if before < BLOCK {
+                munmap(start.byte_add(length), BLOCK - before)?;
+            }
+            madvise(start, length, if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage })?;
+            start
+        };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
     }
 
-    /// Where it lies.
+    /// Address of its first byte.
     pub fn address(&self) -> u64 {
-        self.start.as_ptr().expose_provenance() as u64
+        self.start.as_ptr().addr() as u64
     }
 
     /// Physical address of its first page; zero where the kernel does not tell.
