@@ -214,6 +214,20 @@ static bool uvm_bo_has_place(const struct uvm_bo *bo)
 }
 
 /**
+ * uvm_bind_is_taken() - whether anything is mapped, or soon will be again
+ * @vm: the address space, locked
+ * @first: first address
+ * @last: last address
+ *
+ * Return: whether.
+ */
+bool uvm_bind_is_taken(struct uvm_vm *vm, u64 first, u64 last)
+{
+	lockdep_assert_held(&vm->lock);
+	return uvm_bind_first(vm, first, last);
+}
+
+/**
  * uvm_bo_is_bound() - whether any address space maps a buffer
  * @bo: the buffer, locked: nobody binds it now
  *
@@ -492,7 +506,8 @@ static int uvm_bind_locked(struct uvm_vm *vm, struct uvm_bind *bind,
  * @bo: the buffer of a map, locked and with its pages; else NULL
  * @fence: out: a reference to the fence that signals when it is made
  *
- * Return: 0, -EEXIST, -ENOSPC, -ENOMEM, -EIO.
+ * Return: 0, -EEXIST, -ENOSPC, -ENOMEM, -EIO, -EAGAIN when it may not wait any
+ * more.
  */
 int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		const struct drm_uvm_vm_bind *args, struct uvm_bo *bo,
@@ -514,6 +529,11 @@ int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		mapping->attributes = uvm_bind_attributes(args);
 	}
 	mutex_lock(&vm->lock);
+	/* What waits would hold up who brings pages: the caller waits first. */
+	if (vm->svm && bind->nr_wait) {
+		ret = -EAGAIN;
+		goto unlock;
+	}
 	if (bo)
 		drm_gem_object_get(&bo->base);
 	ret = uvm_bind_locked(vm, bind, args, &mapping, &spare);
@@ -521,6 +541,7 @@ int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		*fence = uvm_bind_push(vm, bind);
 	else if (bo)
 		drm_gem_object_put(&bo->base);
+unlock:
 	mutex_unlock(&vm->lock);
 free:
 	kfree(mapping);

@@ -180,7 +180,8 @@ static void uvm_bind_unhold(struct uvm_vm *vm, struct list_head *batch)
 	struct uvm_bind *bind;
 
 	list_for_each_entry(bind, batch, node)
-		if (bind->change != UVM_POLICY_CHANGE_UNMAP)
+		if (bind->change == UVM_POLICY_CHANGE_MAP ||
+		    bind->change == UVM_POLICY_CHANGE_PRT)
 			uvm_fault_mapped(vm, bind->va, bind->size);
 	if (!list_last_entry(batch, struct uvm_bind, node)->nr_absent)
 		uvm_mode_unhold(vm);

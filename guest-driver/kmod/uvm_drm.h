@@ -141,6 +141,24 @@
 #define UVM_PARAM_MM_REFUSED	57
 /* Bytes of system pages that pageable buffers have. */
 #define UVM_PARAM_MM_PAGES	58
+/* Faults in mirrored memory that were served. */
+#define UVM_PARAM_SVM_FAULTS	60
+/* Of these, those whose page had come meanwhile. */
+#define UVM_PARAM_SVM_STALE	61
+/* Of these, those whose page cannot come: no memory is there, or not for that access. */
+#define UVM_PARAM_SVM_REFUSED	62
+/* Batches that they came in. */
+#define UVM_PARAM_SVM_BATCHES	63
+/* Page table entries written for mirrored pages. */
+#define UVM_PARAM_SVM_MAPPED	64
+/* Page table entries taken away as memory changed. */
+#define UVM_PARAM_SVM_ZAPPED	65
+/* Changes of memory that took any away. */
+#define UVM_PARAM_SVM_INVALIDATIONS	66
+/* Times that the device was asked to forget mirrored pages. */
+#define UVM_PARAM_SVM_FLUSHES	67
+/* Blocks of 2 MiB that are mirrored now. */
+#define UVM_PARAM_SVM_BLOCKS	68
 /* Bytes of VRAM that hold pages of processes' own memory now. */
 #define UVM_PARAM_DEVMEM_USED	70
 /* Bytes of processes' own memory that went to VRAM. */
@@ -478,6 +496,16 @@ struct drm_uvm_gem_advise {
 	__u32 retained;
 };
 
+/**
+ * struct drm_uvm_svm_config - Lets the caller's address space mirror the caller's own memory: a submission with UVM_SUBMIT_VM or a queue may use any pointer of the process, packets included. What the device touches is brought when it is touched, and accesses of memory that does not exist, or not for that access, fail. It holds until the file is closed, and for the calling process only: nobody else may submit through the file, a child neither. Binds go into what is left: not into 2 MiB in which the device has used memory of the process (EEXIST), and such an address with a bind beside it is the process's own to answer (DRM_UVM_FAULT_NEXT). Binds with syncobjs wait for them in the call. EBUSY when the space mirrors memory already, EOPNOTSUPP when the device's addresses have less than 48 bits.
+ * @flags: Must be zero.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_svm_config {
+	__u32 flags;
+	__u32 pad;
+};
+
 #define DRM_UVM_GET_PARAM	0x00
 #define DRM_UVM_GEM_CREATE	0x01
 #define DRM_UVM_GEM_MMAP	0x02
@@ -496,6 +524,7 @@ struct drm_uvm_gem_advise {
 #define DRM_UVM_FAULT_NEXT	0x0f
 #define DRM_UVM_HANG_QUERY	0x10
 #define DRM_UVM_GEM_ADVISE	0x11
+#define DRM_UVM_SVM_CONFIG	0x12
 #define DRM_UVM_SVM_PREFETCH	0x13
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
@@ -534,6 +563,8 @@ struct drm_uvm_gem_advise {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_HANG_QUERY, struct drm_uvm_hang_query)
 #define DRM_IOCTL_UVM_GEM_ADVISE	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
+#define DRM_IOCTL_UVM_SVM_CONFIG	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
 #define DRM_IOCTL_UVM_SVM_PREFETCH	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
 

@@ -154,6 +154,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
+		args->value = uvm_svm_param(uvm, args->param);
+		break;
 	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
 		args->value = uvm_devmem_param(uvm, args->param);
 		break;
@@ -218,6 +221,8 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 	DRM_IOCTL_DEF_DRV(UVM_HANG_QUERY, uvm_ioctl_hang_query,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
 			  DRM_RENDER_ALLOW),
@@ -305,6 +310,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_sched_fini(&uvm->rings[i]);
+	uvm_svm_dev_fini(uvm);
 	uvm_vms_fini(uvm);
 	uvm_mm_dev_fini(uvm);
 	/* Nobody looks at the write-back pages through a fence any more. */
@@ -335,6 +341,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	xa_init(&uvm->vms.by_pasid);
 	spin_lock_init(&uvm->retry.lock);
 	init_waitqueue_head(&uvm->retry.wait);
+	init_completion(&uvm->svm.halted);
 	uvm_queues_init(uvm);
 	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
@@ -415,6 +422,7 @@ static void uvm_stop(struct uvm_device *uvm)
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
+	complete_all(&uvm->svm.halted);
 	uvm_ih_stop(uvm);
 	uvm_retry_stop(uvm);
 	uvm_gmc_stop(uvm);
@@ -446,6 +454,9 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	if (ret)
 		return ret;
 	ret = uvm_vms_init(uvm);
+	if (ret)
+		return ret;
+	ret = uvm_svm_dev_init(uvm);
 	if (ret)
 		return ret;
 	ret = uvm_mmio_start_events(uvm);

@@ -8,6 +8,7 @@
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
  *   uvm_vm.config_lock     how an address space is run, and its queues
+ *   uvm_svm.lock           makes blocks of mirrored memory
  *   uvm_vm.lock            mappings of a process, and what is planned for its
  *                          page tables
  *   uvm_vm.run_lock        its page tables
@@ -16,6 +17,7 @@
  *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
+ *   uvm_svm_block.lock     entries of mirrored memory
  *   uvm_gart.lock          invalidation engine
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
@@ -30,6 +32,11 @@
  * ends a job takes no lock above that one, as those above wait for jobs. Who
  * ends a bind takes none above uvm_vm.run_lock, for the same reason, and what
  * it allocates for a job of its own it does not reclaim for.
+ *
+ * Memory is reclaimed, and address spaces of processes change, by way of mmu
+ * notifiers, which come with mmap_lock or locks of pages held and take
+ * uvm_svm_block.lock and those below it: none of these is held by who
+ * allocates. mmap_lock itself is taken under none of the above.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
@@ -57,6 +64,7 @@
 #include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
+#include "uvm_svm.h"
 #include "uvm_vm.h"
 
 #define UVM_MAX_RINGS		2
@@ -144,7 +152,7 @@ struct uvm_vram {
 
 /**
  * struct uvm_gart - VMID 0: apertures and tables
- * @lock: the invalidation engines, @stale, @vm_range and @cntl
+ * @lock: the invalidation engines, @stale, @vm_range, @cntl and @loaded
  * @size: bytes of the window at UVM_GART_START
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
@@ -155,6 +163,7 @@ struct uvm_vram {
  * @stale: entries were changed that the device may have cached
  * @vm_range: what the range register of the processes' engine holds
  * @cntl: what the control registers of VMIDs 1 to 15 hold
+ * @loaded: PASIDs whose tables VMIDs 1 to 15 had last; 0: none
  * @invalidations: how many the device was asked for
  */
 struct uvm_gart {
@@ -169,6 +178,7 @@ struct uvm_gart {
 	bool stale;
 	u64 vm_range;
 	u32 cntl[UVM_NR_VMIDS];
+	u32 loaded[UVM_NR_VMIDS];
 	u64 invalidations;
 };
 
@@ -367,6 +377,7 @@ struct uvm_ring {
  * @ih: interrupts
  * @retry: page faults
  * @queues: user queues
+ * @svm: mirrors of processes' memory
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
@@ -392,6 +403,7 @@ struct uvm_device {
 	struct uvm_queues queues;
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
+	struct uvm_svm_dev svm;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
@@ -458,6 +470,8 @@ struct uvm_bo {
  * @release: gives the VMID back
  * @error: why it cannot run
  * @use: holds the pageable buffers of @vm; NULL: there are none
+ * @served: faults of @vm that had their page when it was late last
+ * @extensions: times that it was late and had an excuse
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -477,6 +491,8 @@ struct uvm_job {
 	struct work_struct release;
 	int error;
 	struct uvm_mm_use *use;
+	u64 served;
+	u32 extensions;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -548,6 +564,7 @@ void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value);
 int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
+int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
 void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm);

@@ -47,7 +47,8 @@ static u32 uvm_fault_take(struct uvm_device *uvm, u32 pasid, u64 first,
 
 /* Puts a fault into the table, unless its process is gone: then false. */
 static bool uvm_fault_open(struct uvm_device *uvm,
-			   const struct uvm_retry_fault *fault, u64 *vm_id)
+			   const struct uvm_retry_fault *fault, u64 *vm_id,
+			   bool *mirrors)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open;
@@ -59,6 +60,7 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 	vm = xa_load(&uvm->vms.by_pasid, fault->pasid);
 	if (vm) {
 		*vm_id = vm->id;
+		*mirrors = smp_load_acquire(&vm->svm);
 		spin_lock(&retry->lock);
 		/* One page in two VMIDs, or told of again: one fault to all. */
 		for (i = 0; i < UVM_CAM_ENTRIES; i++) {
@@ -80,15 +82,17 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 
 /* The process was told, or need not be: the page comes. */
 static void uvm_fault_hush(struct uvm_device *uvm,
-			   const struct uvm_retry_fault *fault)
+			   const struct uvm_retry_fault *fault, bool mirrored)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open = &retry->open[fault->cam];
 
 	spin_lock(&retry->lock);
 	if (open->order && open->fault.pasid == fault->pasid &&
-	    open->fault.va == fault->va)
+	    open->fault.va == fault->va) {
 		open->told = true;
+		open->mirrored = mirrored;
+	}
 	spin_unlock(&retry->lock);
 }
 
@@ -138,7 +142,7 @@ void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n)
 {
 	const struct uvm_retry_fault *fault;
-	bool wake = false;
+	bool wake = false, mirrors;
 	u64 vm_id;
 	u32 i;
 
@@ -150,16 +154,21 @@ void uvm_fault_intake(struct uvm_device *uvm,
 					     fault->cam);
 			continue;
 		}
-		if (!uvm_fault_open(uvm, fault, &vm_id)) {
+		if (!uvm_fault_open(uvm, fault, &vm_id, &mirrors)) {
 			uvm_retry_answer(uvm, fault->cam);
 			continue;
 		}
 		switch (uvm_fault_look(uvm, fault, vm_id)) {
 		case UVM_FAULT_MISSING:
+			if (mirrors) {
+				uvm_fault_hush(uvm, fault, true);
+				uvm_svm_kick(uvm, fault->pasid);
+				break;
+			}
 			wake = true;
 			break;
 		case UVM_FAULT_COMES:
-			uvm_fault_hush(uvm, fault);
+			uvm_fault_hush(uvm, fault, false);
 			break;
 		case UVM_FAULT_THERE:
 			uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
@@ -199,6 +208,61 @@ void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size)
 {
 	uvm_fault_answer(vm->uvm, uvm_fault_take(vm->uvm, vm->pasid, va,
 						 va + size - 1));
+}
+
+/**
+ * uvm_fault_collect() - the faults of a process that are in its own memory
+ * @uvm: the device
+ * @pasid: whose
+ * @faults: out: the faults, at most UVM_CAM_ENTRIES
+ *
+ * They stay in the table until they are answered, or told to the process.
+ *
+ * Return: how many.
+ */
+u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
+		      struct uvm_retry_fault *faults)
+{
+	struct uvm_retry *retry = &uvm->retry;
+	struct uvm_open_fault *open;
+	u32 i, n = 0;
+
+	spin_lock(&retry->lock);
+	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		open = &retry->open[i];
+		if (open->order && open->mirrored &&
+		    open->fault.pasid == pasid)
+			faults[n++] = open->fault;
+	}
+	spin_unlock(&retry->lock);
+	return n;
+}
+
+/**
+ * uvm_fault_tell() - a page is not one that the driver can bring by itself
+ * @uvm: the device
+ * @pasid: whose
+ * @va: page
+ *
+ * Its process may bind something there.
+ */
+void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va)
+{
+	struct uvm_retry *retry = &uvm->retry;
+	struct uvm_open_fault *open;
+	u32 i;
+
+	spin_lock(&retry->lock);
+	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		open = &retry->open[i];
+		if (open->order && open->fault.pasid == pasid &&
+		    open->fault.va == va) {
+			open->told = false;
+			open->mirrored = false;
+		}
+	}
+	spin_unlock(&retry->lock);
+	wake_up_all(&retry->wait);
 }
 
 /**

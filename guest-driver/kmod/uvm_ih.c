@@ -93,8 +93,10 @@ static void uvm_ih_fault(struct uvm_device *uvm,
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__WALKER_ERROR, status),
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__PERMISSION_FAULTS, status),
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__CID, status));
-	if (vector->vmid)
+	if (vector->vmid) {
+		uvm_svm_failed(uvm, vector->pasid, addr);
 		uvm_vm_report(uvm, vector->pasid, addr, write, status);
+	}
 }
 
 static void uvm_ih_sdma(struct uvm_device *uvm,

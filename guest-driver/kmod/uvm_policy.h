@@ -66,6 +66,10 @@
 #define UVM_POLICY_CHANGE_PRT 2
 /* Change: map nothing. */
 #define UVM_POLICY_CHANGE_UNMAP 3
+/* Change: give the leaf table of an aligned 2 MiB, where nothing is mapped, over to the driver. */
+#define UVM_POLICY_CHANGE_HAND_OVER 4
+/* Change: take such 2 MiB back; nothing is mapped there then. */
+#define UVM_POLICY_CHANGE_TAKE_BACK 5
 
 /* Update: what is mapped there already makes way; without, it is -EEXIST. */
 #define UVM_POLICY_UPDATE_REPLACE 1
@@ -1055,8 +1059,9 @@ int uvm_policy_vmid_reset(struct uvm_policy *policy);
  * uvm_policy_vm_flush() serves all that have landed; uvm_policy_update_retire() ends each. The
  * policy's lock is not held for the writes nor for the invalidation.
  *
- * Return: 0, -EBUSY while another change of the address space is planned, -EEXIST, -ENOMEM,
- * -ENOENT, -EINVAL.
+ * Return: 0, -EBUSY while another change of the address space is planned, -EEXIST also for what
+ * was handed over, -ENOMEM, -ENOENT also where nothing was handed over that could be taken back,
+ * -EINVAL.
  */
 int uvm_policy_update_begin(struct uvm_policy *policy, const struct uvm_policy_update *update,
 			    u64 *token);
@@ -1192,6 +1197,21 @@ int uvm_policy_vm_find(const struct uvm_policy *policy, u64 vm, u64 va,
  * Return: 0, -ENOENT, also when nothing is mapped there, -EINVAL.
  */
 int uvm_policy_vm_reached(const struct uvm_policy *policy, u64 vm, u64 va, u64 *entry);
+
+/**
+ * uvm_policy_vm_leaf() - where the leaf table lies that was handed over for a block
+ * @policy: the policy
+ * @vm: the address space
+ * @va: any address of the block
+ * @leaf: its 512 entries: @table and @domain; nothing is to be written
+ *
+ * The table is the driver's from the moment that UVM_POLICY_CHANGE_HAND_OVER is committed until
+ * UVM_POLICY_CHANGE_TAKE_BACK is; entries may be written once the first has landed.
+ *
+ * Return: 0, -ENOENT where none was handed over, -EINVAL.
+ */
+int uvm_policy_vm_leaf(const struct uvm_policy *policy, u64 vm, u64 va,
+		       struct uvm_policy_write *leaf);
 
 /**
  * uvm_policy_table_page_add() - give a page of system memory for page tables

@@ -223,7 +223,8 @@ static int uvm_queue_check(struct uvm_device *uvm,
  * Waits its turn for a VMID when all are in use.
  *
  * Return: 0, -EINVAL, -EBUSY when the instance has no queue left, -ENOSPC when
- * no further VMID may be reserved, -ENOMEM, -ETIMEDOUT, -ENODEV, -ERESTARTSYS.
+ * no further VMID may be reserved, -EPERM when it would reach the memory of
+ * another process, -ENOMEM, -ETIMEDOUT, -ENODEV, -ERESTARTSYS.
  */
 int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 			   struct drm_file *file)
@@ -244,7 +245,8 @@ int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 		ret = PTR_ERR(vm);
 		goto exit;
 	}
-	ret = mutex_lock_interruptible(&vm->config_lock);
+	ret = uvm_svm_may_use(vm) ?:
+	      mutex_lock_interruptible(&vm->config_lock);
 	if (ret)
 		goto exit;
 	queue = vm->paged ? NULL : uvm_queue_claim(vm, args->ring);
@@ -337,7 +339,8 @@ int uvm_ioctl_queue_destroy(struct drm_device *drm, void *data,
  *
  * A write pointer that makes no sense stops the queue, and no other.
  *
- * Return: 0, -EINVAL, -ENOENT, -EIO when doorbells do not move, -ENODEV.
+ * Return: 0, -EINVAL, -ENOENT, -EPERM as when it is made, -EIO when doorbells do
+ * not move, -ENODEV.
  */
 int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 			 struct drm_file *file)
@@ -357,6 +360,9 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		ret = -ENOENT;
 		goto exit;
 	}
+	ret = uvm_svm_may_use(queue->vm);
+	if (ret)
+		goto put;
 	if (args->flags & UVM_QUEUE_RESET) {
 		uvm_queue_stop(uvm, queue);
 		queue->wptr = args->wptr;
@@ -366,6 +372,7 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		queue->wptr = args->wptr;
 		ret = uvm_queue_ring(uvm, queue) ? 0 : -EIO;
 	}
+put:
 	uvm_queue_put(queue);
 exit:
 	drm_dev_exit(idx);

@@ -90,12 +90,14 @@ struct uvm_retry_fault {
  * struct uvm_open_fault - a fault that was not answered yet
  * @fault: the fault
  * @order: the lower came first; 0: there is none
- * @told: the process was told
+ * @told: the process was told, or need not be
+ * @mirrored: the page is the process's own memory
  */
 struct uvm_open_fault {
 	struct uvm_retry_fault fault;
 	u64 order;
 	bool told;
+	bool mirrored;
 };
 
 /**
@@ -183,6 +185,9 @@ void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n);
 bool uvm_fault_may_park(struct uvm_device *uvm);
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size);
+u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
+		      struct uvm_retry_fault *faults);
+void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);
 int uvm_ioctl_fault_next(struct drm_device *drm, void *data,

@@ -152,6 +152,8 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 	uvm_fence_process(ring);
 	uvm_ih_poll(ring->uvm);
 	if (job->fence->ring && !dma_fence_is_signaled(&job->fence->base)) {
+		if (uvm_svm_goes_on(job))
+			return DRM_GPU_SCHED_STAT_NO_HANG;
 		trace_uvm_job_timeout(ring->index, job->fence->seq);
 		uvm_ring_recover(ring, job->fence);
 	}

@@ -187,6 +187,8 @@ static int uvm_submit_space(struct uvm_submit *s)
 	vm = uvm_file_vm(s->uvm, s->file->driver_priv);
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
+	if (uvm_svm_may_use(vm))
+		return -EPERM;
 	kref_get(&vm->ref);
 	job->vm = vm;
 	job->ib_gpu = s->args->ib;

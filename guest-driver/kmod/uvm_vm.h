@@ -33,6 +33,7 @@ struct uvm_device;
 struct uvm_fence;
 struct uvm_job;
 struct uvm_ring_state;
+struct uvm_svm;
 
 /**
  * struct uvm_vms - the device's address spaces
@@ -132,6 +133,8 @@ struct uvm_vm_hang {
  * @comm: name of the process that made it
  * @pid: its id
  * @free: ends it
+ * @svm: what it mirrors of a process's memory; NULL: nothing. Set once, under
+ *	@config_lock and @lock
  */
 struct uvm_vm {
 	struct kref ref;
@@ -170,6 +173,7 @@ struct uvm_vm {
 	char comm[TASK_COMM_LEN];
 	pid_t pid;
 	struct work_struct free;
+	struct uvm_svm *svm;
 };
 
 /**
@@ -272,6 +276,7 @@ int uvm_bind_room(struct uvm_vm *vm);
 /* uvm_bind.c */
 void uvm_bind_release_all(struct uvm_vm *vm);
 void uvm_bind_free_list(struct list_head *gone);
+bool uvm_bind_is_taken(struct uvm_vm *vm, u64 first, u64 last);
 bool uvm_bo_is_bound(struct uvm_bo *bo);
 int uvm_bo_settle(struct uvm_bo *bo);
 int uvm_bo_hide(struct uvm_bo *bo);

@@ -310,6 +310,13 @@ uapi! {
         /// Out: 1 if the content is still there, 0 if it was thrown away and reads as zeros.
         retained: u32,
     }
+    /// Lets the caller's address space mirror the caller's own memory: a submission with UVM_SUBMIT_VM or a queue may use any pointer of the process, packets included. What the device touches is brought when it is touched, and accesses of memory that does not exist, or not for that access, fail. It holds until the file is closed, and for the calling process only: nobody else may submit through the file, a child neither. Binds go into what is left: not into 2 MiB in which the device has used memory of the process (EEXIST), and such an address with a bind beside it is the process's own to answer (DRM_UVM_FAULT_NEXT). Binds with syncobjs wait for them in the call. EBUSY when the space mirrors memory already, EOPNOTSUPP when the device's addresses have less than 48 bits.
+    drm_uvm_svm_config SvmConfig {
+        /// Must be zero.
+        flags: u32,
+        /// Must be zero.
+        pad: u32,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -332,6 +339,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("FAULT_NEXT", nr::FAULT_NEXT, "drm_uvm_fault_next"),
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
+    ("SVM_CONFIG", nr::SVM_CONFIG, "drm_uvm_svm_config"),
     ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
 ];
 
@@ -356,6 +364,7 @@ pub mod nr {
     pub const FAULT_NEXT: u32 = 15;
     pub const HANG_QUERY: u32 = 16;
     pub const GEM_ADVISE: u32 = 17;
+    pub const SVM_CONFIG: u32 = 18;
     pub const SVM_PREFETCH: u32 = 19;
 }
 
@@ -505,6 +514,24 @@ uapi_consts! {
     PARAM_MM_REFUSED = 57;
     /// Bytes of system pages that pageable buffers have.
     PARAM_MM_PAGES = 58;
+    /// Faults in mirrored memory that were served.
+    PARAM_SVM_FAULTS = 60;
+    /// Of these, those whose page had come meanwhile.
+    PARAM_SVM_STALE = 61;
+    /// Of these, those whose page cannot come: no memory is there, or not for that access.
+    PARAM_SVM_REFUSED = 62;
+    /// Batches that they came in.
+    PARAM_SVM_BATCHES = 63;
+    /// Page table entries written for mirrored pages.
+    PARAM_SVM_MAPPED = 64;
+    /// Page table entries taken away as memory changed.
+    PARAM_SVM_ZAPPED = 65;
+    /// Changes of memory that took any away.
+    PARAM_SVM_INVALIDATIONS = 66;
+    /// Times that the device was asked to forget mirrored pages.
+    PARAM_SVM_FLUSHES = 67;
+    /// Blocks of 2 MiB that are mirrored now.
+    PARAM_SVM_BLOCKS = 68;
     /// Bytes of VRAM that hold pages of processes' own memory now.
     PARAM_DEVMEM_USED = 70;
     /// Bytes of processes' own memory that went to VRAM.

@@ -9,13 +9,17 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
+mod memory;
 mod queue;
+mod svm;
 mod sync;
 mod sys;
 mod vm;
 
 pub use bo::{Bo, Domain};
+pub use memory::{forked, May, Words, HUGE};
 pub use queue::Queue;
+pub use svm::Mirror;
 pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::{dmirror, DmirrorCmd, Mapping};
 pub use vm::{Space, RW};

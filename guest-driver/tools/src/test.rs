@@ -24,6 +24,7 @@ mod queues;
 mod reload;
 mod retry;
 mod segments;
+mod svm;
 mod svm_migrate;
 mod uma;
 mod vidmm;
@@ -50,6 +51,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
     ("purge", evict::PURGE),
+    ("svm", svm::CASES),
     ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),

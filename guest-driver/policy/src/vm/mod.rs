@@ -2,10 +2,12 @@
 //! Address spaces: their life, and their use of VMIDs.
 //!
 //! `geometry` is an address space's shape, `ranges` what it maps, `tables` the page tables that tell the hardware.
-//! `update` plans and carries out a change of both, `emit` finds the entries to write, `updates` is its front.
+//! `update` plans and carries out a change of both, `emit` finds the entries to write, `updates` is its front,
+//! `leaf` the blocks whose entries the caller writes.
 
 mod emit;
 mod geometry;
+mod leaf;
 mod ranges;
 mod tables;
 mod update;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The kernel's face: ioctls and mappings. The only unsafe code of these tools.
+//! The kernel's face: ioctls and mappings. The only unsafe code of these tools, but for what `memory` adds.
 #![allow(unsafe_code, reason = "ioctls and memory maps have no safe form")]
 
 use std::ffi::c_void;
@@ -54,6 +54,7 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::SvmConfig,
     uapi::SvmPrefetch,
     GemClose,
     Prime,
@@ -248,8 +249,8 @@ pub fn own_fd(fd: i32) -> std::os::fd::OwnedFd {
 /// A shared mapping of a file. Other processes and the device change the memory at will, so it is only copied from and
 /// to, never borrowed.
 pub struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
+    pub(super) start: NonNull<u8>,
+    pub(super) length: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread. It is not Sync: bulk copies by two threads would race.
