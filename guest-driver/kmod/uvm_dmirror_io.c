@@ -168,12 +168,12 @@ int uvm_dmirror_io_init(struct uvm_dmirror *mirror)
 	mirror->bounce = vzalloc(nr * PAGE_SIZE);
 	if (!mirror->bounce)
 		return -ENOMEM;
-	window = uvm_svm_window_make(mirror->vm->svm, UVM_DMIRROR_WINDOW);
+	window = uvm_svm_window(mirror->vm->svm, UVM_DMIRROR_WINDOW);
 	if (IS_ERR(window))
 		return PTR_ERR(window);
 	mirror->window = window;
 	for (i = 0; i < nr; i++)
-		uvm_svm_window_set(window, i,
+		uvm_svm_set_window(window, i,
 				   vmalloc_to_page(mirror->bounce +
 						   i * PAGE_SIZE));
 	return 0;
@@ -185,5 +185,7 @@ int uvm_dmirror_io_init(struct uvm_dmirror *mirror)
  */
 void uvm_dmirror_io_fini(struct uvm_dmirror *mirror)
 {
+	if (mirror->window)
+		uvm_svm_block_put(mirror->window);
 	vfree(mirror->bounce);
 }

@@ -84,14 +84,23 @@ static void uvm_svm_will_write(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
+	if (folio_is_device_private(folio))
+		return;
 	if (folio_test_anon(folio) || folio_test_swapbacked(folio))
 		folio_mark_dirty(folio);
 }
 
 static u64 uvm_svm_entry(unsigned long pfn, bool write)
 {
-	u64 entry = UVM_PTE_VALID | UVM_PTE_READABLE | UVM_PTE_SYSTEM |
-		    UVM_PTE_SNOOPED | hmm_pfn_to_phys(pfn);
+	struct page *page = hmm_pfn_to_page(pfn);
+	u64 entry = UVM_PTE_VALID | UVM_PTE_READABLE;
+
+	/* Only what is of the mirror's owner comes this far: see uvm_svm_bring(). */
+	if (is_device_private_page(page))
+		entry |= uvm_devmem_offset(page);
+	else
+		entry |= UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
+			 page_to_phys(page);
 
 	return write ? entry | UVM_PTE_WRITEABLE : entry;
 }
@@ -172,8 +181,27 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 		return 0;
 	bitmap_clear(block->mapped, first, behind - first);
 	bitmap_clear(block->writable, first, behind - first);
+	bitmap_clear(block->exclusive, first, behind - first);
 	uvm_svm_flush(block, low, high);
 	return n;
+}
+
+/**
+ * uvm_svm_set_window() - show the device a page of the kernel's own
+ * @block: of uvm_svm_window()
+ * @page: which page of it
+ * @shown: the page; it stays until nothing runs in the address space any more
+ *
+ * Context: within drm_dev_enter().
+ */
+void uvm_svm_set_window(struct uvm_svm_block *block, u32 page,
+			struct page *shown)
+{
+	mutex_lock(&block->lock);
+	uvm_svm_write(block, page, UVM_PTE_VALID | UVM_PTE_READABLE |
+		      UVM_PTE_WRITEABLE | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
+		      page_to_phys(shown));
+	mutex_unlock(&block->lock);
 }
 
 /**
@@ -238,6 +266,9 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	u32 behind = uvm_svm_page(block, end), n = 0;
 	int idx;
 
+	/* Of uvm_svm_exclude(): the page stays, and may be written now. */
+	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == block->svm)
+		return true;
 	if (mmu_notifier_range_blockable(range))
 		mutex_lock(&block->lock);
 	else if (!mutex_trylock(&block->lock))

@@ -86,11 +86,12 @@ static bool uvm_svm_clip(struct mm_struct *mm, u64 va, bool write,
 
 /* Asks for pages, and maps them if they are still there then. */
 static int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start,
-			 u64 end, bool write)
+			 u64 *endp, bool write)
 {
 	struct uvm_svm *svm = block->svm;
 	struct uvm_device *uvm = svm->vm->uvm;
 	unsigned long until = jiffies + UVM_SVM_PATIENCE;
+	u64 end = *endp;
 	struct hmm_range range = {
 		.notifier = &block->notifier,
 		.hmm_pfns = svm->pfns,
@@ -126,6 +127,34 @@ static int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start,
 		mutex_unlock(&block->lock);
 		drm_dev_exit(idx);
 	}
+	*endp = range.end;
+	return 0;
+}
+
+/*
+ * All that the access at hand is known to need, so that it faults but once;
+ * what cannot be had is found out when it gets there.
+ */
+static int uvm_svm_bring_reach(struct uvm_svm_block *block, u64 va, bool write)
+{
+	u64 next, reach = READ_ONCE(block->svm->reach);
+	struct uvm_svm *svm = block->svm;
+	int ret;
+
+	next = min(reach, block->va + UVM_SVM_BLOCK_BYTES);
+	ret = uvm_svm_bring(block, va, va, &next, write);
+	if (ret)
+		return ret;
+	for (va = next; va < reach; va = next) {
+		block = uvm_svm_block_get(svm, va);
+		if (IS_ERR(block))
+			break;
+		next = min(reach, block->va + UVM_SVM_BLOCK_BYTES);
+		ret = uvm_svm_bring(block, va, va, &next, write);
+		uvm_svm_block_put(block);
+		if (ret)
+			break;
+	}
 	return 0;
 }
 
@@ -134,7 +163,7 @@ static int uvm_svm_serve(struct uvm_svm_block *block,
 			 const struct uvm_svm_want *want)
 {
 	struct uvm_device *uvm = block->svm->vm->uvm;
-	u64 start, end;
+	u64 start, end, last;
 	bool there;
 	int ret;
 
@@ -145,11 +174,15 @@ static int uvm_svm_serve(struct uvm_svm_block *block,
 		atomic64_inc(&uvm->svm.stale);
 		return 0;
 	}
+	last = want->va + PAGE_SIZE;
 	uvm_svm_around(want->va, &start, &end);
-	ret = uvm_svm_bring(block, want->va, start, end, want->write);
-	if (ret && ret != -EBUSY && end - start > PAGE_SIZE)
-		ret = uvm_svm_bring(block, want->va, want->va,
-				    want->va + PAGE_SIZE, want->write);
+	if (want->va < READ_ONCE(block->svm->reach))
+		ret = uvm_svm_bring_reach(block, want->va, want->write);
+	else
+		ret = uvm_svm_bring(block, want->va, start, &end, want->write);
+	if (ret && ret != -EBUSY)
+		ret = uvm_svm_bring(block, want->va, want->va, &last,
+				    want->write);
 	return ret;
 }
 
