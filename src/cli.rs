@@ -134,6 +134,10 @@ pub enum TraceCommand {
         /// Where the registers lie, for mmiotrace: bus address
         #[arg(long, value_name = "ADDR", default_value = "0xf0000000", value_parser = address)]
         base: u64,
+        /// The trace of the guest's kernel in the same run, as /sys/kernel/tracing/trace or trace-cmd report give it with
+        /// the driver's events on: its events are put between the device's, by the device's clock
+        #[arg(long, value_name = "TEXT")]
+        guest: Option<PathBuf>,
         /// Replace OUT if it exists
         #[arg(long)]
         force: bool,

@@ -241,8 +241,12 @@ impl Gpu {
     }
     /// Judges from now on what the driver does, or no longer.
     pub fn set_checks(&mut self, on: bool) {
-        self.checks = if on { Checks::on(self.config.mmu) } else { Checks::default() };
-        self.mm_hub.set_checks(self.checks.clone());
+        self.judged_by(if on { Checks::on(self.config.mmu) } else { Checks::default() });
+    }
+    /// Lets `checks` judge from now on what the driver does.
+    pub fn judged_by(&mut self, checks: Checks) {
+        self.mm_hub.set_checks(checks.clone());
+        self.checks = checks;
     }
     /// Who judges the driver.
     pub fn checks(&self) -> &Checks {

@@ -137,8 +137,6 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 	drm_dev_exit(idx);
 	if (ret)
 		return ERR_PTR(ret);
-	trace_uvm_job_run(ring->index, job->fence->seq, job->ib_gpu,
-			  job->ib_dwords);
 	/* One reference is the scheduler's. */
 	return dma_fence_get(&job->fence->base);
 }

@@ -157,6 +157,14 @@ impl Gpu {
         spaces.collect()
     }
 
+    /// What the checks found; None where nobody judges.
+    pub fn view_findings(&self) -> Option<Findings> {
+        self.checks.tell(|checker| Findings {
+            findings: checker.findings().map(finding).collect(),
+            counts: checker.counts().iter().map(|(rule, &count)| (rule.name().into(), count)).collect(),
+        })
+    }
+
     /// What is known of page faults.
     pub fn view_faults(&self) -> Faults {
         let hubs = [("MMHUB", &self.mm_hub), ("GC", &self.gc_hub)];
@@ -279,4 +287,9 @@ fn recent(o: &crate::gmc::recent::Occurrence) -> RecentFault {
         cause: cause.to_string(),
         retry,
     }
+}
+
+fn finding(found: &crate::check::Finding) -> crate::view::Finding {
+    let (rule, chapter) = (found.rule.name().into(), found.rule.chapter().into());
+    crate::view::Finding { time: found.time, rule, what: found.what.clone(), chapter }
 }

@@ -2,7 +2,10 @@
 //! Views as text.
 
 use std::io::{Result, Write};
-use vhost_device_uvm::view::{AddressSpace, Digest, FaultStatus, Faults, Register, Ring, Tlbs, Walk};
+use vhost_device_uvm::trace::seconds;
+use vhost_device_uvm::view::{
+    AddressSpace, Digest, FaultStatus, Faults, Finding, Findings, Register, Ring, Tlbs, Walk,
+};
 
 /// One line a register; if `detailed`, one a field too.
 pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) -> Result<()> {
@@ -147,6 +150,17 @@ pub fn faults(out: &mut dyn Write, faults: &Faults) -> Result<()> {
         let times = if f.times > 1 { format!(", {} times", f.times) } else { String::new() };
         let retry = if f.retry { ", retried" } else { "" };
         writeln!(out, "#{} VMID {} {} of {}: {}{retry}{times}", f.number, f.vmid, f.access, f.va, f.cause)?;
+    }
+    Ok(())
+}
+
+pub fn findings(out: &mut dyn Write, findings: &Findings) -> Result<()> {
+    writeln!(out, "{} findings", findings.findings.len())?;
+    for Finding { time, rule, what, chapter } in &findings.findings {
+        writeln!(out, "{:>14.6} {rule}: {what} (guide, {chapter})", seconds(*time))?;
+    }
+    for (rule, count) in &findings.counts {
+        writeln!(out, "{rule}: {count} times")?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! Events as text: registers by name and field, packets by name and operand, interrupt vectors by client and source.
 
 use super::event::{cache, Answer, Call, Depth, Event, Found, RingId, Stage, Who};
+use super::guest::GuestEvent;
 use crate::bus::CLOCK_HZ;
 use crate::gmc::{Access, Phys};
 use std::fmt::{self, Write};
@@ -98,6 +99,13 @@ pub fn describe(event: &Event) -> String {
         Event::Lost { events } => format!("{events} events lost here"),
         Event::End => "end".into(),
     }
+}
+
+/// An event of the guest's kernel, and what of the device it is about.
+pub(super) fn describe_guest(event: &GuestEvent) -> String {
+    let GuestEvent { task, cpu, name, text, .. } = event;
+    let fault = event.fault.map_or(String::new(), |id| format!(" (fault {id})"));
+    format!("{task} on CPU {cpu}: {name} {text}{fault}")
 }
 
 fn describe_stage(stage: &Stage) -> String {

@@ -20,9 +20,13 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
+        Self::with(&[])
+    }
+    fn with(options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.as_path().join("control");
-        let process = Process::start(&["--vram", "16M", "--control-socket", path.to_str().unwrap()]);
+        let process =
+            Process::start(&[&["--vram", "16M", "--control-socket", path.to_str().unwrap()], options].concat());
         Self { process, folder }
     }
     fn path(&self) -> PathBuf {
@@ -281,6 +285,26 @@ fn clients_may_look_before_a_front_end_is_there() {
     assert!(lab.text(&["rings"]).contains("SDMA0 GFX  disabled"));
     assert!(lab.text(&["walk", "--vmid", "0", "0"]).contains("VMID 0"));
     lab.guest();
+}
+
+#[test]
+fn findings_are_told_while_they_are_made() {
+    let lab = Lab::with(&["--check"]);
+    let mut guest = lab.guest();
+    assert!(!lab.text(&["findings"]).contains("read_only_written"));
+    // STATUS_REG of SDMA0 is read-only.
+    guest.session.write(0x1260 + 0x25, 1);
+    let told = lab.json(&["findings"]);
+    let last = told["findings"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["rule"], "read_only_written", "{told}");
+    assert_eq!(told["counts"]["read_only_written"], 1, "{told}");
+    let text = lab.text(&["findings"]);
+    assert!(text.contains("SDMA0_STATUS_REG") && text.contains("registers.md"), "{text}");
+
+    let silent = Lab::new();
+    let output = silent.run(&["findings"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--check"));
 }
 
 #[test]

@@ -151,6 +151,7 @@ mod retire;
 mod run;
 mod segment;
 mod slab;
+pub mod svm;
 mod table;
 mod victims;
 mod vm;

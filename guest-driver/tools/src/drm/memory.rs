@@ -48,7 +48,7 @@ impl Mapping {
     fn anonymous(length: usize, flags: MapFlags) -> Result<Self, Errno> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this program.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), length, RW, flags)? };
-        Self::own(start, length)
+        Self::of(start, length)
     }
 
     /// A file, shared with all who map it, or private to this process: what is written stays here then.
@@ -56,7 +56,7 @@ impl Mapping {
         let flags = if private { MapFlags::PRIVATE } else { MapFlags::SHARED };
         // SAFETY: as in `anonymous`.
         let start = unsafe { mmap(ptr::null_mut(), length, RW, flags, fd, 0)? };
-        Self::own(start, length)
+        Self::of(start, length)
     }
 
     /// Private memory at an address that is a multiple of a huge page, where the kernel is asked for huge pages.
@@ -72,7 +72,7 @@ impl Mapping {
         Ok(map)
     }
 
-    fn own(start: *mut std::ffi::c_void, length: usize) -> Result<Self, Errno> {
+    fn of(start: *mut std::ffi::c_void, length: usize) -> Result<Self, Errno> {
         Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, length })
     }
 
