@@ -252,7 +252,10 @@ struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order)
 	if (!chunk)
 		return NULL;
 	page = pfn_to_page(dm->first + chunk->index * UVM_CHUNK_PAGES + at);
-	zone_device_folio_init(page_folio(page), &dm->pagemap, order);
+	/* Until this, it may still look like a part of its last folio. */
+	zone_device_page_init(page, &dm->pagemap, order);
+	if (order)
+		folio_set_large_rmappable(page_folio(page));
 	return page;
 }
 
