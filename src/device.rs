@@ -8,6 +8,7 @@ mod digest;
 mod inject;
 mod view;
 
+use crate::access::Engine;
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
 use crate::check::{Checker, Checks, Finding, Pointers, Rule, Used};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
@@ -15,6 +16,7 @@ use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
+use crate::segments::{Segments, SegmentsError};
 use crate::trace::event::{Answer, Call};
 use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
@@ -23,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use uvm_spec::{ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
+use uvm_spec::{access as accessspec, ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
 use vm_memory::GuestAddressSpace;
 
 /// What a user chooses about the device.
@@ -39,6 +41,9 @@ pub struct Config {
     pub mmu: Mmu,
     /// Whether VRAM is part of system memory, and where.
     pub uma: Uma,
+    /// How memory is divided for the driver.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 /// What VRAM is made of.
@@ -56,7 +61,14 @@ pub enum Uma {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default(), mmu: Mmu::default(), uma: Uma::Off }
+        Self {
+            vram_size: 256 << 20,
+            levels: 4,
+            tlb: TlbSizes::default(),
+            mmu: Mmu::default(),
+            uma: Uma::Off,
+            segments: Segments::default(),
+        }
     }
 }
 
@@ -78,6 +90,9 @@ pub enum GpuError {
     /// The number of levels is out of range.
     #[error("{0} page-table levels: 1 to 5 are possible")]
     Levels(u32),
+    /// The segments do not fit.
+    #[error(transparent)]
+    Segments(#[from] SegmentsError),
     /// A translation cache has no or too many entries.
     #[error("a TLB of {0} entries: 1 to {MAX_TLB} are possible")]
     Tlb(usize),
@@ -97,6 +112,7 @@ impl Config {
         if self.vram_size > MAX_VRAM {
             return Err(GpuError::TooMuchVram(self.vram_size));
         }
+        self.segments.validate(self.vram_size, self.uma != Uma::Off)?;
         Ok(())
     }
     fn vram(&self) -> Result<Vram, GpuError> {
@@ -133,6 +149,12 @@ pub struct Counters {
     pub packets: u64,
     /// Bytes that SDMA copied, filled or wrote.
     pub bytes: u64,
+    /// Accesses of the access engine's lanes.
+    #[serde(default)]
+    pub accesses: u64,
+    /// Bytes that they read and wrote.
+    #[serde(default)]
+    pub accessed: u64,
     /// Interrupt vectors delivered.
     pub interrupts: u64,
     /// Interrupt vectors dropped.
@@ -160,7 +182,8 @@ pub struct Gpu {
     mm_hub: Hub,
     ih: Ih,
     sdma: [Sdma; SDMA_INSTANCES],
-    /// The instance that had the last turn.
+    access: Engine,
+    /// The engine that had the last turn: an SDMA instance, or the access engine.
     turn: usize,
     /// Vectors that the blocks raised and the IH has not taken yet.
     vectors: Vec<ihspec::Vector>,
@@ -175,6 +198,9 @@ pub struct Gpu {
     injected: Option<Box<inject::Injected>>,
 }
 
+/// Engines: the SDMA instances and the access engine.
+const ENGINES: usize = accessspec::INSTANCE + 1;
+
 /// What the checks compare before and after something from outside.
 struct Watched {
     /// VMIDs that rings work in, a bit each.
@@ -185,6 +211,8 @@ struct Watched {
 
 /// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
 const RETRY_TICKS: u64 = CLOCK_HZ / 10_000;
+/// Bytes of a copy that an access of a lane is worth.
+const ACCESS_BYTES: u64 = 64;
 /// Most packets of a quantum.
 const QUANTUM_STEPS: usize = 128;
 
@@ -206,6 +234,7 @@ impl Gpu {
             mm_hub: if config.mmu == Mmu::Vidmm { mm_hub.with_vidmm() } else { mm_hub },
             ih: Ih::default(),
             sdma: std::array::from_fn(Sdma::new),
+            access: Engine::default(),
             turn: 0,
             vectors: Vec::new(),
             retries: Vec::new(),
@@ -305,6 +334,8 @@ impl Gpu {
         Counters {
             packets: self.sdma.iter().map(|s| s.packets).sum(),
             bytes: self.sdma.iter().map(|s| s.bytes).sum(),
+            accesses: self.access.accesses,
+            accessed: self.access.bytes,
             interrupts: self.ih.delivered,
             dropped: self.ih.dropped,
             faults: self.gc_hub.faults + self.mm_hub.faults,
@@ -328,6 +359,7 @@ impl Gpu {
         for sdma in &mut self.sdma {
             sdma.reset();
         }
+        self.access.reset();
         self.vectors.clear();
         self.retries.clear();
         self.counters = Counters::default();
@@ -385,12 +417,14 @@ impl Gpu {
             Route::Sdma(n) => {
                 let taken = self.sdma.get_mut(n).is_some_and(|s| s.doorbell(dw, value));
                 if !taken {
-                    let client = if n == 0 { ihspec::client::SDMA0 } else { ihspec::client::SDMA1 };
-                    let source = ihspec::source::SDMA_DOORBELL_INVALID;
-                    let data = [slot, 0, 0, 0];
-                    self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
-                    let vram = Arc::clone(&self.vram);
-                    self.deliver(&Memory::traced(&vram, &self.memory, &self.trace));
+                    self.refuse_doorbell(if n == 0 { ihspec::client::SDMA0 } else { ihspec::client::SDMA1 }, slot);
+                }
+                taken
+            }
+            Route::Access => {
+                let taken = self.access.doorbell(dw, value);
+                if !taken {
+                    self.refuse_doorbell(ihspec::client::ACCESS, slot);
                 }
                 taken
             }
@@ -401,7 +435,7 @@ impl Gpu {
         }
         self.trace.record(|| Event::Doorbell { slot, value, taken });
         if let Some(before) = before {
-            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw));
+            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw)).or(self.access.doorbell_target(dw));
             self.checks.tell(|c| c.doorbell(slot, taken, target));
             if self.ih.is_cam_doorbell(dw) {
                 #[allow(clippy::cast_possible_truncation)] // as the IH takes it
@@ -409,6 +443,14 @@ impl Gpu {
             }
             self.judge(&before);
         }
+    }
+
+    /// Doorbell `slot` is in the range of block `client`, but no ring of it listens.
+    fn refuse_doorbell(&mut self, client: u8, slot: u32) {
+        let (source, data) = (ihspec::source::SDMA_DOORBELL_INVALID, [slot, 0, 0, 0]);
+        self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
+        let vram = Arc::clone(&self.vram);
+        self.deliver(&Memory::traced(&vram, &self.memory, &self.trace));
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
@@ -442,7 +484,7 @@ impl Gpu {
     fn quantum(&mut self) -> Progress {
         let vram = Arc::clone(&self.vram);
         let memory = Memory::traced(&vram, &self.memory, &self.trace);
-        let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
+        let before = self.moved();
         for _ in 0..QUANTUM_STEPS {
             let (step, instance) = self.step(&memory);
             self.deliver(&memory);
@@ -456,20 +498,23 @@ impl Gpu {
                 Step::Register(op) => self.engine_register(instance, op, &memory),
                 Step::More => {}
             }
-            if self.sdma.iter().map(|s| s.bytes).sum::<u64>() - before >= QUANTUM {
+            if self.moved() - before >= QUANTUM {
                 break;
             }
         }
         Progress::More
     }
-    /// One step of the next instance in turn.
+    /// What the engines did since reset, in bytes that it is worth.
+    fn moved(&self) -> u64 {
+        self.sdma.iter().map(|s| s.bytes).sum::<u64>() + self.access.accesses * ACCESS_BYTES
+    }
+    /// One step of the next engine in turn.
     fn step(&mut self, memory: &Memory<'_>) -> (Step, usize) {
         let now = self.now();
         let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
-        for i in 1..=SDMA_INSTANCES {
-            let n = (self.turn + i) % SDMA_INSTANCES;
-            let Some(sdma) = self.sdma.get_mut(n) else { continue };
+        for i in 1..=ENGINES {
+            let n = (self.turn + i) % ENGINES;
             let mut io = Io {
                 hub: &mut self.mm_hub,
                 memory,
@@ -480,7 +525,11 @@ impl Gpu {
                 trace: &self.trace,
                 checks: &self.checks,
             };
-            match sdma.step(&mut io) {
+            let step = match self.sdma.get_mut(n) {
+                Some(sdma) => sdma.step(&mut io),
+                None => self.access.step(&mut io),
+            };
+            match step {
                 Step::Idle => {}
                 Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
                 step => {
@@ -574,8 +623,9 @@ impl Gpu {
             return None;
         }
         self.tick();
-        let active = self.sdma.iter().fold(0, |all, s| all | s.active_vmids());
-        Some(Watched { active, rings: self.sdma.iter().flat_map(Sdma::states).collect(), rptrs: self.ih.rptrs() })
+        let active = self.sdma.iter().fold(self.access.active_vmids(), |all, s| all | s.active_vmids());
+        let rings = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
+        Some(Watched { active, rings: rings.collect(), rptrs: self.ih.rptrs() })
     }
     /// The driver answered CAM entry `index`.
     fn answered(&self, index: u32) {
@@ -583,7 +633,7 @@ impl Gpu {
     }
     /// Tells the checker what changed since `before`.
     fn judge(&mut self, before: &Watched) {
-        let after = self.sdma.iter().flat_map(Sdma::states);
+        let after = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
         self.checks.tell(|c| {
             for ((ring, old), (_, new)) in before.rings.iter().zip(after) {
                 c.pointers(*ring, *old, new);
@@ -614,21 +664,22 @@ impl Gpu {
         if answered.is_none() && invalidated == 0 && !room {
             return;
         }
-        for sdma in &mut self.sdma {
-            sdma.wake(|f, timed| {
-                let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
-                    Answer::Cam
-                } else if invalidated & 1 << f.vmid != 0 {
-                    Answer::Invalidation
-                } else if room && !timed && !self.ih.knows(f) {
-                    Answer::Room
-                } else {
-                    return false;
-                };
-                self.trace.fault_answered(f, by);
-                true
-            });
-        }
+        let (ih, trace) = (&self.ih, &self.trace);
+        let may_go_on = |f: &Fault, timed: bool| {
+            let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
+                Answer::Cam
+            } else if invalidated & 1 << f.vmid != 0 {
+                Answer::Invalidation
+            } else if room && !timed && !ih.knows(f) {
+                Answer::Room
+            } else {
+                return false;
+            };
+            trace.fault_answered(f, by);
+            true
+        };
+        self.sdma.iter_mut().for_each(|sdma| sdma.wake(may_go_on));
+        self.access.wake(may_go_on);
     }
 
     /// A register read, from outside or by a packet. None: undefined.
@@ -659,14 +710,20 @@ impl Gpu {
         if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
             return sdma.read(offset);
         }
+        if let Some(offset) = self.access.regs().offset_of(index) {
+            return self.access.read(offset);
+        }
+        if let Some(offset) = self.mm_hub.counters.regs().offset_of(index) {
+            return self.mm_hub.counters.read(offset);
+        }
         if let Some(offset) = self.ih.regs().offset_of(index) {
             return self.ih.read(offset);
         }
         self.nbio.regs().read(index).map(|r| r.0)
     }
-    /// Read and write pointer of each SDMA ring, bytes.
+    /// Read and write pointer of each ring and queue, bytes.
     pub fn ring_pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
-        self.sdma.iter().flat_map(Sdma::pointers)
+        self.sdma.iter().flat_map(Sdma::pointers).chain(self.access.pointers())
     }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {
@@ -699,6 +756,12 @@ impl Gpu {
         }
         if let Some((sdma, offset)) = self.sdma.iter_mut().find_map(|s| s.regs().offset_of(index).map(|o| (s, o))) {
             return sdma.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.access.regs().offset_of(index) {
+            return self.access.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.mm_hub.counters.regs().offset_of(index) {
+            return self.mm_hub.counters.write(offset, value).map(drop);
         }
         if let Some(offset) = self.ih.regs().offset_of(index) {
             let answered = self.ih.write(offset, value)?;

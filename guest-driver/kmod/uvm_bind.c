@@ -178,9 +178,12 @@ static int uvm_bind_plan(struct uvm_bind *bind, struct uvm_mapping *mapping,
 	update.attributes = mapping->attributes;
 	update.bo = bo->policy_id;
 	update.bo_offset = mapping->bo_offset;
-	/* The CPU's caches are part of system memory. */
-	if (bo->domain != UVM_DOMAIN_VRAM)
+	/* The CPU's caches are part of system memory, unless it keeps off. */
+	if (bo->domain != UVM_DOMAIN_VRAM) {
 		update.attributes |= UVM_PTE_SNOOPED;
+		if (bo->unsnooped)
+			update.attributes &= ~UVM_PTE_SNOOPED;
+	}
 	return uvm_update_plan(mapping->vm, bind, &update, mapping);
 }
 

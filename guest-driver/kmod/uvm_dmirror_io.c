@@ -15,25 +15,32 @@
 #include "uvm_drv.h"
 #include "uvm_dmirror.h"
 
-/* Above what any process maps. */
-#define UVM_DMIRROR_WINDOW	BIT_ULL(47)
-#define UVM_DMIRROR_IB		(UVM_DMIRROR_WINDOW + UVM_DMIRROR_BYTES)
 /* How long a page that is there may be missed. */
 #define UVM_DMIRROR_PATIENCE	HZ
+
+/*
+ * The upper half of an address space, where no process maps anything, as the
+ * device counts; where binds are planned it is written with all bits above set.
+ */
+static u64 uvm_dmirror_window(const struct uvm_dmirror *mirror)
+{
+	return mirror->vm->size;
+}
 
 /* Runs a copy in the address space, and waits. */
 static int uvm_dmirror_copy(struct uvm_dmirror *mirror, u64 va, u32 bytes,
 			    bool write)
 {
 	__le32 *ib = mirror->bounce + UVM_DMIRROR_BYTES;
+	u64 window = uvm_dmirror_window(mirror);
 	struct uvm_vm *vm = mirror->vm;
 	struct dma_fence *done;
 	struct uvm_job *job;
 	u32 n;
 	int ret;
 
-	n = write ? uvm_emit_copy(ib, va, UVM_DMIRROR_WINDOW, bytes) :
-		    uvm_emit_copy(ib, UVM_DMIRROR_WINDOW, va, bytes);
+	n = write ? uvm_emit_copy(ib, va, window, bytes) :
+		    uvm_emit_copy(ib, window, va, bytes);
 	while (n & 7)
 		ib[n++] = cpu_to_le32(SDMA_PKT_NOP);
 	job = uvm_job_alloc(container_of(mirror->entity.rq->sched,
@@ -43,7 +50,7 @@ static int uvm_dmirror_copy(struct uvm_dmirror *mirror, u64 va, u32 bytes,
 		return PTR_ERR(job);
 	kref_get(&vm->ref);
 	job->vm = vm;
-	job->ib_gpu = UVM_DMIRROR_IB;
+	job->ib_gpu = window + UVM_DMIRROR_BYTES;
 	job->ib_dwords = n;
 	drm_sched_job_arm(&job->base);
 	done = dma_fence_get(&job->base.s_fence->finished);
@@ -168,7 +175,8 @@ int uvm_dmirror_io_init(struct uvm_dmirror *mirror)
 	mirror->bounce = vzalloc(nr * PAGE_SIZE);
 	if (!mirror->bounce)
 		return -ENOMEM;
-	window = uvm_svm_window(mirror->vm->svm, UVM_DMIRROR_WINDOW);
+	window = uvm_svm_window(mirror->vm->svm,
+				-uvm_dmirror_window(mirror));
 	if (IS_ERR(window))
 		return PTR_ERR(window);
 	mirror->window = window;

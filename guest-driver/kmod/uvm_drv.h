@@ -12,6 +12,7 @@
  *   uvm_vm.lock            mappings of a process, and what is planned for its
  *                          page tables
  *   uvm_vm.run_lock        its page tables
+ *   uvm_peek.lock          the buffer through which the CPU sees VRAM
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
  *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
@@ -19,6 +20,7 @@
  *   uvm_vm.mode_lock       how accesses of an address space fail
  *   uvm_svm_block.lock     entries of mirrored memory
  *   uvm_gart.lock          invalidation engine
+ *   uvm_peek.index_lock    the index registers of VRAM
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
@@ -142,11 +144,13 @@ struct uvm_mmio {
  * struct uvm_vram - the device's own memory
  * @base: physical address of it, in the BAR or (UMA) in system memory
  * @size: bytes
- * @cpu: the kernel's mapping of all of it
+ * @visible: bytes, from the first one on, that the CPU reaches
+ * @cpu: the kernel's mapping of these
  */
 struct uvm_vram {
 	phys_addr_t base;
 	u64 size;
+	u64 visible;
 	void __iomem *cpu;
 };
 
@@ -154,6 +158,7 @@ struct uvm_vram {
  * struct uvm_gart - VMID 0: apertures and tables
  * @lock: the invalidation engines, @stale, @vm_range, @cntl and @loaded
  * @size: bytes of the window at UVM_GART_START
+ * @unsnooped: most bytes of it that the device has for unsnooped accesses
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
  * @table: the entries
@@ -169,6 +174,7 @@ struct uvm_vram {
 struct uvm_gart {
 	struct mutex lock;
 	u64 size;
+	u64 unsnooped;
 	u64 table_offset;
 	u64 table_bytes;
 	__le64 __iomem *table;
@@ -243,6 +249,28 @@ struct uvm_lost {
 };
 
 /**
+ * struct uvm_peek - the CPU's way to VRAM beyond the BAR
+ * @lock: one at a time
+ * @buf: what an engine copies to and from; made at the first use
+ * @index_lock: the index registers
+ */
+struct uvm_peek {
+	struct mutex lock;
+	struct mutex index_lock;
+	struct uvm_kbuf buf;
+};
+
+/**
+ * struct uvm_busy - what the jobs of a file had of the engines
+ * @ref: the file's, and one of each job's
+ * @ns: nanoseconds, by ring
+ */
+struct uvm_busy {
+	refcount_t ref;
+	atomic64_t ns[UVM_MAX_RINGS];
+};
+
+/**
  * struct uvm_fence - what a ring has still to reach
  * @base: the fence; first, so that freeing it frees all
  * @lock: of @base: a ring's could be gone before the fence is
@@ -254,6 +282,8 @@ struct uvm_lost {
  * @ib_dwords: how many
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
+ * @since: when it was emitted
+ * @busy: who is charged with the time; its job's, NULL: nobody
  */
 struct uvm_fence {
 	struct dma_fence base;
@@ -266,6 +296,8 @@ struct uvm_fence {
 	u32 ib_dwords;
 	u32 seq;
 	u64 end;
+	ktime_t since;
+	struct uvm_busy *busy;
 };
 
 /**
@@ -324,6 +356,7 @@ struct uvm_dump {
  * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
+ * @charged: up to when time was charged; under @fence_lock
  * @fence_context: of the hardware fences
  * @emitted: sequence number of the last fence emitted
  * @sched: feeds the ring
@@ -351,6 +384,7 @@ struct uvm_ring {
 	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
+	ktime_t charged;
 	u64 fence_context;
 	u32 emitted;
 	struct drm_gpu_scheduler sched;
@@ -360,6 +394,25 @@ struct uvm_ring {
 	atomic64_t traps;
 	atomic64_t signalled;
 	atomic64_t timeouts;
+};
+
+/**
+ * struct uvm_record - what the memory manager was told and asked for
+ * @on: it is recorded
+ * @log: the rest of the last piece
+ * @pieces: memory, and how much of it is written
+ * @nr: how many there are
+ * @max: how many there may be; 0: nothing was recorded
+ */
+struct uvm_record {
+	bool on;
+	struct uvm_mm_log log;
+	struct uvm_record_piece {
+		u8 *bytes;
+		u32 len;
+	} *pieces;
+	u32 nr;
+	u32 max;
 };
 
 /**
@@ -378,10 +431,14 @@ struct uvm_ring {
  * @retry: page faults
  * @queues: user queues
  * @svm: mirrors of processes' memory
+ * @access: the access engine
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
  * @mm: carries out what it decides of pageable ones
+ * @peek: the way to VRAM that the CPU does not reach
+ * @annotated: what the registers of annotations hold; under @policy_lock
+ * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
  * @devmem: memory of processes in VRAM
@@ -401,6 +458,7 @@ struct uvm_device {
 	struct uvm_ih ih;
 	struct uvm_retry retry;
 	struct uvm_queues queues;
+	struct uvm_access access;
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
 	struct uvm_svm_dev svm;
@@ -408,6 +466,9 @@ struct uvm_device {
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
 	struct uvm_mm_dev mm;
+	struct uvm_peek peek;
+	u32 annotated[4];
+	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
 	struct uvm_devmem_dev devmem;
@@ -419,12 +480,14 @@ struct uvm_device {
  * @submit_lock: keeps fences in the order of their jobs, and @vm
  * @vm: its address space, made at the first use; NULL: none yet
  * @client: the owner of its pageable buffers
+ * @busy: what its jobs had of the engines
  * @entities: its queue to each ring
  */
 struct uvm_file {
 	struct mutex submit_lock;
 	struct uvm_vm *vm;
 	struct uvm_mm_client *client;
+	struct uvm_busy *busy;
 	struct drm_sched_entity entities[UVM_MAX_RINGS];
 };
 
@@ -434,8 +497,10 @@ struct uvm_file {
  * @policy_id: the policy's name of it
  * @domain: UVM_DOMAIN_* where its bytes are
  * @offset: where in that domain
+ * @unsnooped: its system pages are not cached by the CPU, and nobody snoops
  * @pages: its system pages while they are needed, else NULL
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
+ * @sgt: another driver's pages, which @pages stand for; NULL: they are ours
  * @mm: what it has more if it is pageable
  *
  * @domain, @offset and @pages change only under the reservation lock; the pages
@@ -446,8 +511,10 @@ struct uvm_bo {
 	u64 policy_id;
 	u32 domain;
 	u64 offset;
+	bool unsnooped;
 	struct page **pages;
 	struct list_head mappings;
+	struct sg_table *sgt;
 	struct uvm_mm_bo mm;
 };
 
@@ -472,6 +539,7 @@ struct uvm_bo {
  * @use: holds the pageable buffers of @vm; NULL: there are none
  * @served: faults of @vm that had their page when it was late last
  * @extensions: times that it was late and had an excuse
+ * @busy: who is charged with its time; NULL: nobody
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -493,6 +561,7 @@ struct uvm_job {
 	struct uvm_mm_use *use;
 	u64 served;
 	u32 extensions;
+	struct uvm_busy *busy;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -500,10 +569,22 @@ static inline struct uvm_device *to_uvm(struct drm_device *drm)
 	return container_of(drm, struct uvm_device, drm);
 }
 
+/* The device has an access engine, and access counters. */
+static inline bool uvm_has_access(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_ACCESS;
+}
+
 /* VRAM is a part of system memory: there is no BAR. */
 static inline bool uvm_has_uma(struct uvm_device *uvm)
 {
 	return uvm->caps & UVM_WIN_CAP_UMA;
+}
+
+/* The device judges us, and listens to what it cannot see. */
+static inline bool uvm_is_judged(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_CHECKS;
 }
 
 /* VMID 0 translates by three levels, of which the first is in registers. */
@@ -546,6 +627,8 @@ u64 uvm_gart_table_bytes(struct uvm_device *uvm);
 int uvm_gart_init(struct uvm_device *uvm);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
+void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
+			     struct page **pages, u64 nr_pages);
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_flush(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
@@ -656,6 +739,7 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 		      u64 offset);
 int uvm_bo_populate(struct uvm_bo *bo);
 void uvm_bo_release_pages(struct uvm_bo *bo);
+void uvm_bo_leave(struct uvm_bo *bo);
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
@@ -664,6 +748,15 @@ int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 		       struct drm_file *file);
 int uvm_ioctl_gem_wait(struct drm_device *drm, void *data,
 		       struct drm_file *file);
+
+/* uvm_prime.c */
+struct dma_buf *uvm_prime_export(struct drm_gem_object *obj, int flags);
+struct sg_table *uvm_prime_sg_table(struct drm_gem_object *obj);
+struct drm_gem_object *
+uvm_prime_import_table(struct drm_device *drm,
+		       struct dma_buf_attachment *attach, struct sg_table *sgt);
+struct drm_gem_object *uvm_prime_import(struct drm_device *drm,
+					struct dma_buf *dma_buf);
 
 /* uvm_move.c */
 int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
@@ -689,9 +782,44 @@ int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		     struct drm_file *file);
 
+/* uvm_busy.c */
+struct uvm_busy *uvm_busy_alloc(void);
+struct uvm_busy *uvm_busy_get(struct uvm_busy *busy);
+void uvm_busy_put(struct uvm_busy *busy);
+void uvm_busy_charge(struct uvm_ring *ring, struct uvm_fence *fence,
+		     ktime_t now);
+void uvm_busy_show(struct drm_printer *p, struct uvm_device *uvm,
+		   struct uvm_busy *busy);
+
+/* uvm_record.c */
+int uvm_record_init(struct uvm_device *uvm);
+struct uvm_mm_log *uvm_record_log(struct uvm_device *uvm, u32 nr_bos);
+void uvm_record_done(struct uvm_device *uvm, struct uvm_mm_log *log);
+void uvm_record_debugfs(struct uvm_device *uvm);
+void uvm_record_fini(struct uvm_device *uvm);
+
 /* uvm_debugfs.c */
 void uvm_debugfs_init(struct uvm_device *uvm);
 void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file);
+
+/* uvm_annotate.c */
+int uvm_annotate_init(struct uvm_device *uvm);
+void uvm_annotate(struct uvm_device *uvm);
+
+/* uvm_unsnooped.c */
+int uvm_pages_cache(struct page **pages, u64 nr);
+int uvm_pages_uncache(struct page **pages, u64 nr);
+
+/* uvm_peek.c */
+int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
+		  bool write);
+int uvm_bo_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
+		     int len, int write);
+void uvm_peek_read(struct uvm_device *uvm, u64 offset, void *buf, u64 len);
+void uvm_peek_init(struct uvm_device *uvm);
+void uvm_peek_fini(struct uvm_device *uvm);
+int uvm_ioctl_gem_access(struct drm_device *drm, void *data,
+			 struct drm_file *file);
 
 /* uvm_policy_glue.c */
 int uvm_policy_init(struct uvm_device *uvm);

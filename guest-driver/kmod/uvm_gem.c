@@ -15,6 +15,9 @@
 /* Pages mapped by one CPU fault. */
 #define UVM_FAULT_AROUND	64
 
+#define UVM_GEM_FLAGS		(UVM_GEM_PAGEABLE | UVM_GEM_CPU_ACCESS | \
+				 UVM_GEM_UNSNOOPED)
+
 /* A mask with every domain. */
 #define UVM_ALL_DOMAINS		GENMASK(UVM_POLICY_DOMAINS - 1, 0)
 
@@ -54,20 +57,19 @@ void uvm_bo_release_pages(struct uvm_bo *bo)
 	shmem_truncate_range(file_inode(bo->base.filp), 0, (loff_t)-1);
 }
 
-static void uvm_bo_free(struct drm_gem_object *obj)
+/**
+ * uvm_bo_leave() - give back the place of a buffer that ends
+ * @bo: the buffer, which is not pageable and has no users
+ */
+void uvm_bo_leave(struct uvm_bo *bo)
 {
-	struct uvm_device *uvm = to_uvm(obj->dev);
-	struct uvm_bo *bo = to_uvm_bo(obj);
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	unsigned int flags;
 	int idx;
 
-	if (bo->mm.client) {
-		uvm_mm_bo_fini(bo);
-		return;
-	}
 	/* Jobs hold references: nothing on a ring uses it any more. */
 	if (bo->domain == UVM_DOMAIN_GTT && drm_dev_enter(&uvm->drm, &idx)) {
-		uvm_gart_unbind(uvm, bo->offset, obj->size >> PAGE_SHIFT);
+		uvm_gart_unbind(uvm, bo->offset, bo->base.size >> PAGE_SHIFT);
 		drm_dev_exit(idx);
 	}
 	if (bo->policy_id) {
@@ -75,6 +77,17 @@ static void uvm_bo_free(struct drm_gem_object *obj)
 		uvm_policy_bo_destroy(uvm->policy, bo->policy_id);
 		uvm_policy_end(uvm, flags);
 	}
+}
+
+static void uvm_bo_free(struct drm_gem_object *obj)
+{
+	struct uvm_bo *bo = to_uvm_bo(obj);
+
+	if (bo->mm.client) {
+		uvm_mm_bo_fini(bo);
+		return;
+	}
+	uvm_bo_leave(bo);
 	if (bo->pages)
 		drm_gem_put_pages(obj, bo->pages, false, false);
 	drm_gem_object_release(obj);
@@ -104,7 +117,7 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 	pgprot_t prot;
 
 	prot = vm_get_page_prot(vma->vm_flags);
-	if (domain == UVM_DOMAIN_VRAM)
+	if (domain == UVM_DOMAIN_VRAM || bo->unsnooped)
 		prot = pgprot_writecombine(prot);
 
 	for (i = at; i < nr && addr < vma->vm_end; i++, addr += PAGE_SIZE) {
@@ -163,6 +176,7 @@ exit:
 
 static const struct vm_operations_struct uvm_bo_vm_ops = {
 	.fault = uvm_bo_fault,
+	.access = uvm_bo_vm_access,
 	.open = drm_gem_vm_open,
 	.close = drm_gem_vm_close,
 };
@@ -179,13 +193,16 @@ static int uvm_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 
 static const struct drm_gem_object_funcs uvm_bo_funcs = {
 	.free = uvm_bo_free,
+	.export = uvm_prime_export,
+	.get_sg_table = uvm_prime_sg_table,
 	.mmap = uvm_bo_mmap,
 	.vm_ops = &uvm_bo_vm_ops,
 };
 
 /* @client: the owner of a pageable buffer, which is best used in @domain. */
 static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
-				    struct uvm_mm_client *client, u32 domain)
+				    struct uvm_mm_client *client, u32 domain,
+				    u32 gem_flags)
 {
 	const struct uvm_policy_bo_config config = {
 		.size = size,
@@ -200,6 +217,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 		return ERR_PTR(-ENOMEM);
 	bo->base.funcs = &uvm_bo_funcs;
 	bo->domain = UVM_DOMAIN_SYSTEM;
+	bo->unsnooped = gem_flags & UVM_GEM_UNSNOOPED;
 	INIT_LIST_HEAD(&bo->mappings);
 	ret = drm_gem_object_init(&uvm->drm, &bo->base, size);
 	if (ret) {
@@ -211,7 +229,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 
 	if (client) {
-		ret = uvm_mm_bo_init(bo, client, domain);
+		ret = uvm_mm_bo_init(bo, client, domain, gem_flags);
 	} else {
 		flags = uvm_policy_begin(uvm);
 		ret = uvm_policy_bo_create(uvm->policy, &config,
@@ -248,7 +266,9 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	int idx, ret = 0;
 	u64 size;
 
-	if (!args->size || args->flags & ~UVM_GEM_PAGEABLE || args->pad ||
+	if (!args->size || args->flags & ~UVM_GEM_FLAGS || args->pad ||
+	    (!pageable && args->flags) ||
+	    (args->flags & UVM_GEM_UNSNOOPED && !uvm->gart.unsnooped) ||
 	    (pageable && args->domain == UVM_DOMAIN_SYSTEM) ||
 	    args->domain > UVM_DOMAIN_VRAM || args->size > MAX_LFS_FILESIZE)
 		return -EINVAL;
@@ -264,7 +284,7 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 		return -ENODEV;
 
 	bo = uvm_bo_create(uvm, size, pageable ? ufile->client : NULL,
-			   args->domain);
+			   args->domain, args->flags);
 	if (IS_ERR(bo)) {
 		ret = PTR_ERR(bo);
 		goto exit;

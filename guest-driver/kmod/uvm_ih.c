@@ -171,6 +171,13 @@ void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
 	case IH_CLIENT_SDMA1:
 		uvm_ih_sdma(uvm, &vector);
 		break;
+	case IH_CLIENT_ACCESS:
+		uvm_queue_interrupt(uvm, vector.source);
+		break;
+	case IH_CLIENT_UTCL2LOG:
+		if (vector.source == IH_SRC_ACCESS_COUNTER)
+			uvm_access_counted(uvm);
+		break;
 	case IH_CLIENT_VMC:
 	case IH_CLIENT_UTCL2:
 		if (vector.source == IH_SRC_PAGE_FAULT)

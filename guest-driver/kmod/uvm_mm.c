@@ -50,11 +50,14 @@ static void uvm_mm_kick(struct uvm_device *uvm)
 int uvm_mm_tell(struct uvm_device *uvm, const struct uvm_mm_event *event,
 		struct uvm_mm_reply *reply, struct uvm_mm_use *use)
 {
+	struct uvm_mm_log *log;
 	unsigned int flags;
 	int ret;
 
 	flags = uvm_policy_begin(uvm);
-	ret = uvm_mm_event(uvm->policy, event, reply, NULL);
+	log = uvm_record_log(uvm, event->nr_bos);
+	ret = uvm_mm_event(uvm->policy, event, reply, log);
+	uvm_record_done(uvm, log);
 	if (!ret && use && reply->kind == UVM_MM_REPLY_ID) {
 		use->ticket = reply->id;
 		list_add_tail(&use->node, &uvm->mm.uses);
@@ -117,8 +120,10 @@ static bool uvm_mm_next_action(struct uvm_device *uvm,
 			       struct uvm_mm_action *action)
 {
 	unsigned int flags = uvm_policy_begin(uvm);
-	int ret = uvm_mm_next(uvm->policy, action, NULL);
+	struct uvm_mm_log *log = uvm_record_log(uvm, 0);
+	int ret = uvm_mm_next(uvm->policy, action, log);
 
+	uvm_record_done(uvm, log);
 	if (ret > 0 && (action->op == UVM_MM_DO_READY ||
 			action->op == UVM_MM_DO_REFUSED))
 		uvm_mm_answer(uvm, action);
@@ -293,11 +298,14 @@ static unsigned long uvm_mm_scan(struct shrinker *shrinker,
 		.size = (u64)sc->nr_to_scan << PAGE_SHIFT,
 	};
 	struct uvm_mm_reply reply;
+	struct uvm_mm_log *log;
 	int ret;
 
 	if (!mutex_trylock(&uvm->policy_lock))
 		return SHRINK_STOP;
-	ret = uvm_mm_event(uvm->policy, &event, &reply, NULL);
+	log = uvm_record_log(uvm, 0);
+	ret = uvm_mm_event(uvm->policy, &event, &reply, log);
+	uvm_record_done(uvm, log);
 	mutex_unlock(&uvm->policy_lock);
 	uvm_mm_kick(uvm);
 	return ret || !reply.value ? SHRINK_STOP : reply.value >> PAGE_SHIFT;

@@ -100,17 +100,23 @@ struct uvm_mm_use {
  * struct uvm_mm_bo - what a pageable buffer has more than others
  * @client: its owner, with a reference; NULL: the buffer is not pageable
  * @node: place in the device's table
+ * @home: UVM_DOMAIN_* where it is best used
  * @shown: page tables that map the buffer have it, where the buffer says that
  *	it is; under its reservation lock
  * @unneeded: its content may be thrown away; for people
  * @resident: pages of the array that are there; the workers'
+ * @kinds: UVM_MM_SEG_* where it may be used, best first
+ * @nr_kinds: how many
  */
 struct uvm_mm_bo {
 	struct uvm_mm_client *client;
 	struct hlist_node node;
+	u32 home;
 	bool shown;
 	bool unneeded;
 	atomic_long_t resident;
+	u32 kinds[UVM_MM_MAX_KINDS];
+	u32 nr_kinds;
 };
 
 /* uvm_mm.c */
@@ -131,7 +137,8 @@ void uvm_mm_use_end(struct uvm_mm_use *use);
 /* uvm_mm_bo.c */
 struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm);
 void uvm_mm_client_put(struct uvm_mm_client *client);
-int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain);
+int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
+		   u32 flags);
 void uvm_mm_bo_fini(struct uvm_bo *bo);
 struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id);
 int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset);

@@ -82,28 +82,37 @@ void uvm_mm_client_put(struct uvm_mm_client *client)
  * @bo: the buffer
  * @client: its owner
  * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_GTT: where it is best used
+ * @flags: UVM_GEM_*
  *
  * It has no memory yet.
  *
  * Return: 0, -ENOSPC over a limit, -ENOMEM.
  */
-int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain)
+int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
+		   u32 flags)
 {
-	bool vram = domain == UVM_DOMAIN_VRAM;
-	const struct uvm_mm_event event = {
+	const struct uvm_mm_wish wish = {
+		.domains = BIT(domain) | BIT(UVM_DOMAIN_GTT),
+		.preferred = domain,
+		.cpu_access = !!(flags & UVM_GEM_CPU_ACCESS),
+		.unsnooped = !!(flags & UVM_GEM_UNSNOOPED),
+	};
+	struct uvm_mm_event event = {
 		.op = UVM_MM_EV_CREATE,
 		.flags = UVM_MM_FLAG_PAGEABLE,
 		.process = client->id,
 		.size = bo->base.size,
-		.kinds = { vram ? UVM_MM_SEG_LOCAL : UVM_MM_SEG_SNOOPED,
-			   UVM_MM_SEG_SNOOPED },
-		.nr_kinds = vram ? 2 : 1,
 		.priority = 1,
 	};
 	struct uvm_device *uvm = client->uvm;
 	struct uvm_mm_reply reply;
 	int ret;
 
+	ret = uvm_mm_placements(&wish, &bo->mm.kinds, &bo->mm.nr_kinds);
+	if (ret)
+		return ret;
+	memcpy(event.kinds, bo->mm.kinds, sizeof(event.kinds));
+	event.nr_kinds = bo->mm.nr_kinds;
 	bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT, sizeof(*bo->pages),
 			     GFP_KERNEL);
 	if (!bo->pages)
@@ -115,6 +124,7 @@ int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain)
 		return ret;
 	}
 	kref_get(&client->ref);
+	bo->mm.home = domain;
 	bo->policy_id = reply.id;
 	spin_lock(&uvm->mm.lock);
 	hash_add(uvm->mm.bos, &bo->mm.node, bo->policy_id);
@@ -159,6 +169,21 @@ struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id)
 	return found;
 }
 
+/* UVM_DOMAIN_* of a kind of segment; SYSTEM for what is none. */
+static u32 uvm_mm_domain(u32 kind)
+{
+	switch (kind) {
+	case UVM_MM_SEG_LOCAL:
+	case UVM_MM_SEG_LOCAL_INVISIBLE:
+		return UVM_DOMAIN_VRAM;
+	case UVM_MM_SEG_SNOOPED:
+	case UVM_MM_SEG_UNSNOOPED:
+		return UVM_DOMAIN_GTT;
+	default:
+		return UVM_DOMAIN_SYSTEM;
+	}
+}
+
 /**
  * uvm_mm_bo_place() - where the bytes of a pageable buffer are at this moment
  * @bo: the buffer
@@ -177,17 +202,9 @@ int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset)
 	uvm_mm_residence(uvm->policy, bo->policy_id, &place);
 	uvm_policy_end(uvm, flags);
 	*offset = place.offset;
-	switch (place.kind) {
-	case UVM_MM_SEG_LOCAL:
-		*domain = UVM_DOMAIN_VRAM;
-		return 0;
-	case UVM_MM_SEG_SNOOPED:
-		*domain = UVM_DOMAIN_GTT;
-		return 0;
-	default:
-		*domain = UVM_DOMAIN_SYSTEM;
-		return place.kind == UVM_MM_AT_PAGES ? 0 : -EAGAIN;
-	}
+	*domain = uvm_mm_domain(place.kind);
+	return *domain != UVM_DOMAIN_SYSTEM || place.kind == UVM_MM_AT_PAGES ?
+		0 : -EAGAIN;
 }
 
 /**
@@ -200,21 +217,27 @@ int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset)
  */
 int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain)
 {
-	const struct uvm_mm_event event = {
+	struct uvm_mm_event event = {
 		.op = UVM_MM_EV_MOVE,
 		.id = bo->policy_id,
-		.value = domain == UVM_DOMAIN_VRAM ? UVM_MM_SEG_LOCAL :
-						     UVM_MM_SEG_SNOOPED,
 	};
-	struct uvm_mm_use *use;
+	struct uvm_mm_use *use = ERR_PTR(-EINVAL);
+	u32 i;
 
-	if (domain == UVM_DOMAIN_SYSTEM)
-		return -EINVAL;
-	use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
-	if (IS_ERR(use))
-		return PTR_ERR(use);
-	uvm_mm_use_end(use);
-	return 0;
+	/* The best segment of the domain that it fits into. */
+	for (i = 0; i < bo->mm.nr_kinds; i++) {
+		event.value = bo->mm.kinds[i];
+		if (uvm_mm_domain(event.value) != domain)
+			continue;
+		use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
+		if (!IS_ERR(use)) {
+			uvm_mm_use_end(use);
+			return 0;
+		}
+		if (PTR_ERR(use) != -ENOSPC)
+			break;
+	}
+	return PTR_ERR(use);
 }
 
 /**
@@ -332,8 +355,9 @@ vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf)
 	err = uvm_mm_use_wait(use);
 	if (err == -ERESTARTSYS)
 		return VM_FAULT_NOPAGE;
+	/* Out of memory too: the kernel would have the access tried again for ever. */
 	if (err)
-		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+		return VM_FAULT_SIGBUS;
 	ret = uvm_mm_fault_at(bo, vmf, &use);
 	uvm_mm_use_end(use);
 	return ret;

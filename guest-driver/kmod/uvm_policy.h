@@ -485,7 +485,7 @@ int uvm_policy_find(const struct uvm_policy *policy, u32 domain, u64 offset,
 		    struct uvm_policy_range *range);
 
 /**
- * uvm_policy_stats() - how full the segment of a domain's buffers is
+ * uvm_policy_stats() - how full the segments of a domain's buffers are, together
  * @policy: the policy
  * @domain: VRAM or GTT
  * @stats: the counts

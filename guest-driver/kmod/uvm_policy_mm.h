@@ -319,6 +319,56 @@ struct uvm_mm_stats {
 };
 
 /**
+ * struct uvm_mm_described - what a device describes and what the driver needs of it
+ * @local: bytes of VRAM that the CPU reaches, the first ones
+ * @invisible: bytes of VRAM behind them
+ * @unsnooped: most bytes of the GART for accesses past the CPU's caches
+ * @gart: bytes of the GART
+ * @paging: bytes of the GART for copies of the memory manager
+ * @tables: bytes of VRAM for the GART's tables
+ * @own_first: 1: what the driver needs of VRAM is its start, not the end of @local
+ * @pad: must be 0
+ */
+struct uvm_mm_described {
+	u64 local;
+	u64 invisible;
+	u64 unsnooped;
+	u64 gart;
+	u64 paging;
+	u64 tables;
+	u32 own_first;
+	u32 pad;
+};
+
+/**
+ * struct uvm_mm_wish - where a user would have an allocation
+ * @domains: a bit for each UVM_POLICY_DOMAIN_* where jobs may use it
+ * @preferred: UVM_POLICY_DOMAIN_*
+ * @cpu_access: 1: the CPU is a user as well
+ * @unsnooped: 1: in system pages, accesses go past the CPU's caches
+ */
+struct uvm_mm_wish {
+	u32 domains;
+	u32 preferred;
+	u32 cpu_access;
+	u32 unsnooped;
+};
+
+/**
+ * struct uvm_policy_range_change - a range of VRAM that was given out or given back
+ * @offset: first byte
+ * @size: bytes; U64_MAX: all there are
+ * @freed: 1: nobody may use it; 0: it is somebody's
+ * @pad: 0
+ */
+struct uvm_policy_range_change {
+	u64 offset;
+	u64 size;
+	u32 freed;
+	u32 pad;
+};
+
+/**
  * uvm_mm_start() - start the memory manager
  * @policy: a policy without segments of its own
  * @config: the device's segments, and how to work on them
@@ -361,15 +411,15 @@ int uvm_mm_event(struct uvm_policy *policy, const struct uvm_mm_event *event,
 int uvm_mm_next(struct uvm_policy *policy, struct uvm_mm_action *action, struct uvm_mm_log *log);
 
 /**
- * uvm_mm_log_range() - record a range of a segment that somebody else takes or gives back
- * @log: where
- * @segment: its number in struct uvm_mm_config
- * @offset: first byte
- * @size: bytes; 0: given back
+ * uvm_mm_log_room() - how much the next record may take
+ * @policy: the policy
+ * @bos: allocations of the event
  *
- * Return: 0, or -EINVAL.
+ * What others did to segments is recorded before it and counts too.
+ *
+ * Return: bytes, at most; U32_MAX also for more.
  */
-int uvm_mm_log_range(struct uvm_mm_log *log, u32 segment, u64 offset, u64 size);
+u32 uvm_mm_log_room(const struct uvm_policy *policy, u32 bos);
 
 /**
  * uvm_mm_residence() - where the bytes of an allocation are valid now
@@ -420,5 +470,44 @@ int uvm_mm_segment_stats(const struct uvm_policy *policy, u32 segment,
  * Return: 0 or -EINVAL.
  */
 int uvm_mm_uses(const struct uvm_policy *policy, u32 *processes, u32 *tickets);
+
+/**
+ * uvm_mm_divide() - make segments of what a device describes
+ * @described: the description
+ * @config: its @count and @segments are the answer; the rest stays
+ *
+ * Return: 0, -EINVAL, -ENOSPC when nothing is left for buffers.
+ */
+int uvm_mm_divide(const struct uvm_mm_described *described, struct uvm_mm_config *config);
+
+/**
+ * uvm_mm_placements() - the kinds of segment that a wish means
+ * @wish: the wish
+ * @kinds: out: UVM_MM_SEG_*, best first, room for UVM_MM_MAX_KINDS
+ * @count: out: how many
+ *
+ * Return: 0 or -EINVAL.
+ */
+int uvm_mm_placements(const struct uvm_mm_wish *wish, u32 (*kinds)[UVM_MM_MAX_KINDS], u32 *count);
+
+/**
+ * uvm_policy_watch() - keep from now on what happens to VRAM
+ * @policy: the policy
+ *
+ * From then on uvm_policy_next_change() is to be called until it gives nothing, before the policy's
+ * lock is let go.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int uvm_policy_watch(struct uvm_policy *policy);
+
+/**
+ * uvm_policy_next_change() - ask what happened to VRAM
+ * @policy: the policy, which keeps it
+ * @change: the answer
+ *
+ * Return: 1 with a change, 0 when there is none, -EINVAL.
+ */
+int uvm_policy_next_change(struct uvm_policy *policy, struct uvm_policy_range_change *change);
 
 #endif /* UVM_POLICY_MM_H */

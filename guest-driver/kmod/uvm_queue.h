@@ -15,7 +15,11 @@
 /* An instance's rings: GFX, PAGE, and these for processes. */
 #define UVM_RLC_FIRST		2
 #define UVM_RLC_RINGS		2
-#define UVM_NR_QUEUES		4
+#define UVM_SDMA_QUEUES		4
+/* The access engine's queues, all for processes; its number follows SDMA's. */
+#define UVM_ACCESS_ENGINE	2
+#define UVM_ACCESS_QUEUES	4
+#define UVM_NR_QUEUES		(UVM_SDMA_QUEUES + UVM_ACCESS_QUEUES)
 
 /* Faults that the device tells of before it waits for answers. */
 #define UVM_CAM_ENTRIES		16
@@ -29,10 +33,11 @@ struct uvm_device;
 struct uvm_vm;
 
 /**
- * struct uvm_queue - a ring of an SDMA instance that a process writes
+ * struct uvm_queue - a ring that a process writes: of an SDMA instance, or of
+ *	the access engine, whose registers lie alike
  * @vm: whose, with a reference; NULL: it is free. Under uvm_queues.lock
  * @ready: it was set up. Under the address space's config_lock
- * @engine: number of the instance
+ * @engine: number of the SDMA instance, or UVM_ACCESS_ENGINE
  * @ring: number of the ring in it
  * @doorbell: slot
  * @vmid: where its packets run
@@ -68,6 +73,16 @@ struct uvm_queues {
 	struct uvm_queue queue[UVM_NR_QUEUES];
 	atomic64_t traps;
 	atomic64_t stops;
+};
+
+/**
+ * struct uvm_access - the access engine, and the access counters
+ * @started: it executes what its queues are given
+ * @notified: counters that reached their threshold
+ */
+struct uvm_access {
+	bool started;
+	atomic64_t notified;
 };
 
 /**
@@ -139,7 +154,7 @@ struct uvm_retry {
 /* uvm_queue.c */
 void uvm_queues_init(struct uvm_device *uvm);
 void uvm_queues_close(struct uvm_device *uvm, struct uvm_vm *vm);
-u32 uvm_queues_free(struct uvm_device *uvm);
+u32 uvm_queues_free(struct uvm_device *uvm, bool access);
 void uvm_queue_interrupt(struct uvm_device *uvm, u8 source);
 int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 			   struct drm_file *file);
@@ -156,6 +171,11 @@ void uvm_queue_stop(struct uvm_device *uvm, struct uvm_queue *queue);
 bool uvm_queue_ring(struct uvm_device *uvm, struct uvm_queue *queue);
 void uvm_queue_look(struct uvm_device *uvm, struct uvm_queue *queue,
 		    struct drm_uvm_queue_info *info);
+
+/* uvm_access.c */
+void uvm_access_start(struct uvm_device *uvm);
+void uvm_access_stop(struct uvm_device *uvm);
+void uvm_access_counted(struct uvm_device *uvm);
 
 /* uvm_mode.c */
 int uvm_mode_page(struct uvm_vm *vm);

@@ -28,6 +28,7 @@ static void uvm_job_put_parts(struct uvm_job *job)
 	kvfree(job->bos);
 	uvm_mm_use_end(job->use);
 	uvm_vm_put(job->vm);
+	uvm_busy_put(job->busy);
 	if (job->ib)
 		drm_suballoc_free(job->ib, NULL);
 	/* The ring has emitted it and counts references, or never saw it. */
@@ -127,6 +128,7 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 		return ERR_PTR(job->error);
 	if (!drm_dev_enter(&ring->uvm->drm, &idx))
 		return ERR_PTR(-ENODEV);
+	job->fence->busy = job->busy;
 	if (job->vm) {
 		job->fence->pasid = job->vm->pasid;
 		ret = uvm_vmid_load(job);

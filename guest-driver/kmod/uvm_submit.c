@@ -344,6 +344,7 @@ static int uvm_submit_job(struct uvm_submit *s)
 	if (IS_ERR(job))
 		return PTR_ERR(job);
 	s->job = job;
+	job->busy = uvm_busy_get(ufile->busy);
 
 	ret = uvm_submit_lookup(s);
 	if (ret)

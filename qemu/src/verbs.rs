@@ -10,12 +10,15 @@ use crate::inject;
 use crate::ktap;
 use crate::lab::Lab;
 use crate::options::Options;
+use crate::size::Size;
 use crate::watch::{Job, Report};
 use images::Variant;
 
 /// Under TCG on a busy machine the slowest suite stays well under this.
 const TEST_LIMIT: Duration = Duration::from_secs(900);
 const DEMO_LIMIT: Duration = Duration::from_secs(300);
+/// The disk that suite `swap` gets.
+const SWAP_DISK: Size = Size::mib(512);
 /// Where the demo's input lies in the guest.
 const INPUT_FOLDER: &str = "/root";
 
@@ -50,8 +53,12 @@ pub fn test(options: &Options, suites: &[String], original: bool) -> Result<i32,
     if hmm::is_wanted(suites) {
         return test_hmm(options, suites, original);
     }
-    let armed = inject::is_wanted(suites).then(|| inject::arm(options));
-    let lab = Lab::prepare(armed.as_ref().unwrap_or(options))?;
+    let mut options = if inject::is_wanted(suites) { inject::arm(options) } else { options.clone() };
+    // It needs one to swap to, which costs nothing where the suite does not.
+    if suites.iter().any(|suite| suite.split('.').next() == Some("swap")) {
+        options.disk = options.disk.or(Some(SWAP_DISK));
+    }
+    let lab = Lab::prepare(&options)?;
     let verdict = run_suites(&lab, suites, true, true)?;
     eprintln!("{}", verdict.summary.line());
     verdict.check()?;

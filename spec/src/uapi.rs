@@ -83,7 +83,7 @@ uapi! {
         size: u64,
         /// Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
         domain: u32,
-        /// UVM_GEM_PAGEABLE or zero.
+        /// UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
         flags: u32,
         /// Out: GEM handle.
         handle: u32,
@@ -222,9 +222,9 @@ uapi! {
         /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
         status: u32,
     }
-    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
     drm_uvm_queue_create QueueCreate {
-        /// SDMA instance.
+        /// SDMA instance; 0 for the access engine.
         ring: u32,
         /// Must be zero.
         flags: u32,
@@ -236,8 +236,8 @@ uapi! {
         rptr_va: u64,
         /// Out: the queue.
         id: u32,
-        /// Must be zero.
-        pad: u32,
+        /// UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
+        kind: u32,
     }
     /// Ends a user queue: what it had not executed never is. When the call returns, it touches no memory any more.
     drm_uvm_queue_destroy QueueDestroy {
@@ -317,6 +317,19 @@ uapi! {
         /// Must be zero.
         pad: u32,
     }
+    /// Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
+    drm_uvm_gem_access GemAccess {
+        /// GEM handle.
+        handle: u32,
+        /// UVM_ACCESS_WRITE or zero.
+        flags: u32,
+        /// First byte of the buffer.
+        offset: u64,
+        /// Bytes, within the buffer, not zero.
+        size: u64,
+        /// Pointer to the bytes.
+        data: u64,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -341,6 +354,7 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
     ("SVM_CONFIG", nr::SVM_CONFIG, "drm_uvm_svm_config"),
     ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
+    ("GEM_ACCESS", nr::GEM_ACCESS, "drm_uvm_gem_access"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -366,6 +380,7 @@ pub mod nr {
     pub const GEM_ADVISE: u32 = 17;
     pub const SVM_CONFIG: u32 = 18;
     pub const SVM_PREFETCH: u32 = 19;
+    pub const GEM_ACCESS: u32 = 27;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
@@ -386,6 +401,12 @@ uapi_consts! {
     DOMAIN_VRAM = 2;
     /// The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues.
     GEM_PAGEABLE = 1;
+    /// The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it.
+    GEM_CPU_ACCESS = 8;
+    /// The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment.
+    GEM_UNSNOOPED = 16;
+    /// Write, not read.
+    ACCESS_WRITE = 1;
     /// The content may be thrown away.
     GEM_DONT_NEED = 0;
     /// The content is needed, as it is at first.
@@ -406,7 +427,7 @@ uapi_consts! {
     VM_WRITE = 2;
     /// The GPU may execute.
     VM_EXECUTE = 4;
-    /// Accesses snoop the CPU's caches; for system pages always so.
+    /// Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never.
     VM_SNOOPED = 8;
     /// In VRAM the bytes are encrypted; only such mappings see them clear.
     VM_TMZ = 16;
@@ -416,6 +437,10 @@ uapi_consts! {
     QUEUE_MIN_BYTES = 4096;
     /// Most bytes of a user queue's ring.
     QUEUE_MAX_BYTES = 16777216;
+    /// A queue of an SDMA instance.
+    QUEUE_SDMA = 0;
+    /// A queue of the access engine.
+    QUEUE_ACCESS = 1;
     /// Start the queue anew, empty.
     QUEUE_RESET = 1;
     /// The queue executes what it is given.
@@ -494,7 +519,7 @@ uapi_consts! {
     PARAM_RETRY_ANSWERS = 41;
     /// Times that their interrupt ring overflowed.
     PARAM_RETRY_OVERFLOWS = 42;
-    /// User queues that a process may still make, on all instances together.
+    /// User queues that a process may still make, on all SDMA instances together.
     PARAM_FREE_QUEUES = 43;
     /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
     PARAM_VRAM_ERRORS = 50;
@@ -532,6 +557,10 @@ uapi_consts! {
     PARAM_SVM_FLUSHES = 67;
     /// Blocks of 2 MiB that are mirrored now.
     PARAM_SVM_BLOCKS = 68;
+    /// Queues of the access engine that a process may still make.
+    PARAM_FREE_ACCESS_QUEUES = 80;
+    /// Times that an access counter reached its threshold.
+    PARAM_ACCESS_NOTIFICATIONS = 81;
     /// Bytes of VRAM that hold pages of processes' own memory now.
     PARAM_DEVMEM_USED = 70;
     /// Bytes of processes' own memory that went to VRAM.
@@ -548,4 +577,6 @@ uapi_consts! {
     PARAM_DEVMEM_FAILED = 76;
     /// Bytes that the CPU copied as no PAGE ring did.
     PARAM_DEVMEM_BY_CPU = 77;
+    /// Bytes of VRAM that the CPU reaches, the first ones.
+    PARAM_VRAM_VISIBLE = 85;
 }

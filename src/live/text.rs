@@ -2,7 +2,7 @@
 //! Views as text.
 
 use std::io::{Result, Write};
-use vhost_device_uvm::trace::seconds;
+use vhost_device_uvm::trace::{engine_name, seconds};
 use vhost_device_uvm::view::{
     AddressSpace, Digest, FaultStatus, Faults, Finding, Findings, Register, Ring, Tlbs, Walk,
 };
@@ -59,7 +59,8 @@ pub fn walk(out: &mut dyn Write, walk: &Walk) -> Result<()> {
 /// One line a ring, and what it stands at.
 pub fn rings(out: &mut dyn Write, rings: &[Ring]) -> Result<()> {
     for ring in rings {
-        write!(out, "SDMA{} {:<4} {:<9}", ring.instance, ring.ring, ring.state)?;
+        let engine = engine_name(u8::try_from(ring.instance).unwrap_or(u8::MAX));
+        write!(out, "{engine} {:<4} {:<9}", ring.ring, ring.state)?;
         if ring.state == "disabled" {
             writeln!(out)?;
             continue;

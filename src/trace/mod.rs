@@ -28,5 +28,5 @@ pub use replay::{Replay, ReplayError, Stopped};
 pub use report::Report;
 pub use stat::Stat;
 pub use tape::Divergence;
-pub use text::{describe, describe_packet, describe_register, seconds};
+pub use text::{describe, describe_packet, describe_register, engine_name, seconds};
 pub use tracer::Tracer;

@@ -114,14 +114,14 @@
 //! alone (`uvm_policy_move_begin` becomes `Move`, `_complete` becomes `Done`, `_bo_pin` becomes `Pin`). Once all
 //! buffers are the manager's, these functions can go.
 //!
-//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. What is taken beside the manager
-//! is part of that (`uvm_mm_log_range`), unless it lies in the driver's own segments, which decide nothing.
+//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. Ranges that are taken beside the
+//! manager are part of that, since they decide what is free; buffers of the older calls are not, and spoil it.
 //!
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
 //! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the caller
 //! carries out as a whole. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
 //! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
-//! rules in `evict`, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
+//! rules in `evict`, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
 //! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
 //! them.
 #![no_std]
@@ -132,12 +132,14 @@ extern crate alloc;
 
 mod buffers;
 mod chunks;
+mod divide;
 mod error;
 pub mod event;
 mod evict;
 mod gather;
 mod heap;
 mod ids;
+mod journal;
 mod manager;
 mod moves;
 mod page;
@@ -156,9 +158,11 @@ mod table;
 mod victims;
 mod vm;
 mod vmid;
+mod watch;
 mod working_set;
 
 pub use buffers::{BoConfig, BoInfo};
+pub use divide::Described;
 pub use error::Error;
 pub use evict::EvictKind;
 pub use heap::{BlockKind, From};
@@ -171,4 +175,5 @@ pub use residency::{Limits, Residence, Spec, Usage, PRIORITIES};
 pub use segment::{Placements, SegmentDesc, SegmentKind, SegmentTable};
 pub use vm::{Change, Invalidate, Mapping, Prepared, TableWrite, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};
+pub use watch::RangeChange;
 pub use working_set::PASSES;

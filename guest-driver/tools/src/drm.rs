@@ -9,8 +9,10 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
+pub mod foreign;
 mod memory;
 mod queue;
+mod reserve;
 mod svm;
 mod sync;
 mod sys;
@@ -19,6 +21,7 @@ mod vm;
 pub use bo::{Bo, Domain};
 pub use memory::{forked, May, Words, HUGE};
 pub use queue::Queue;
+pub use reserve::Reservation;
 pub use svm::Mirror;
 pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::{dmirror, DmirrorCmd, Mapping};

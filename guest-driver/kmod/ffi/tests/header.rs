@@ -32,7 +32,7 @@ const HEADERS: [Header; 3] = [
         file: "uvm_policy_mm.h",
         guard: "UVM_POLICY_MM_H",
         about: " * The memory manager, a part of struct uvm_policy: what uvm_policy.h says holds here as well.",
-        sources: &["mm_types", "mm_api"],
+        sources: &["mm_types", "mm_api", "segment_api"],
         before: "#include <linux/types.h>\n\nstruct uvm_policy;\nstruct uvm_policy_stats;",
         after: "",
     },
@@ -97,7 +97,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones.
-const NAMES: [(&str, &str); 39] = [
+const NAMES: [(&str, &str); 42] = [
     ("UvmPolicySvm", "uvm_policy_svm"),
     ("UvmPolicySvmConfig", "uvm_policy_svm_config"),
     ("UvmPolicySvmFault", "uvm_policy_svm_fault"),
@@ -118,6 +118,9 @@ const NAMES: [(&str, &str); 39] = [
     ("UvmMmStats", "uvm_mm_stats"),
     ("UvmMmLog", "uvm_mm_log"),
     ("UvmPolicy", "uvm_policy"),
+    ("UvmMmDescribed", "uvm_mm_described"),
+    ("UvmMmWish", "uvm_mm_wish"),
+    ("UvmPolicyRangeChange", "uvm_policy_range_change"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
     ("UvmPolicyRange", "uvm_policy_range"),

@@ -373,7 +373,7 @@ impl Policy {
 
     pub(super) fn give_home(&mut self, home: Home) -> Result<(), Error> {
         match home.block {
-            Some(block) => self.release(block),
+            Some(block) => self.give(block),
             None => self.table_pages.put(home.addr),
         }
     }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "ioctls and memory maps have no safe form")]
 
 use std::ffi::c_void;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +30,8 @@ pub unsafe trait Argument {}
 
 macro_rules! arguments {
     ($($name:ty),* $(,)?) => { $(
-        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at.
+        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at; where it
+        // writes what that of a GemAccess points at, `Bo::peek` has a slice of its caller's there.
         unsafe impl Argument for $name {}
     )* };
 }
@@ -54,6 +55,7 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::GemAccess,
     uapi::SvmConfig,
     uapi::SvmPrefetch,
     GemClose,
@@ -63,6 +65,9 @@ arguments!(
     SyncWait,
     SyncArray,
     SyncFileInfo,
+    DumbCreate,
+    VgemFence,
+    VgemSignal,
 );
 
 /// `struct drm_gem_close`.
@@ -80,6 +85,56 @@ pub struct Prime {
     pub handle: u32,
     pub flags: u32,
     pub fd: i32,
+}
+
+/// `struct drm_mode_create_dumb`.
+#[repr(C)]
+#[derive(Default)]
+pub struct DumbCreate {
+    pub height: u32,
+    pub width: u32,
+    pub bpp: u32,
+    pub flags: u32,
+    pub handle: u32,
+    pub pitch: u32,
+    pub size: u64,
+}
+
+/// `struct drm_vgem_fence_attach`.
+#[repr(C)]
+#[derive(Default)]
+pub struct VgemFence {
+    pub handle: u32,
+    pub flags: u32,
+    pub out_fence: u32,
+    pub pad: u32,
+}
+
+/// `struct drm_vgem_fence_signal`.
+#[repr(C)]
+#[derive(Default)]
+pub struct VgemSignal {
+    pub fence: u32,
+    pub flags: u32,
+}
+
+/// `struct udmabuf_create`.
+#[repr(C)]
+pub struct UdmabufCreate {
+    pub memfd: i32,
+    pub flags: u32,
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// `struct dma_heap_allocation_data`.
+#[repr(C)]
+#[derive(Default)]
+pub struct HeapAllocation {
+    pub len: u64,
+    pub fd: u32,
+    pub fd_flags: u32,
+    pub heap_flags: u64,
 }
 
 /// `struct drm_syncobj_create` and `struct drm_syncobj_destroy`.
@@ -221,6 +276,36 @@ pub fn sync_file_info(fd: BorrowedFd<'_>) -> Result<SyncFileInfo, Errno> {
     Ok(info)
 }
 
+/// A call whose result is a descriptor.
+struct FdCall<'a>(&'a mut UdmabufCreate);
+
+// SAFETY: the opcode carries the argument's size, and the pointer is to one that lives through the call.
+unsafe impl Ioctl for FdCall<'_> {
+    type Output = i32;
+    const IS_MUTATING: bool = false;
+    fn opcode(&self) -> Opcode {
+        opcode::write::<UdmabufCreate>(b'u', 0x42)
+    }
+    fn as_ptr(&mut self) -> *mut c_void {
+        ptr::from_mut(self.0).cast()
+    }
+    unsafe fn output_from_ptr(fd: IoctlOutput, _: *mut c_void) -> rustix::io::Result<i32> {
+        Ok(fd)
+    }
+}
+
+/// Makes a dma-buf of a memfd's pages.
+pub fn udmabuf_create(fd: BorrowedFd<'_>, arg: &mut UdmabufCreate) -> Result<OwnedFd, Errno> {
+    // SAFETY: see the implementation of Ioctl; the kernel reads integers.
+    let made = unsafe { ioctl::ioctl(fd, FdCall(arg))? };
+    Ok(own_fd(made))
+}
+
+/// Makes a dma-buf of a heap's pages.
+pub fn heap_allocate(fd: BorrowedFd<'_>, arg: &mut HeapAllocation) -> Result<(), Errno> {
+    call(fd, b'H', 0, arg)
+}
+
 /// Name of the driver behind a DRM node (DRM_IOCTL_VERSION).
 pub fn driver_name(fd: BorrowedFd<'_>) -> Result<String, Errno> {
     let mut name = [0_u8; 64];
@@ -240,10 +325,10 @@ pub fn driver_name(fd: BorrowedFd<'_>) -> Result<String, Errno> {
 }
 
 /// Takes a descriptor that the kernel just made.
-pub fn own_fd(fd: i32) -> std::os::fd::OwnedFd {
+pub fn own_fd(fd: i32) -> OwnedFd {
     use std::os::fd::FromRawFd;
     // SAFETY: the caller got the number from an ioctl that created the descriptor for it.
-    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// A shared mapping of a file. Other processes and the device change the memory at will, so it is only copied from and
@@ -264,6 +349,29 @@ impl Mapping {
             unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, offset)? };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
+    }
+
+    /// Maps `length` bytes at address `at`: of `fd` from `offset`, or fresh memory.
+    ///
+    /// # Safety
+    /// The addresses belong to the caller, and nothing refers to what is there.
+    pub(super) unsafe fn over(at: u64, length: usize, file: Option<(BorrowedFd<'_>, u64)>) -> Result<Self, Errno> {
+        let (access, at) =
+            (ProtFlags::READ | ProtFlags::WRITE, ptr::without_provenance_mut(usize::try_from(at).unwrap_or(0)));
+        // SAFETY: as the caller says.
+        let start = unsafe {
+            match file {
+                Some((fd, offset)) => mmap(at, length, access, MapFlags::SHARED | MapFlags::FIXED, fd, offset)?,
+                None => mmap_anonymous(at, length, access, MapFlags::PRIVATE | MapFlags::FIXED)?,
+            }
+        };
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, length })
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
     }
 
     /// A huge page of memory, at hand and not swapped: it stays where it is.
@@ -297,11 +405,6 @@ impl Mapping {
         };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
-    }
-
-    /// Address of its first byte.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
     }
 
     /// Physical address of its first page; zero where the kernel does not tell.
