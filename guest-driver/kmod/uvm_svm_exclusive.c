@@ -46,6 +46,15 @@ static int uvm_svm_exclude_page(struct uvm_svm_block *block, u64 va)
 	while (!done && !ret) {
 		if (time_after(jiffies, until))
 			return -EBUSY;
+		/*
+		 * There and writable before the sequence is read, since to get
+		 * it so changes it; also what is exclusive from the last try.
+		 */
+		mmap_read_lock(mm);
+		ret = fixup_user_fault(mm, va, FAULT_FLAG_WRITE, NULL);
+		mmap_read_unlock(mm);
+		if (ret)
+			return ret;
 		seq = mmu_interval_read_begin(&block->notifier);
 		mmap_read_lock(mm);
 		page = make_device_exclusive(mm, va, block->svm, &folio);
