@@ -173,6 +173,17 @@ static int uvm_dmirror_stay(struct uvm_devmem *dm, struct vm_area_struct *vma,
 	return 0;
 }
 
+static int uvm_dmirror_come(struct uvm_dmirror *mirror,
+			    const struct uvm_dmirror_cmd *cmd,
+			    struct uvm_migrate_stats *stats)
+{
+	unsigned long i, first = cmd->addr >> PAGE_SHIFT;
+
+	for (i = 0; i < cmd->npages; i++)
+		xa_erase(&mirror->claimed, first + i);
+	return uvm_dmirror_move(mirror, cmd, uvm_dmirror_stay, stats);
+}
+
 static int uvm_dmirror_leave(struct uvm_dmirror *mirror,
 			     const struct uvm_dmirror_cmd *cmd)
 {
@@ -187,6 +198,13 @@ static int uvm_dmirror_leave(struct uvm_dmirror *mirror,
 	return ret;
 }
 #else
+static int uvm_dmirror_come(struct uvm_dmirror *mirror,
+			    const struct uvm_dmirror_cmd *cmd,
+			    struct uvm_migrate_stats *stats)
+{
+	return uvm_dmirror_move(mirror, cmd, uvm_migrate_to_system, stats);
+}
+
 static int uvm_dmirror_leave(struct uvm_dmirror *mirror,
 			     const struct uvm_dmirror_cmd *cmd)
 {
@@ -219,7 +237,7 @@ static int uvm_dmirror_to_sys(struct uvm_dmirror *mirror,
 	struct uvm_migrate_stats stats = {};
 	int ret;
 
-	ret = uvm_dmirror_move(mirror, cmd, uvm_migrate_to_system, &stats);
+	ret = uvm_dmirror_come(mirror, cmd, &stats);
 	cmd->cpages = stats.pages;
 	return ret;
 }
