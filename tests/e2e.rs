@@ -13,7 +13,7 @@ use vm::size::Size;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 9] = ["bringup", "bo", "vm", "vmid", "faults", "queues", "hang", "reload", "chaos"];
+const SUITES: [&str; 10] = ["bringup", "bo", "vm", "vmid", "faults", "queues", "hang", "svm", "reload", "chaos"];
 /// How long suite `chaos` scribbles: two resets.
 const CHAOS_SECONDS: &str = "8";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -101,6 +101,11 @@ fn suite_queues_passes_in_a_guest() {
 #[test]
 fn suite_hang_passes_in_a_guest() {
     suite_passes("hang");
+}
+
+#[test]
+fn suite_svm_passes_in_a_guest() {
+    suite_passes("svm");
 }
 
 #[test]

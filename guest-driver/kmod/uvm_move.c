@@ -183,10 +183,14 @@ int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
 	plan = kzalloc(sizeof(*plan), GFP_KERNEL);
 	if (!plan)
 		return -ENOMEM;
-	state = uvm_policy_begin(uvm);
-	ret = uvm_policy_move_begin(uvm->policy, bo->policy_id, domain, flags,
-				    plan);
-	uvm_policy_end(uvm, state);
+	/* Where VRAM is full, processes' own memory makes way. */
+	do {
+		state = uvm_policy_begin(uvm);
+		ret = uvm_policy_move_begin(uvm->policy, bo->policy_id, domain,
+					    flags, plan);
+		uvm_policy_end(uvm, state);
+	} while (ret == -ENOSPC && domain == UVM_DOMAIN_VRAM &&
+		 uvm_devmem_make_room(uvm, obj->size));
 	if (ret || !plan->token)
 		goto free;
 

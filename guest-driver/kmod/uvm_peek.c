@@ -130,7 +130,8 @@ static int uvm_peek_pageable(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
  *
  * Context: within drm_dev_enter(); no reservation lock is held. Waits for
  * workers and jobs, but for no page of a process.
- * Return: 0, -ERESTARTSYS, -ENOSPC, -ENOMEM, or why the engine failed.
+ * Return: 0, -EOPNOTSUPP for a buffer of another driver, -ERESTARTSYS, -ENOSPC,
+ * -ENOMEM, or why the engine failed.
  */
 int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 		  bool write)
@@ -138,6 +139,9 @@ int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 	struct drm_gem_object *obj = &bo->base;
 	int ret;
 
+	/* Another driver's, whose own functions are to be asked. */
+	if (obj->import_attach)
+		return -EOPNOTSUPP;
 	if (bo->mm.client)
 		return uvm_peek_pageable(bo, offset, buf, len, write);
 	ret = dma_resv_lock_interruptible(obj->resv, NULL);

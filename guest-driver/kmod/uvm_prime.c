@@ -48,6 +48,9 @@ static int uvm_prime_pin(struct uvm_bo *bo)
 	unsigned int flags;
 	int ret;
 
+	/* Others would reach them through the caches. */
+	if (bo->unsnooped)
+		return -EOPNOTSUPP;
 	if (bo->mm.client)
 		return uvm_prime_pin_managed(bo);
 	ret = dma_resv_lock_interruptible(bo->base.resv, NULL);

@@ -24,7 +24,8 @@ static bool uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 	bool still;
 
 	mutex_lock(&block->lock);
-	still = !mmu_interval_read_retry(&block->notifier, seq);
+	still = !block->gone &&
+		!mmu_interval_read_retry(&block->notifier, seq);
 	if (still) {
 		uvm_svm_set(block, va, va + PAGE_SIZE, &pfn, true);
 		set_bit((va - block->va) >> PAGE_SHIFT, block->exclusive);
@@ -44,7 +45,7 @@ static int uvm_svm_exclude_page(struct uvm_svm_block *block, u64 va)
 	int ret = 0;
 
 	while (!done && !ret) {
-		if (time_after(jiffies, until))
+		if (time_after(jiffies, until) || READ_ONCE(block->gone))
 			return -EBUSY;
 		/*
 		 * There and writable before the sequence is read, since to get

@@ -17,6 +17,7 @@ pub mod accel;
 mod ask;
 mod backend;
 pub mod bench;
+pub mod eviction;
 pub mod failure;
 pub mod hmm;
 pub mod inject;

@@ -114,8 +114,8 @@
 //! alone (`uvm_policy_move_begin` becomes `Move`, `_complete` becomes `Done`, `_bo_pin` becomes `Pin`). Once all
 //! buffers are the manager's, these functions can go.
 //!
-//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. Ranges that are taken beside the
-//! manager are part of that, since they decide what is free; buffers of the older calls are not, and spoil it.
+//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. Ranges that are taken and
+//! buffers that are moved beside the manager are part of that, since they decide what is free.
 //!
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
 //! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the caller
@@ -123,7 +123,7 @@
 //! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
 //! rules in `evict`, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
 //! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
-//! them.
+//! them. [`svm`] stands apart: it decides about memory that processes share with the device.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(uvm_kernel, allow(stable_features), feature(vec_push_within_capacity))]

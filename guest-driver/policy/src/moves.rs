@@ -11,6 +11,7 @@ use crate::buffers::Place;
 use crate::error::Error;
 use crate::heap::{BlockKind, From};
 use crate::ids::{BlockId, BoId, Token};
+use crate::journal::Note;
 use crate::policy::{AllocRequest, Policy};
 use crate::run::Run;
 use crate::table::Few;
@@ -125,6 +126,17 @@ pub struct MoveOptions {
     pub top_down: bool,
 }
 
+impl MoveOptions {
+    /// As a record has them.
+    pub(crate) fn bits(self) -> u32 {
+        u32::from(self.empty) | u32::from(self.relocate) << 1 | u32::from(self.top_down) << 2
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self { empty: bits & 1 != 0, relocate: bits & 2 != 0, top_down: bits & 4 != 0 }
+    }
+}
+
 /// A move that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
@@ -204,6 +216,7 @@ impl Policy {
             Err(error) => return Err(self.undo(place.block, window, error)),
         };
         self.bo_mut(id)?.moving = Some(token);
+        self.journal.note(Note::Began { bo: id, token, to: to as u32, options: options.bits() });
         Ok(Begin::Started(Started { token, to: place.location, actions }))
     }
 
@@ -226,6 +239,7 @@ impl Policy {
         for block in [freed, window].into_iter().flatten() {
             self.release(block)?;
         }
+        self.journal.note(Note::Moved(token, outcome == Outcome::Done));
         Ok(now)
     }
 

@@ -23,6 +23,11 @@ impl DomainMask {
         Ok(Self(bits))
     }
 
+    /// Bits `1 << domain`.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
     /// The set with one more domain.
     #[must_use]
     pub fn with(self, domain: Domain) -> Self {

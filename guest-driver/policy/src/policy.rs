@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::buffers::{Bo, BoConfig, BoInfo, Place};
+use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
@@ -94,6 +95,7 @@ pub struct Policy {
     pub(crate) vmids: Vmids,
     pub(crate) watch: Watch,
     pub(crate) journal: Journal,
+    pub(crate) chunks: Chunks,
 }
 
 impl Policy {
@@ -113,6 +115,7 @@ impl Policy {
             vmids: Vmids::try_new()?,
             watch: Watch::default(),
             journal: Journal::default(),
+            chunks: Chunks::new(),
         })
     }
 
@@ -290,6 +293,16 @@ impl Policy {
         })
     }
 
+    /// How many blocks of `size` bytes, a power of two of pages, at multiples of that are wholly free in a segment. Looks
+    /// at each of its ranges.
+    pub fn free_blocks(&self, segment: SegmentId, size: u64) -> Result<u64, Error> {
+        if !size.is_power_of_two() || size < self.page.bytes() {
+            return Err(Error::Invalid);
+        }
+        let segment = self.segment(segment)?;
+        Ok(segment.heap.free_blocks(self.page.pages_down(segment.base), self.page.pages_down(size)))
+    }
+
     /// How full the segments of a domain's buffers are, together; the longest free range is that of one of them.
     pub fn stats_of(&self, domain: Domain) -> Result<SegmentStats, Error> {
         let fits = |kind: SegmentKind| kind.domain() == domain && !kind.is_own() && kind != SegmentKind::Paging;
@@ -368,7 +381,9 @@ impl Policy {
             pins: 0,
             residency: None,
         })?;
-        Ok(BoId::pack(key))
+        let bo = BoId::pack(key);
+        self.journal.note(Note::Made { bo, size, align, allowed: config.allowed.bits() });
+        Ok(bo)
     }
 
     /// Ends a buffer object and frees its range. The caller has seen to it that nothing reaches the range any
@@ -385,6 +400,7 @@ impl Policy {
         if let Some(block) = self.bos.remove(key)?.place.block {
             self.release(block)?;
         }
+        self.journal.note(Note::Ended(id));
         Ok(())
     }
 

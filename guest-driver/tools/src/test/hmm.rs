@@ -110,7 +110,7 @@ fn kernel_selftest_passes(ctx: &Ctx) -> Result<()> {
 
 /// Memory of this process with stamps in it.
 fn stamped(ctx: &Ctx, bytes: usize) -> Result<(Mapping, Vec<u8>)> {
-    let memory = Mapping::own(bytes, false)?;
+    let memory = Mapping::private(bytes)?;
     let data = stamps(ctx.rng().next(), bytes);
     memory.write(0, &data);
     Ok((memory, data))
