@@ -26,7 +26,7 @@ fn mixed() -> (Rig, Vec<u8>) {
     let mut numbers = Numbers(5);
     let mut content = Vec::new();
     for (page, entry) in [
-        (0, Some(IN_VRAM + 5 * PAGE as u64 | bit::VRAM)),
+        (0, Some((IN_VRAM + 5 * PAGE as u64) | bit::VRAM)),
         (1, Some(IN_SYSTEM | bit::RAM)),
         (2, None),
         (3, Some(IN_VRAM | bit::VRAM)),
@@ -83,10 +83,10 @@ fn digest_of_what_does_not_exist_is_refused() {
 fn copies_are_counted_by_direction() {
     let (mut rig, _) = mixed();
     for page in 0..64 {
-        rig.set_pte(VMID, FREE + 100 + page, IN_VRAM + (16 + page) * PAGE as u64 | bit::VRAM);
-        rig.set_pte(VMID, FREE + 200 + page, IN_SYSTEM + (16 + page) * PAGE as u64 | bit::RAM);
+        rig.set_pte(VMID, FREE + 100 + page, (IN_VRAM + (16 + page) * PAGE as u64) | bit::VRAM);
+        rig.set_pte(VMID, FREE + 200 + page, (IN_SYSTEM + (16 + page) * PAGE as u64) | bit::RAM);
     }
-    assert!(FREE + 264 < PAGES);
+    const { assert!(FREE + 264 < PAGES) };
     let (vram, system) = ((FREE + 100) << 12, (FREE + 200) << 12);
     let counted = |rig: &mut Rig, dst: u64, src: u64, bytes: u32| {
         let before = rig.gpu.counters();
