@@ -349,6 +349,11 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
+    /// Address of its first byte.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
+    }
+
     /// Physical address of its first page; zero where the kernel does not tell.
     pub fn physical(&self) -> std::io::Result<u64> {
         use std::os::unix::fs::FileExt;
