@@ -155,21 +155,21 @@ fn migrated_data_lies_in_vram(ctx: &Ctx) -> Result<()> {
     let (memory, data) = stamped(ctx, 4 * MIB)?;
     let mut read = vec![0; data.len()];
 
-    let done = device.run(Command::ToDevice, memory.address(), &mut read)?;
+    let done = device.run(Command::ToDevice, memory.va(), &mut read)?;
     same("pages migrated", done.pages, (data.len() / PAGE) as u64)?;
     same_bytes("what the device reads of them", &read, &data)?;
-    let found = find(memory.address(), data.len())?;
+    let found = find(memory.va(), data.len())?;
     same("bytes that the device finds in VRAM", found.vram, data.len() as u64)?;
     same("their digest", found.digest, hex_digest(&data))?;
 
     // A CPU's access brings its page back, and not all.
     memory.write(5 * PAGE, &[0x5a]);
-    let left = find(memory.address(), data.len())?.vram;
+    let left = find(memory.va(), data.len())?.vram;
     ensure!(left <= (data.len() - PAGE) as u64 && left > 0, "{left} bytes are left in VRAM after a CPU's write");
     let mut expected = data;
     expected[5 * PAGE] = 0x5a;
     same_bytes("what the CPU finds", &content(&memory), &expected)?;
-    same("bytes left in VRAM after the CPU has read all", find(memory.address(), expected.len())?.vram, 0)
+    same("bytes left in VRAM after the CPU has read all", find(memory.va(), expected.len())?.vram, 0)
 }
 
 fn device_copies_what_migrates(ctx: &Ctx) -> Result<()> {
@@ -181,8 +181,8 @@ fn device_copies_what_migrates(ctx: &Ctx) -> Result<()> {
 
     // There, where it is read, and back, without a CPU's access.
     let before = Counted::now()?;
-    device.run(Command::ToDevice, memory.address(), &mut read)?;
-    let done = device.run(Command::ToSystem, memory.address(), &mut read)?;
+    device.run(Command::ToDevice, memory.va(), &mut read)?;
+    let done = device.run(Command::ToSystem, memory.va(), &mut read)?;
     let did = Counted::now()?.since(before)?;
     same("pages that came back", done.pages, pages)?;
     ensure!(
@@ -194,7 +194,7 @@ fn device_copies_what_migrates(ctx: &Ctx) -> Result<()> {
     same_bytes("what came back", &content(&memory), &data)?;
 
     // There, and back as the CPU reads.
-    device.run(Command::ToDevice, memory.address(), &mut read)?;
+    device.run(Command::ToDevice, memory.va(), &mut read)?;
     let before = Counted::now()?;
     same_bytes("what the CPU reads", &content(&memory), &data)?;
     let did = Counted::now()?.since(before)?;
@@ -221,14 +221,14 @@ fn device_reads_and_writes_by_itself(ctx: &Ctx) -> Result<()> {
 
     let mut read = vec![0; data.len()];
     let before = Counted::now()?;
-    let done = device.run(Command::Read, memory.address(), &mut read)?;
+    let done = device.run(Command::Read, memory.va(), &mut read)?;
     by_the_device("read", before, done.faults)?;
     same("pages read and faults told", (done.pages, done.faults), (pages, 1))?;
     same_bytes("what the device reads", &read, &data)?;
 
     let mut written = stamps(!ctx.rng().next(), data.len());
     let before = Counted::now()?;
-    let done = device.run(Command::Write, memory.address(), &mut written)?;
+    let done = device.run(Command::Write, memory.va(), &mut written)?;
     by_the_device("write", before, done.faults)?;
     same("pages written", done.pages, pages)?;
     same_bytes("what the device wrote", &content(&memory), &written)
