@@ -63,8 +63,8 @@ struct uvm_dmirror_cmd {
 #define UVM_DMIRROR_PMD		0x04
 #define UVM_DMIRROR_PUD		0x08
 
-/* What is read or written passes through here: pages, and their bytes. */
-#define UVM_DMIRROR_PAGES	256u
+/* What is read or written passes through here: a block but for a page of packets. */
+#define UVM_DMIRROR_PAGES	511u
 #define UVM_DMIRROR_BYTES	(UVM_DMIRROR_PAGES << PAGE_SHIFT)
 
 /**

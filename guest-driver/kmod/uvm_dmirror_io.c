@@ -172,6 +172,8 @@ int uvm_dmirror_io_init(struct uvm_dmirror *mirror)
 	u32 i, nr = UVM_DMIRROR_PAGES + 1;
 	struct uvm_svm_block *window;
 
+	BUILD_BUG_ON(UVM_DMIRROR_PAGES + 1 > UVM_SVM_BLOCK_PAGES ||
+		     UVM_DMIRROR_BYTES > SDMA_PKT_MAX_BYTES);
 	mirror->bounce = vzalloc(nr * PAGE_SIZE);
 	if (!mirror->bounce)
 		return -ENOMEM;

@@ -13,7 +13,7 @@
 #include "uvm_dmirror.h"
 
 /* Pages looked at in one go. */
-#define UVM_LOOK_PAGES	64u
+#define UVM_LOOK_PAGES	512u
 
 /**
  * struct uvm_look - a look at a range

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use images::Variant;
+
 use crate::eviction;
 use crate::failure::Failure;
+use crate::hmm;
 use crate::lab::Lab;
 use crate::options::Options;
 use crate::verbs::demo_job;
@@ -27,6 +30,9 @@ const DEPTHS: [(&str, f64); 2] = [("mmio", 1.05), ("full", 2.0)];
 /// # Errors
 /// [`Failure::TestsFailed`] when a figure misses its bar; as [`Lab::run`].
 pub fn bench(options: &Options, suites: &[String]) -> Result<i32, Failure> {
+    // Asked for by name alone: it takes a larger guest and the kernel's source.
+    let dmirror = suites.iter().any(|suite| suite == "uvm");
+    let options = &if dmirror { hmm::options(options, Variant::Dmirror) } else { options.clone() };
     let lab = Lab::prepare(options)?;
     let is_here = |suite: &&String| ["boot", "trace", "evict"].contains(&suite.as_str());
     let of_guest: Vec<&String> = suites.iter().filter(|suite| !is_here(suite)).collect();
@@ -43,7 +49,10 @@ pub fn bench(options: &Options, suites: &[String]) -> Result<i32, Failure> {
     if suites.is_empty() || !of_guest.is_empty() {
         let words = std::iter::once("uvm-bench".to_owned()).chain(of_guest.into_iter().cloned());
         let limit = options.time_limit(Some(LIMIT));
-        let job = Job { show: true, signals: true, limit, ..Job::command(words) };
+        let mut job = Job { show: true, signals: true, limit, ..Job::command(words) };
+        if dmirror {
+            job.overlay.files.push(hmm::original_module()?);
+        }
         return Ok(lab.run(&job, &mut |_| ())?.status);
     }
     Ok(0)

@@ -2,6 +2,8 @@
 //! Suite `hmm`: the kernel's own test of heterogeneous memory management over the driver's /dev/hmm_dmirror0 and 1. It needs
 //! a larger guest, another build of the driver and the test itself; and the device is asked whether it did the work.
 
+use std::path::PathBuf;
+
 use images::{Cache, Root, Selftest, Variant, Workspace};
 
 use crate::failure::Failure;
@@ -20,6 +22,8 @@ const MEMORY: Size = Size::mib(3072);
 const VRAM: Size = Size::mib(512);
 /// Where the test lies in the guest.
 const PROGRAM: &str = "/uvm/hmm-tests";
+/// Where the kernel's own module lies in the guest of a bench.
+const ORIGINAL: &str = "/uvm/test_hmm.ko";
 /// The suite's case that runs the test, which needs no device of ours.
 const CASE: &str = "hmm.kernel_selftest_passes";
 
@@ -58,6 +62,14 @@ pub fn run(lab: &Lab, suites: &[String], mut job: Job) -> Result<Verdict, Failur
 pub fn totals(verdict: &Verdict) -> Option<&str> {
     let lines = verdict.report.output.iter();
     lines.filter_map(|line| line.strip_prefix(ktap::NESTED)).find(|line| line.starts_with("# Totals: "))
+}
+
+/// The kernel's own module, and where a bench that compares with it finds it in the guest.
+///
+/// # Errors
+/// As [`Selftest::prepare`].
+pub fn original_module() -> Result<(String, PathBuf), Failure> {
+    Ok((ORIGINAL.to_owned(), selftest()?.original))
 }
 
 fn selftest() -> Result<Selftest, Failure> {

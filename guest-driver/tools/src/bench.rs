@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use uvm_spec::nbio;
 
+mod dmirror;
 mod evict;
 
 use crate::drm::{Bo, Device, Domain, FenceState};
@@ -81,6 +82,13 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
     let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
     for measure in GROUPS.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, all)| *all) {
         for figure in measure(&device)? {
+            println!("{}", figure.line());
+            all_met &= figure.met();
+        }
+    }
+    drop(device);
+    if wanted("uvm") && dmirror::is_possible() {
+        for figure in dmirror::migration()? {
             println!("{}", figure.line());
             all_met &= figure.met();
         }

@@ -19,7 +19,7 @@ mod evict;
 mod fdinfo;
 mod gart;
 mod hang;
-mod hmm;
+pub(crate) mod hmm;
 mod inject;
 mod kmsg;
 mod ktap;

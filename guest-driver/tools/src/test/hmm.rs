@@ -16,7 +16,7 @@ use super::kmsg::ExpectErrors;
 use crate::ask;
 use crate::drm::Mapping;
 
-mod dmirror;
+pub(crate) mod dmirror;
 mod selftest;
 
 use dmirror::{Command, Dmirror};
