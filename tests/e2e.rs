@@ -140,7 +140,9 @@ fn suites_of_the_memory_manager_pass_in_a_guest_with_little_vram() {
 
     let output = || verdict.report.output.join("\n");
     assert_eq!(verdict.summary.failed, [""; 0], "{}", output());
-    assert_eq!(verdict.summary.skipped, [""; 0], "{}", output());
+    // Those that fill memory have a guest of their own below, with less of it.
+    let skipped: Vec<&String> = verdict.summary.skipped.iter().filter(|case| !case.starts_with("swap.")).collect();
+    assert_eq!(skipped, [""; 0], "{}", output());
     assert!(verdict.summary.passed.len() > 15, "{}", output());
     assert_eq!(verdict.summary.problems, [""; 0], "{}", output());
 }
