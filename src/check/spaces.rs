@@ -245,12 +245,14 @@ impl Spaces {
                     Page { used: used.of_page(va), access, packet: (ring, packet), changed: None },
                 );
             }
-        } else if let Some(known) = self.pages.get(&(vmid, page)) {
+        } else if let Some(known) = self.pages.get(&(vmid, page)).filter(|_| self.retries & 1 << vmid == 0) {
+            // Not where faults are retried: there a process submits by itself between the write of an entry and the
+            // invalidation that the driver waits for before it gives the page to anybody.
             let now = current.map_or("denies it".to_owned(), |c| format!("is {:#x}", c.entry));
             let what = || format!("{}: VMID {vmid} {va:#x} by entry {:#x}; the table {now}", ring, used.entry);
             if known.changed.is_some_and(|w| w.get(number(ring)).is_some_and(|&w| rptr >= w)) {
                 report.add(Rule::StaleTranslation, page << 4 | u64::from(vmid), what);
-            } else if known.packet == (ring, packet) && self.retries & 1 << vmid == 0 {
+            } else if known.packet == (ring, packet) {
                 report.add(Rule::InFlight, page << 4 | u64::from(vmid), what);
             }
         }
