@@ -4,126 +4,31 @@
 //! [`Gpu`] is a plain state machine: no thread, no callback. Whoever owns it serialises calls, calls [`Gpu::run`] while
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
+mod config;
 mod digest;
 mod inject;
+mod judge;
 mod view;
+
+pub use config::{Config, GpuError, Uma, MAX_TLB, MAX_VRAM};
 
 use crate::access::Engine;
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
-use crate::check::{Checker, Checks, Finding, Pointers, Rule, Used};
-use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
+use crate::check::{Checker, Checks, Finding, Rule};
+use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
-use crate::segments::{Segments, SegmentsError};
 use crate::trace::event::{Answer, Call};
 use crate::trace::{Event, RingId, Stage, Tracer, Who};
-use crate::vram::{Vram, VramError};
+use crate::vram::Vram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
-use uvm_spec::{access as accessspec, ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
+use uvm_spec::{access as accessspec, ih as ihspec, window, PAGE_SHIFT, SDMA_INSTANCES};
 use vm_memory::GuestAddressSpace;
-
-/// What a user chooses about the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
-    /// Bytes of VRAM, a multiple of 16 MiB.
-    pub vram_size: u64,
-    /// Levels of the GPUVM page tables, 1 to 5.
-    pub levels: u32,
-    /// Entries of the translation caches.
-    pub tlb: TlbSizes,
-    /// How VMID 0 translates.
-    pub mmu: Mmu,
-    /// Whether VRAM is part of system memory, and where.
-    pub uma: Uma,
-    /// How memory is divided for the driver.
-    #[serde(default)]
-    pub segments: Segments,
-}
-
-/// What VRAM is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Uma {
-    /// Memory of its own, behind a BAR.
-    #[default]
-    Off,
-    /// System memory below 4 GiB, as high as it fits with 16 MiB above it for firmware.
-    Top,
-    /// System memory from this bus address on, a multiple of 16 MiB.
-    At(u64),
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vram_size: 256 << 20,
-            levels: 4,
-            tlb: TlbSizes::default(),
-            mmu: Mmu::default(),
-            uma: Uma::Off,
-            segments: Segments::default(),
-        }
-    }
-}
-
-/// Most VRAM: what 40 bits of bus address can hold twice over.
-pub const MAX_VRAM: u64 = 1 << 39;
-
-/// Most entries of a translation cache.
-pub const MAX_TLB: usize = 1 << 20;
-
-/// Why the device cannot be made.
-#[derive(Debug, Error)]
-pub enum GpuError {
-    /// VRAM cannot be had.
-    #[error(transparent)]
-    Vram(#[from] VramError),
-    /// More VRAM than the device can address.
-    #[error("VRAM of {0} bytes: at most {MAX_VRAM}")]
-    TooMuchVram(u64),
-    /// The number of levels is out of range.
-    #[error("{0} page-table levels: 1 to 5 are possible")]
-    Levels(u32),
-    /// The segments do not fit.
-    #[error(transparent)]
-    Segments(#[from] SegmentsError),
-    /// A translation cache has no or too many entries.
-    #[error("a TLB of {0} entries: 1 to {MAX_TLB} are possible")]
-    Tlb(usize),
-}
-
-impl Config {
-    /// Refuses what no device can be.
-    pub fn validate(&self) -> Result<(), GpuError> {
-        if !(1..=5).contains(&self.levels) {
-            return Err(GpuError::Levels(self.levels));
-        }
-        for entries in [self.tlb.l1, self.tlb.l2] {
-            if !(1..=MAX_TLB).contains(&entries) {
-                return Err(GpuError::Tlb(entries));
-            }
-        }
-        if self.vram_size > MAX_VRAM {
-            return Err(GpuError::TooMuchVram(self.vram_size));
-        }
-        self.segments.validate(self.vram_size, self.uma != Uma::Off)?;
-        Ok(())
-    }
-    fn vram(&self) -> Result<Vram, GpuError> {
-        self.validate()?;
-        Ok(match self.uma {
-            Uma::Off => Vram::new(self.vram_size)?,
-            Uma::Top => Vram::carveout(self.vram_size, None)?,
-            Uma::At(base) => Vram::carveout(self.vram_size, Some(base))?,
-        })
-    }
-}
 
 /// What [`Gpu::run`] left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,14 +105,6 @@ pub struct Gpu {
 
 /// Engines: the SDMA instances and the access engine.
 const ENGINES: usize = accessspec::INSTANCE + 1;
-
-/// What the checks compare before and after something from outside.
-struct Watched {
-    /// VMIDs that rings work in, a bit each.
-    active: u32,
-    rings: Vec<(RingId, Pointers)>,
-    rptrs: [u32; IH_RINGS],
-}
 
 /// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
 const RETRY_TICKS: u64 = CLOCK_HZ / 10_000;
@@ -607,52 +504,6 @@ impl Gpu {
             }
             let told = |v: ihspec::Vector| Stage::Delivered { stamp: v.timestamp, cam: v.data[2] };
             self.trace.fault_told(&fault, written.map_or(Stage::Held, told));
-        }
-    }
-
-    // What the checks look at. Nothing of it is done without them.
-
-    fn tick(&self) {
-        // Judging is no part of the device: it reads no clock that a replay would miss.
-        let now = self.trace.last().unwrap_or_else(|| self.clock.now());
-        self.checks.tell(|c| c.tick(now, |index| self.ih.waits(index)));
-    }
-    /// What may change under a register write or a doorbell.
-    fn watch(&self) -> Option<Watched> {
-        if !self.checks.is_on() {
-            return None;
-        }
-        self.tick();
-        let active = self.sdma.iter().fold(self.access.active_vmids(), |all, s| all | s.active_vmids());
-        let rings = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
-        Some(Watched { active, rings: rings.collect(), rptrs: self.ih.rptrs() })
-    }
-    /// The driver answered CAM entry `index`.
-    fn answered(&self, index: u32) {
-        self.checks.tell(|c| c.answered(index));
-    }
-    /// Tells the checker what changed since `before`.
-    fn judge(&mut self, before: &Watched) {
-        let after = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
-        self.checks.tell(|c| {
-            for ((ring, old), (_, new)) in before.rings.iter().zip(after) {
-                c.pointers(*ring, *old, new);
-            }
-            for (ring, (old, new)) in before.rptrs.into_iter().zip(self.ih.rptrs()).enumerate() {
-                if old != new {
-                    c.acknowledged(ring);
-                }
-            }
-        });
-        let pages = self.checks.tell(Checker::pages).unwrap_or_default();
-        if pages.is_empty() {
-            return;
-        }
-        let memory = Memory::new(&self.vram, &self.memory);
-        for (vmid, page, access) in pages {
-            let now = self.mm_hub.peek(&memory, vmid, page << PAGE_SHIFT, access).ok();
-            let now = now.map(|t| Used { entry: t.entry, at: t.at });
-            self.checks.tell(|c| c.looked(vmid, page, now));
         }
     }
 
