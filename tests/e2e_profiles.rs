@@ -54,7 +54,7 @@ fn three_level_gart_in_a_bar_passes_its_suite() {
 fn small_bar_does_all_that_a_whole_one_does() {
     let options = Options {
         vram: Size::mib(64),
-        bar: Some(Size::mib(32)),
+        bar: Some(Size::mib(48)),
         backend_args: vec!["--check".into()],
         ..Options::default()
     };

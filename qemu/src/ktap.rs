@@ -13,6 +13,8 @@ pub struct Summary {
     pub failed: Vec<String>,
     /// Names of the cases that were skipped.
     pub skipped: Vec<String>,
+    /// What was said of the cases that failed: the comments before each such result, then its name.
+    pub reasons: Vec<String>,
     /// Why the report cannot be trusted; empty when it is whole.
     pub problems: Vec<String>,
 }
@@ -41,6 +43,8 @@ pub struct Reader {
     version_seen: bool,
     plan: Option<usize>,
     results: usize,
+    /// Since the last result.
+    comments: Vec<String>,
     totals: Option<(usize, usize, usize)>,
 }
 
@@ -61,8 +65,11 @@ impl Reader {
             } else {
                 self.summary.passed.push(name)
             }
+            self.comments.clear();
         } else if let Some(rest) = line.strip_prefix("not ok ") {
             let (name, _) = self.result(rest);
+            self.summary.reasons.append(&mut self.comments);
+            self.summary.reasons.push(format!("failed: {name}"));
             self.summary.failed.push(name);
         } else if let Some(rest) = line.strip_prefix("# Totals: ") {
             match totals(rest) {
@@ -71,6 +78,8 @@ impl Reader {
             }
         } else if let Some(reason) = line.strip_prefix("Bail out!") {
             self.problem(&format!("the tests gave up:{reason}"));
+        } else if line.starts_with("# ") {
+            self.comments.push(line.to_owned());
         }
     }
 
@@ -145,8 +154,12 @@ mod tests {
 
     #[test]
     fn failure_is_named() {
-        let summary = read("KTAP version 1\n1..1\nnot ok 1 bo.move\n# Totals: pass:0 fail:1 skip:0\n");
+        let summary = read(
+            "KTAP version 1\n1..2\n# 7 rounds\nok 1 bo.create\n# lost a byte\nnot ok 2 bo.move\n\
+             # Totals: pass:1 fail:1 skip:0\n",
+        );
         assert_eq!(summary.failed, ["bo.move"]);
+        assert_eq!(summary.reasons, ["# lost a byte", "failed: bo.move"]);
         assert!(!summary.is_good());
         assert!(summary.problems.is_empty());
     }

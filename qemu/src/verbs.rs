@@ -94,7 +94,7 @@ impl Verdict {
     /// # Errors
     /// [`Failure::TestsFailed`] with all that is wrong.
     pub fn check(&self) -> Result<(), Failure> {
-        let mut reasons: Vec<String> = self.summary.failed.iter().map(|name| format!("failed: {name}")).collect();
+        let mut reasons = self.summary.reasons.clone();
         reasons.extend(self.summary.problems.iter().map(|problem| format!("report: {problem}")));
         match self.report.kmsg_warnings {
             Some(0) => {}

@@ -9,6 +9,7 @@ mod demo;
 mod drm;
 mod ib;
 mod init;
+mod kernel_log;
 mod model;
 mod rng;
 mod test;

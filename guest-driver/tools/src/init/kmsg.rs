@@ -10,34 +10,16 @@ use std::thread::JoinHandle;
 
 use anyhow::{anyhow, Context, Result};
 
-const LOG: &str = "/dev/kmsg";
+use crate::kernel_log::{Record, LOG};
+
 /// Written to the log at the end; everything before it belongs to the run.
 const END_MARK: &str = "uvm-init: end of run";
-/// The driver's prefix in the log.
-const DRIVER: &str = "uvm";
-/// Syslog level 4, KERN_WARNING: the driver's own lines at or below it count.
-const WARNING: u32 = 4;
 /// How many lines are kept for the report; the count goes on.
 const KEPT: usize = 20;
-/// What the kernel itself writes when something is wrong, whatever the level.
-const ALARMS: &[&str] = &[
-    "WARNING:",
-    "BUG:",
-    "Oops",
-    "[ cut here ]",
-    "INFO: task",
-    "INFO: rcu",
-    "refcount_t:",
-    "possible circular locking",
-];
-
 /// Around a case that provokes the driver's errors on purpose the tests write these: between them the driver's own
 /// lines are expected. What the kernel itself alarms about is not.
 const EXPECT_ERRORS: &str = "uvm-test: expect errors";
 const EXPECT_END: &str = "uvm-test: expect end";
-/// What the kernel says of every module that is not its own, at the level of a warning.
-const EXPECTED: &[&str] = &["loading out-of-tree module taints kernel", "module verification failed"];
-
 /// The lines of a run that should not be there.
 #[derive(Default)]
 pub struct Report {
@@ -82,7 +64,8 @@ fn read_to_mark(mut log: File) -> Result<Report> {
             Err(error) => return Err(error).context(LOG),
         };
         let text = String::from_utf8_lossy(record.get(..length).unwrap_or_default());
-        let Some((level, message)) = parse(&text) else { continue };
+        let Some(said) = Record::parse(&text) else { continue };
+        let message = said.message;
         if message.contains(END_MARK) {
             return Ok(report);
         }
@@ -90,28 +73,10 @@ fn read_to_mark(mut log: File) -> Result<Report> {
             errors_expected = true;
         } else if message.contains(EXPECT_END) {
             errors_expected = false;
-        } else if is_alarm(message) || (!errors_expected && is_complaint(level, message)) {
+        } else if said.is_alarm() || (!errors_expected && said.is_complaint()) {
             report.add(message);
         }
     }
-}
-
-/// Level and message of a record `PRIORITY,SEQUENCE,TIME,FLAGS;MESSAGE`.
-fn parse(record: &str) -> Option<(u32, &str)> {
-    let (head, body) = record.split_once(';')?;
-    let priority: u32 = head.split(',').next()?.parse().ok()?;
-    Some((priority & 7, body.lines().next().unwrap_or_default()))
-}
-
-/// The kernel found something wrong.
-fn is_alarm(message: &str) -> bool {
-    ALARMS.iter().any(|alarm| message.contains(alarm))
-}
-
-/// The driver said something at the level of a warning or worse.
-fn is_complaint(level: u32, message: &str) -> bool {
-    let of_driver = message.starts_with(DRIVER) || [" uvm", "uvm:", "[uvm]"].iter().any(|part| message.contains(part));
-    of_driver && level <= WARNING && !EXPECTED.iter().any(|expected| message.contains(expected))
 }
 
 impl Report {
@@ -120,39 +85,5 @@ impl Report {
         if self.lines.len() < KEPT {
             self.lines.push(line.to_owned());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn record_gives_level_without_facility() {
-        assert_eq!(parse("30,1,2,-;uvm: ring test\n SUBSYSTEM=pci\n"), Some((6, "uvm: ring test")));
-    }
-
-    #[test]
-    fn record_without_body_gives_none() {
-        assert_eq!(parse("4,1,2,-"), None);
-    }
-
-    #[test]
-    fn driver_warning_is_a_complaint_and_its_info_is_none() {
-        assert!(is_complaint(4, "uvm 0000:00:02.0: [drm] fence timeout"));
-        assert!(is_complaint(3, "virtio1: uvm: bad magic"));
-        assert!(!is_complaint(6, "uvm 0000:00:02.0: VRAM 256 MiB"));
-        assert!(!is_complaint(4, "tsc: Marking TSC unstable"));
-    }
-
-    #[test]
-    fn kernel_warning_is_an_alarm() {
-        assert!(is_alarm("WARNING: CPU: 0 PID: 1 at drivers/gpu/drm/drm_gem.c:42"));
-        assert!(!is_alarm("tsc: Marking TSC unstable"));
-    }
-
-    #[test]
-    fn taint_notice_of_an_out_of_tree_module_is_no_complaint() {
-        assert!(!is_complaint(4, "uvm: loading out-of-tree module taints kernel."));
     }
 }

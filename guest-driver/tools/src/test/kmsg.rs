@@ -9,8 +9,7 @@ use anyhow::{Context, Result};
 
 use super::case::Ctx;
 use super::purpose::OnPurpose;
-
-const LOG: &str = "/dev/kmsg";
+use crate::kernel_log::{Record, LOG};
 
 /// While it lives, errors of the driver in the kernel log are expected: whoever checks the log afterwards passes over
 /// them, and so do the device's checks. What the kernel itself complains about is never expected.
@@ -52,7 +51,7 @@ impl Watch {
         Ok(Self(log))
     }
 
-    /// The complaints since the last call: warnings and worse of any part of the kernel, without their prefixes.
+    /// The driver's complaints and the kernel's alarms since the last call, without their prefixes.
     pub fn complaints(&mut self) -> Result<Vec<String>> {
         let mut found = Vec::new();
         let mut record = vec![0; 8192];
@@ -60,7 +59,7 @@ impl Watch {
             match self.0.read(&mut record) {
                 Ok(length) => {
                     let text = String::from_utf8_lossy(record.get(..length).unwrap_or_default()).into_owned();
-                    found.extend(complaint(&text).map(str::to_owned));
+                    found.extend(Record::parse(&text).filter(wrong).map(|said| said.message.to_owned()));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(found),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -71,25 +70,6 @@ impl Watch {
     }
 }
 
-/// The message of a record `PRIORITY,SEQUENCE,TIME,FLAGS;MESSAGE` at level warning or above.
-fn complaint(record: &str) -> Option<&str> {
-    let (head, body) = record.split_once(';')?;
-    let priority: u32 = head.split(',').next()?.parse().ok()?;
-    // The kernel says this of each module that is not its own.
-    let expected = body.contains("taints kernel") || body.contains("module verification failed");
-    (priority & 7 <= 4 && !expected).then(|| body.lines().next().unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::complaint;
-
-    #[test]
-    fn only_warnings_and_worse_are_complaints() {
-        assert_eq!(complaint("4,1,2,-;uvm: fence timeout\n SUB=pci"), Some("uvm: fence timeout"));
-        assert_eq!(complaint("3,1,2,-;BUG: x"), Some("BUG: x"));
-        assert_eq!(complaint("6,1,2,-;uvm: VRAM 256 MiB"), None);
-        assert_eq!(complaint("12,1,2,-;user notice"), Some("user notice"));
-        assert_eq!(complaint("4,1,2,-;uvm: loading out-of-tree module taints kernel."), None);
-    }
+fn wrong(said: &Record<'_>) -> bool {
+    said.is_alarm() || said.is_complaint()
 }

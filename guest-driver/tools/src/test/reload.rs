@@ -370,6 +370,18 @@ fn object_growth(looks: &[Usage]) -> BTreeMap<&str, u64> {
 fn hundred_times_leaks_nothing(ctx: &Ctx) -> Result<()> {
     let _reload = Reload;
     let mut log = Watch::start()?;
+    // The rest of the kernel takes and gives back memory of its own. A leak is there again; what it did is not.
+    if let Err(suspicion) = no_leak(ctx, &rounds()?) {
+        ctx.note(format_args!("once more, as {suspicion:#}"));
+        no_leak(ctx, &rounds()?)?;
+    }
+    let complaints = log.complaints()?;
+    ensure!(complaints.is_empty(), "the kernel log has {} complaints: {}", complaints.len(), complaints.join("\n"));
+    use_it(u64::from(ROUNDS))
+}
+
+/// What is in use after each stretch of rounds of use, unloading and loading.
+fn rounds() -> Result<Vec<Usage>> {
     let mut looks = Vec::new();
     for round in 1..=ROUNDS {
         use_it(u64::from(round)).with_context(|| format!("round {round}"))?;
@@ -379,12 +391,10 @@ fn hundred_times_leaks_nothing(ctx: &Ctx) -> Result<()> {
         }
         load().with_context(|| format!("round {round}"))?;
     }
-    no_leak(ctx, &looks)?;
-    let complaints = log.complaints()?;
-    ensure!(complaints.is_empty(), "the kernel log has {} complaints: {}", complaints.len(), complaints.join("\n"));
-    use_it(u64::from(ROUNDS))
+    Ok(looks)
 }
 
+/// Fails when each stretch left something behind.
 fn no_leak(ctx: &Ctx, looks: &[Usage]) -> Result<()> {
     let memory: Vec<u64> = looks.iter().map(|look| in_use(&look.memory)).collect();
     ctx.note(format_args!(
