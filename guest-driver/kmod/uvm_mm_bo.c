@@ -18,6 +18,15 @@ static ulong uvm_limit_vram_mb;
 module_param_named(limit_vram_mb, uvm_limit_vram_mb, ulong, 0444);
 MODULE_PARM_DESC(limit_vram_mb, "Most MiB of a client's pageable buffers in VRAM at a time (default 0: no limit)");
 
+static ulong uvm_limit_pages_mb;
+module_param_named(limit_pages_mb, uvm_limit_pages_mb, ulong, 0444);
+MODULE_PARM_DESC(limit_pages_mb, "Most MiB of system pages of a client's buffers at a time (default 0: no limit)");
+
+static u64 uvm_mm_limit(ulong mb)
+{
+	return mb ? (u64)mb << 20 : U64_MAX;
+}
+
 /**
  * uvm_mm_client_new() - an owner of pageable buffers
  * @uvm: the device
@@ -28,9 +37,9 @@ struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm)
 {
 	const struct uvm_mm_event event = {
 		.op = UVM_MM_EV_OPEN,
-		.size = uvm_limit_mb ? (u64)uvm_limit_mb << 20 : U64_MAX,
-		.offset = uvm_limit_vram_mb ? (u64)uvm_limit_vram_mb << 20 :
-					      U64_MAX,
+		.size = uvm_mm_limit(uvm_limit_mb),
+		.offset = uvm_mm_limit(uvm_limit_vram_mb),
+		.value = uvm_mm_limit(uvm_limit_pages_mb),
 	};
 	struct uvm_mm_client *client;
 	struct uvm_mm_reply reply;

@@ -48,7 +48,7 @@ impl Policy {
         let (size, owner) = (bo.size, residency.owner);
         let (from, dest) = (self.spot(slot), spot_of(&to, content));
         let (mut before, mut after, chain) = stages(self.class(from), self.class(dest)).ok_or(Error::Invalid)?;
-        if (residency.maps != 0 && residency.shown) || residency.cpu {
+        if residency.entries || residency.cpu {
             // What goes away for good counts as gone at once.
             *(if dest == Spot::Empty { &mut after } else { &mut before }) |= stage::ZAP;
         }
@@ -189,9 +189,8 @@ impl Policy {
     fn wants_show(&self, moved: u32) -> bool {
         let Some((slot, run)) = self.run(moved) else { return false };
         let Some(residency) = self.residency(slot) else { return false };
-        let in_segment = matches!(self.spot(slot), Spot::In(_));
         let used = !residency.doomed || residency.refs != 0;
-        in_segment && residency.maps != 0 && !residency.shown && used && !run.shown
+        self.may_show(slot, residency) && residency.maps != 0 && !residency.shown && used && !run.shown
     }
 
     /// The bytes count as moved from here on.
@@ -342,8 +341,12 @@ impl Policy {
                     }
                 });
                 match bit {
-                    stage::ZAP => self.edit(slot, |residency| (residency.shown, residency.cpu) = (false, false)),
-                    stage::SHOW => self.edit(slot, |residency| residency.shown = true),
+                    stage::ZAP => self.edit(slot, |residency| {
+                        (residency.shown, residency.entries, residency.cpu) = (false, false, false);
+                    }),
+                    stage::SHOW => self.edit(slot, |residency| {
+                        (residency.shown, residency.entries) = (true, true);
+                    }),
                     _ => {}
                 }
                 self.edit_lane(moved, number, |lane| lane.step = Step::Idle);

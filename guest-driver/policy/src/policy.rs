@@ -123,7 +123,7 @@ impl Policy {
 
     /// Adds a segment of any kind. Segments of one domain share its addresses and must not overlap.
     pub fn add_segment_of(&mut self, desc: &SegmentDesc) -> Result<SegmentId, Error> {
-        if !self.page.is_aligned(desc.base | desc.size) {
+        if !self.page.is_aligned(desc.base | desc.size) || desc.kind == SegmentKind::System {
             return Err(Error::Invalid);
         }
         let end = desc.base.checked_add(desc.size).ok_or(Error::Invalid)?;

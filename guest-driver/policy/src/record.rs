@@ -131,12 +131,13 @@ fn event_tag(event: &Event) -> u64 {
         Event::Pressure(_) => 15,
         Event::Tick => 16,
         Event::Done(..) => 17,
+        Event::Place(..) => 18,
     }
 }
 
 fn event_words(event: &Event, out: &mut dyn FnMut(u64)) {
     match *event {
-        Event::Open(Limits { total, local }) => [total, local].into_iter().for_each(out),
+        Event::Open(Limits { total, local, pages }) => [total, local, pages].into_iter().for_each(out),
         Event::Close(process) => out(process.raw()),
         Event::Create(process, ref spec) => {
             let flags = u64::from(spec.pageable) | u64::from(spec.fallback) << 1;
@@ -145,8 +146,12 @@ fn event_words(event: &Event, out: &mut dyn FnMut(u64)) {
             kinds.iter().for_each(|kind| out(*kind as u64));
         }
         Event::Destroy(bo) | Event::Map(bo) | Event::Unmap(bo) | Event::Pin(bo) | Event::Unpin(bo) => out(bo.raw()),
-        Event::Submit { process, bos } => {
-            out(process.raw());
+        Event::Place(bo, ref placements) => {
+            out(bo.raw());
+            placements.as_slice().iter().for_each(|kind| out(*kind as u64));
+        }
+        Event::Submit { process, bos, addressed } => {
+            [process.raw(), u64::from(addressed)].into_iter().for_each(&mut *out);
             bos.iter().for_each(|bo| out(bo.raw()));
         }
         Event::Fault { process, bo } => [process.raw(), bo.raw()].into_iter().for_each(out),
@@ -333,18 +338,23 @@ fn begin(words: &[u64]) -> Option<Policy> {
     Some(policy)
 }
 
+fn placements(words: &[u64]) -> Option<Placements> {
+    let mut list = Placements::NONE;
+    for kind in words.iter().take(4) {
+        list = list.with(SegmentKind::from_raw(u32::try_from(*kind).ok()?).ok()?);
+    }
+    Some(list)
+}
+
 /// Gives a recorded event to a policy. `None`: no event has such words.
 fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Result<Reply, Error>, Stopped>> {
     let bo = BoId::from_raw;
     let process = ProcessId::from_raw;
     let event = match (tag, words) {
-        (0, [total, local]) => Event::Open(Limits { total: *total, local: *local }),
+        (0, [total, local, pages]) => Event::Open(Limits { total: *total, local: *local, pages: *pages }),
         (1, [id]) => Event::Close(process(*id)),
         (2, [id, size, align, priority, flags, kinds @ ..]) => {
-            let mut placements = Placements::NONE;
-            for kind in kinds.iter().take(4) {
-                placements = placements.with(SegmentKind::from_raw(u32::try_from(*kind).ok()?).ok()?);
-            }
+            let placements = placements(kinds)?;
             let priority = u8::try_from(*priority).ok()?;
             let (pageable, fallback) = (flags & 1 != 0, flags & 2 != 0);
             Event::Create(process(*id), Spec { size: *size, align: *align, placements, priority, pageable, fallback })
@@ -352,14 +362,18 @@ fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Res
         (3, [id]) => Event::Destroy(bo(*id)),
         (4, [id]) => Event::Map(bo(*id)),
         (5, [id]) => Event::Unmap(bo(*id)),
-        (6, [id, set @ ..]) => {
+        (6, [id, addressed, set @ ..]) => {
             let mut bos = Vec::new();
             for id in set {
                 if let Err(error) = try_push(&mut bos, bo(*id)) {
                     return Some(Err(error.into()));
                 }
             }
-            return Some(Ok(policy.handle(&Event::Submit { process: process(*id), bos: &bos })));
+            return Some(Ok(policy.handle(&Event::Submit {
+                process: process(*id),
+                bos: &bos,
+                addressed: *addressed != 0,
+            })));
         }
         (7, [id, what]) => Event::Fault { process: process(*id), bo: bo(*what) },
         (8, [id, mapping]) => Event::CpuAccess { bo: bo(*id), mapping: *mapping != 0 },
@@ -371,6 +385,7 @@ fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Res
         (14, [id, need]) => Event::Advise { bo: bo(*id), need: *need != 0 },
         (15, [bytes]) => Event::Pressure(*bytes),
         (16, []) => Event::Tick,
+        (18, [id, kinds @ ..]) => Event::Place(bo(*id), placements(kinds)?),
         (17, [id, 0]) => Event::Done(ActionId::from_raw(*id), Ok(())),
         (17, [id, failure]) => {
             Event::Done(ActionId::from_raw(*id), Err(Failure::from_raw(u32::try_from(*failure).ok()?).ok()?))

@@ -22,6 +22,14 @@ pub struct Limits {
     pub total: u64,
     /// Of local memory at a time.
     pub local: u64,
+    /// Of system pages at a time, with GPU addresses or without. What others push out of local memory goes on to the
+    /// backing store beyond that.
+    pub pages: u64,
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const NONE: Self = Self { total: u64::MAX, local: u64::MAX, pages: u64::MAX };
 }
 
 /// What a process has, in bytes. What moves counts at both ends.
@@ -118,6 +126,8 @@ pub(crate) struct Residency {
     pub(crate) maps: u32,
     /// Their page table entries are written.
     pub(crate) shown: bool,
+    /// Those of some are.
+    pub(crate) entries: bool,
     /// The CPU may have it mapped.
     pub(crate) cpu: bool,
     /// Uses that run.
@@ -181,6 +191,7 @@ impl Policy {
             purged: false,
             maps: 0,
             shown: false,
+            entries: false,
             cpu: false,
             users: 0,
             refs: 0,
@@ -301,6 +312,12 @@ impl Policy {
         }
     }
 
+    pub(crate) fn set_placements(&mut self, id: BoId, placements: Placements) -> Result<(), Error> {
+        let (slot, ..) = self.managed(id)?;
+        self.edit(slot, |residency| residency.placements = placements);
+        Ok(())
+    }
+
     pub(crate) fn map(&mut self, id: BoId, one_more: bool) -> Result<(), Error> {
         let (slot, _, residency) = self.managed(id)?;
         let maps = if one_more { residency.maps.checked_add(1) } else { residency.maps.checked_sub(1) };
@@ -308,6 +325,7 @@ impl Policy {
         self.edit(slot, |residency| {
             residency.maps = maps;
             residency.shown &= !one_more;
+            residency.entries &= maps != 0;
         });
         Ok(())
     }
@@ -435,6 +453,13 @@ impl Policy {
     pub(crate) fn local_room(&self, owner: u32, bytes: u64) -> bool {
         let Some(process) = self.mm.processes.at(owner) else { return false };
         process.used.local.checked_add(bytes).is_some_and(|sum| sum <= process.limits.local)
+    }
+
+    /// Whether a process may have so many more bytes of system pages.
+    pub(crate) fn pages_room(&self, owner: u32, bytes: u64) -> bool {
+        let Some(process) = self.mm.processes.at(owner) else { return false };
+        let Usage { pages, pcie, .. } = process.used;
+        pages.checked_add(pcie).and_then(|sum| sum.checked_add(bytes)).is_some_and(|sum| sum <= process.limits.pages)
     }
 
     /// Begins to free system pages: what nobody needs first, then by age, system pages without GPU addresses before

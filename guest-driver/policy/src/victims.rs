@@ -77,12 +77,17 @@ impl Policy {
     pub(crate) fn begin_eviction(&mut self, slot: u32) -> Result<(), Error> {
         let residency = self.residency(slot).ok_or(Error::Unknown)?;
         let disposable = !residency.need && residency.refs == 0;
+        let owner = residency.owner;
         let content = match self.spot(slot) {
             _ if disposable => Content::Empty,
             Spot::In(_) => Content::Pages,
             Spot::Pages => Content::Swap,
             Spot::Empty | Spot::Swap => return Err(Error::Invalid),
         };
+        let size = self.bos.at(slot).map_or(0, |bo| bo.size);
+        if matches!(self.spot(slot), Spot::In(segment) if self.is_local(segment)) && !self.pages_room(owner, size) {
+            self.edit(slot, |residency| residency.then_swap = true);
+        }
         self.unlist_picked(slot);
         self.begin_run(slot, Place::SYSTEM, content)
     }

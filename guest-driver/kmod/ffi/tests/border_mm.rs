@@ -107,7 +107,8 @@ fn one(op: u32, id: u64) -> UvmMmEvent {
 #[test]
 fn a_driver_runs_a_job_pages_its_buffer_out_and_replays_its_log() {
     let mut driver = Driver::new();
-    let open = UvmMmEvent { op: UVM_MM_EV_OPEN, size: u64::MAX, offset: u64::MAX, ..Default::default() };
+    let open =
+        UvmMmEvent { op: UVM_MM_EV_OPEN, size: u64::MAX, offset: u64::MAX, value: u64::MAX, ..Default::default() };
     let process = driver.event(open).unwrap().id;
     let (first, second) = (driver.create(process, 6 * MIB), driver.create(process, 5 * MIB));
 
@@ -141,7 +142,8 @@ fn a_driver_runs_a_job_pages_its_buffer_out_and_replays_its_log() {
 #[test]
 fn senseless_events_are_errors() {
     let mut driver = Driver::new();
-    let open = UvmMmEvent { op: UVM_MM_EV_OPEN, size: 4 * MIB, offset: u64::MAX, ..Default::default() };
+    let open =
+        UvmMmEvent { op: UVM_MM_EV_OPEN, size: 4 * MIB, offset: u64::MAX, value: u64::MAX, ..Default::default() };
     let process = driver.event(open).unwrap().id;
     let bo = driver.create(process, 3 * MIB);
     let create = UvmMmEvent { op: UVM_MM_EV_CREATE, process, size: 2 * MIB, ..Default::default() };
