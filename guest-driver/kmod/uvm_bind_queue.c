@@ -235,8 +235,14 @@ static void uvm_bind_end(struct uvm_vm *vm, struct uvm_bind *bind, int error)
 	wake_up_all(&vm->wait);
 }
 
-/* Performs what can be performed now. The caller has a reference, or is the worker. */
-static void uvm_bind_run(struct uvm_vm *vm)
+/**
+ * uvm_bind_run() - perform what can be performed now
+ * @vm: the address space; the caller has a reference, or is its worker
+ *
+ * Waits for no in-fence. Context: not under @vm's lock; the caller may have
+ * buffers locked.
+ */
+void uvm_bind_run(struct uvm_vm *vm)
 {
 	struct uvm_bind *bind, *next;
 	LIST_HEAD(batch);
@@ -276,38 +282,6 @@ static void uvm_bind_work(struct work_struct *work)
 void uvm_bind_kick(struct uvm_vm *vm)
 {
 	queue_work(vm->uvm->vms.wq, &vm->run);
-}
-
-/**
- * uvm_bind_drain() - perform what is queued, and wait for it
- * @vm: the address space
- *
- * What others queue meanwhile is not waited for. Context: not under @vm's lock;
- * the caller may have buffers locked, as no in-fence waits for those.
- *
- * Return: 0 or -EIO when the address space is lost.
- */
-int uvm_bind_drain(struct uvm_vm *vm)
-{
-	u64 seqno = READ_ONCE(vm->queued);
-
-	uvm_bind_run(vm);
-	wait_event(vm->wait, smp_load_acquire(&vm->ended) >= seqno);
-	return READ_ONCE(vm->lost) ? -EIO : 0;
-}
-
-/**
- * uvm_bind_settle() - wait until what is queued now was performed
- * @vm: the address space
- *
- * Return: 0 or -ERESTARTSYS.
- */
-int uvm_bind_settle(struct uvm_vm *vm)
-{
-	u64 seqno = READ_ONCE(vm->queued);
-
-	return wait_event_interruptible(vm->wait,
-					smp_load_acquire(&vm->ended) >= seqno);
 }
 
 /**
@@ -354,6 +328,7 @@ void uvm_bind_queue_init(struct uvm_vm *vm)
 	mutex_init(&vm->run_lock);
 	spin_lock_init(&vm->queue_lock);
 	INIT_LIST_HEAD(&vm->queue);
+	INIT_LIST_HEAD(&vm->late);
 	INIT_LIST_HEAD(&vm->stuck);
 	init_waitqueue_head(&vm->wait);
 	INIT_WORK(&vm->run, uvm_bind_work);
@@ -372,6 +347,7 @@ void uvm_bind_queue_fini(struct uvm_vm *vm)
 	unsigned int flags;
 
 	cancel_work_sync(&vm->run);
+	dma_fence_put(vm->shows);
 	if (list_empty(&vm->stuck))
 		return;
 	flags = uvm_policy_begin(uvm);

@@ -134,7 +134,7 @@ static int uvm_debugfs_show_memory(struct seq_file *m, void *unused)
 	unsigned int flags;
 	int ret;
 
-	for (domain = UVM_POLICY_DOMAIN_GTT; domain < UVM_POLICY_DOMAINS;
+	for (domain = UVM_POLICY_DOMAIN_GTT; domain <= UVM_POLICY_DOMAIN_VRAM;
 	     domain++) {
 		flags = uvm_policy_begin(uvm);
 		ret = uvm_policy_stats(uvm->policy, domain, &stats);
@@ -274,8 +274,7 @@ void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 		else
 			s->private += obj->size;
 		if (domain != UVM_DOMAIN_SYSTEM ||
-		    (bo->mm.client ? atomic_long_read(&bo->mm.resident) :
-				     !!READ_ONCE(bo->pages)))
+		    atomic_long_read(&bo->mm.resident))
 			s->resident += obj->size;
 		if (!dma_resv_test_signaled(obj->resv,
 					    DMA_RESV_USAGE_BOOKKEEP))

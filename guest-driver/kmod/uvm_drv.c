@@ -263,6 +263,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	u32 i;
 
 	uvm_queues_close(uvm, ufile->vm);
+	uvm_restore_stop(ufile->vm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	/* What still runs has references of its own. */

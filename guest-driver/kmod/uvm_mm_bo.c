@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pageable buffers and their owners, as user space has them.
+ * Buffers and their owners, as the memory manager has them.
  */
 
 #include <linux/mm.h>
@@ -12,11 +12,11 @@
 
 static ulong uvm_limit_mb;
 module_param_named(limit_mb, uvm_limit_mb, ulong, 0444);
-MODULE_PARM_DESC(limit_mb, "Most MiB of pageable buffers of a client (default 0: no limit)");
+MODULE_PARM_DESC(limit_mb, "Most MiB of a client's buffers (default 0: no limit)");
 
 static ulong uvm_limit_vram_mb;
 module_param_named(limit_vram_mb, uvm_limit_vram_mb, ulong, 0444);
-MODULE_PARM_DESC(limit_vram_mb, "Most MiB of a client's pageable buffers in VRAM at a time (default 0: no limit)");
+MODULE_PARM_DESC(limit_vram_mb, "Most MiB of a client's buffers in VRAM at a time (default 0: no limit)");
 
 static ulong uvm_limit_pages_mb;
 module_param_named(limit_pages_mb, uvm_limit_pages_mb, ulong, 0444);
@@ -28,7 +28,7 @@ static u64 uvm_mm_limit(ulong mb)
 }
 
 /**
- * uvm_mm_client_new() - an owner of pageable buffers
+ * uvm_mm_client_new() - an owner of buffers
  * @uvm: the device
  *
  * Return: the client, for uvm_mm_client_put(), or an ERR_PTR.
@@ -86,33 +86,50 @@ void uvm_mm_client_put(struct uvm_mm_client *client)
 		kref_put(&client->ref, uvm_mm_client_free);
 }
 
+/* Where a buffer whose domain this is may be used, best first. */
+static u32 uvm_mm_kinds(const struct uvm_bo *bo, u32 domain,
+			u32 kinds[UVM_MM_MAX_KINDS])
+{
+	u32 n = 0;
+
+	if (domain == UVM_DOMAIN_VRAM)
+		kinds[n++] = UVM_MM_SEG_LOCAL;
+	if (domain == UVM_DOMAIN_GTT || (n && bo->mm.deferred))
+		kinds[n++] = UVM_MM_SEG_SNOOPED;
+	if (domain == UVM_DOMAIN_SYSTEM)
+		kinds[n++] = UVM_MM_SEG_SYSTEM;
+	return n;
+}
+
 /**
- * uvm_mm_bo_init() - make a new buffer pageable
+ * uvm_mm_bo_init() - have a new buffer managed
  * @bo: the buffer
  * @client: its owner
- * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_GTT: where it is best used
+ * @domain: UVM_DOMAIN_*
+ * @flags: UVM_GEM_*
  *
  * It has no memory yet.
  *
  * Return: 0, -ENOSPC over a limit, -ENOMEM.
  */
-int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain)
+int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
+		   u32 flags)
 {
-	bool vram = domain == UVM_DOMAIN_VRAM;
-	const struct uvm_mm_event event = {
+	struct uvm_mm_event event = {
 		.op = UVM_MM_EV_CREATE,
 		.flags = UVM_MM_FLAG_PAGEABLE,
 		.process = client->id,
 		.size = bo->base.size,
-		.kinds = { vram ? UVM_MM_SEG_LOCAL : UVM_MM_SEG_SNOOPED,
-			   UVM_MM_SEG_SNOOPED },
-		.nr_kinds = vram ? 2 : 1,
 		.priority = 1,
 	};
 	struct uvm_device *uvm = client->uvm;
 	struct uvm_mm_reply reply;
 	int ret;
 
+	uvm_mm_zap_init(bo);
+	bo->mm.deferred = flags & UVM_GEM_PAGEABLE;
+	bo->mm.home = domain;
+	event.nr_kinds = uvm_mm_kinds(bo, domain, event.kinds);
 	bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT, sizeof(*bo->pages),
 			     GFP_KERNEL);
 	if (!bo->pages)
@@ -169,7 +186,7 @@ struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id)
 }
 
 /**
- * uvm_mm_bo_place() - where the bytes of a pageable buffer are at this moment
+ * uvm_mm_bo_place() - where the bytes of a buffer are at this moment
  * @bo: the buffer
  * @domain: out: UVM_DOMAIN_*; SYSTEM also for the backing store
  * @offset: out: where in it
@@ -199,31 +216,86 @@ int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset)
 	}
 }
 
+/* From its next use on, a buffer belongs in a domain. */
+static int uvm_mm_bo_set_domain(struct uvm_bo *bo, u32 domain)
+{
+	struct uvm_mm_event event = {
+		.op = UVM_MM_EV_PLACE,
+		.id = bo->policy_id,
+	};
+	struct uvm_mm_reply reply;
+
+	event.nr_kinds = uvm_mm_kinds(bo, domain, event.kinds);
+	WRITE_ONCE(bo->mm.home, domain);
+	return uvm_mm_tell(to_uvm(bo->base.dev), &event, &reply, NULL);
+}
+
 /**
- * uvm_mm_bo_move() - have a pageable buffer in a domain, for now
+ * uvm_mm_bo_move() - move a buffer to a domain, where it belongs from then on
  * @bo: the buffer
  * @domain: UVM_DOMAIN_*
  *
- * Return: 0, -EINVAL for a domain that it does not go to, and what
- * uvm_mm_use_set() returns.
+ * If it fails, the buffer belongs where it did.
+ *
+ * Return: 0 and what uvm_mm_use_set() returns.
  */
 int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain)
 {
+	static const u32 kinds[] = {
+		[UVM_DOMAIN_SYSTEM] = UVM_MM_SEG_SYSTEM,
+		[UVM_DOMAIN_GTT] = UVM_MM_SEG_SNOOPED,
+		[UVM_DOMAIN_VRAM] = UVM_MM_SEG_LOCAL,
+	};
 	const struct uvm_mm_event event = {
 		.op = UVM_MM_EV_MOVE,
 		.id = bo->policy_id,
-		.value = domain == UVM_DOMAIN_VRAM ? UVM_MM_SEG_LOCAL :
-						     UVM_MM_SEG_SNOOPED,
+		.value = kinds[domain],
 	};
+	u32 old = READ_ONCE(bo->mm.home);
 	struct uvm_mm_use *use;
+	int ret;
 
-	if (domain == UVM_DOMAIN_SYSTEM)
-		return -EINVAL;
+	/* First: others that wait for the buffer are not to bring it back. */
+	ret = uvm_mm_bo_set_domain(bo, domain);
+	if (ret)
+		return ret;
 	use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
-	if (IS_ERR(use))
+	if (IS_ERR(use)) {
+		uvm_mm_bo_set_domain(bo, old);
 		return PTR_ERR(use);
+	}
 	uvm_mm_use_end(use);
 	return 0;
+}
+
+/**
+ * uvm_ioctl_gem_move() - DRM_UVM_GEM_MOVE
+ * @drm: the device
+ * @data: struct drm_uvm_gem_move
+ * @file: the caller
+ *
+ * Return: 0, -EINVAL, -ENOENT, and what uvm_mm_bo_move() returns.
+ */
+int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
+		       struct drm_file *file)
+{
+	struct drm_uvm_gem_move *args = data;
+	struct drm_gem_object *obj;
+	int idx, ret;
+
+	if (args->flags || args->domain > UVM_DOMAIN_VRAM ||
+	    args->ring >= to_uvm(drm)->nr_rings)
+		return -EINVAL;
+	if (!drm_dev_enter(drm, &idx))
+		return -ENODEV;
+	obj = drm_gem_object_lookup(file, args->handle);
+	ret = -ENOENT;
+	if (obj) {
+		ret = uvm_mm_bo_move(to_uvm_bo(obj), args->domain);
+		drm_gem_object_put(obj);
+	}
+	drm_dev_exit(idx);
+	return ret;
 }
 
 /**
@@ -265,17 +337,16 @@ int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
 {
 	struct drm_uvm_gem_advise *args = data;
 	struct drm_gem_object *obj;
-	int ret = -EINVAL;
+	int ret;
 
 	if (args->advice > UVM_GEM_WILL_NEED || args->flags)
-		return ret;
+		return -EINVAL;
 	obj = drm_gem_object_lookup(file, args->handle);
 	if (!obj)
 		return -ENOENT;
-	if (to_uvm_bo(obj)->mm.client)
-		ret = uvm_mm_bo_advise(to_uvm_bo(obj),
-				       args->advice == UVM_GEM_WILL_NEED,
-				       &args->retained);
+	ret = uvm_mm_bo_advise(to_uvm_bo(obj),
+			       args->advice == UVM_GEM_WILL_NEED,
+			       &args->retained);
 	drm_gem_object_put(obj);
 	return ret;
 }
@@ -321,23 +392,36 @@ static vm_fault_t uvm_mm_fault_at(struct uvm_bo *bo, struct vm_fault *vmf,
 }
 
 /**
- * uvm_mm_fault() - the CPU misses a page of a pageable buffer
+ * uvm_mm_fault() - the CPU misses a page of a buffer
  * @bo: the buffer
  * @vmf: the fault
  *
- * Context: within drm_dev_enter(). Waits with mmap_lock held for what the
- * workers do, who never take it.
+ * Waits without mmap_lock if it may; with it, for what the workers do, who never
+ * take it.
+ *
+ * Context: within drm_dev_enter().
  * Return: VM_FAULT_*.
  */
 vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf)
 {
 	struct uvm_mm_use *use = NULL;
+	bool unlock = fault_flag_allow_retry_first(vmf->flags) &&
+		      !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
 	vm_fault_t ret;
 	int err;
 
 	ret = uvm_mm_fault_at(bo, vmf, &use);
 	if (!use)
 		return ret;
+	if (unlock) {
+		drm_gem_object_get(&bo->base);
+		mmap_read_unlock(vmf->vma->vm_mm);
+		/* What stands in its way then is told by the next try. */
+		if (!uvm_mm_use_wait(use))
+			uvm_mm_use_end(use);
+		drm_gem_object_put(&bo->base);
+		return VM_FAULT_RETRY;
+	}
 	err = uvm_mm_use_wait(use);
 	if (err == -ERESTARTSYS)
 		return VM_FAULT_NOPAGE;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * System pages of pageable buffers, and their copies in the backing store:
+ * System pages of buffers, and their copies in the backing store:
  * the buffer's shmem file, whose pages the kernel writes to swap when it needs
  * the memory. A buffer's own pages are not the file's, so that the GPU can
  * have the ones while the others are written.

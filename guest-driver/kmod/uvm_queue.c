@@ -5,7 +5,7 @@
  * there is one, and its packets lie in the process's own memory: the driver
  * sees none of them. So there is no fence either, and a buffer that moves
  * waits for no queue: while one is out of the page tables, accesses of queues
- * wait for it as for a page that a process brings.
+ * wait for it, and the first that does has it brought back.
  *
  * A doorbell is a call, because the transport carries doorbells in a queue of
  * the driver's and has no page of them that a process could map.
@@ -247,7 +247,7 @@ int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 	ret = mutex_lock_interruptible(&vm->config_lock);
 	if (ret)
 		goto exit;
-	queue = vm->paged ? NULL : uvm_queue_claim(vm, args->ring);
+	queue = uvm_queue_claim(vm, args->ring);
 	if (!queue) {
 		ret = -EBUSY;
 		goto unlock;
@@ -361,6 +361,7 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		uvm_queue_stop(uvm, queue);
 		queue->wptr = args->wptr;
 		uvm_fault_drop(uvm, queue->vm->pasid);
+		uvm_mode_set_fit(queue->vm, true);
 		uvm_queue_start(uvm, queue);
 	} else {
 		queue->wptr = args->wptr;

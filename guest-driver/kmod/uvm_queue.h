@@ -156,7 +156,8 @@ void uvm_queue_look(struct uvm_device *uvm, struct uvm_queue *queue,
 		    struct drm_uvm_queue_info *info);
 
 /* uvm_mode.c */
-int uvm_mode_page(struct uvm_vm *vm);
+bool uvm_mode_waits(const struct uvm_vm *vm);
+void uvm_mode_set_fit(struct uvm_vm *vm, bool fit);
 int uvm_mode_reserve(struct uvm_vm *vm);
 void uvm_mode_unreserve(struct uvm_vm *vm);
 void uvm_mode_add_queue(struct uvm_vm *vm, u32 vmid);
@@ -184,6 +185,7 @@ void uvm_fault_intake(struct uvm_device *uvm,
 bool uvm_fault_may_park(struct uvm_device *uvm);
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
+void uvm_fault_tell(struct uvm_vm *vm);
 void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);
 int uvm_ioctl_fault_next(struct drm_device *drm, void *data,
 			 struct drm_file *file);

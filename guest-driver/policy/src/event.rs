@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! What the memory manager is told and what it asks for. The protocol is in the crate's documentation.
 
+use crate::domain::Location;
 use crate::error::Error;
 use crate::ids::{ActionId, BoId, ProcessId, TicketId};
-use crate::moves::Location;
 use crate::residency::{Limits, Spec};
 use crate::segment::{Placements, SegmentKind};
 

@@ -3,10 +3,10 @@
 //! order among its own.
 
 use crate::buffers::Place;
+use crate::domain::{Domain, Location};
 use crate::error::Error;
 use crate::heap::{BlockKind, From};
 use crate::ids::{SegmentId, MAX_SEGMENTS};
-use crate::moves::{Domain, Location};
 use crate::policy::{AllocRequest, Policy};
 use crate::residency::{Content, Spot};
 use crate::segment::{Placements, SegmentKind};
@@ -96,7 +96,7 @@ impl Policy {
     /// Takes room that there is. Without `fallback` only in the best kind that could ever hold it.
     fn enter(&mut self, slot: u32, kinds: &Placements, fallback: bool) -> Option<Brought> {
         let bo = self.bos.at(slot)?;
-        let (size, align, owner) = (bo.size, bo.align, bo.residency.as_ref()?.owner);
+        let (size, align, owner) = (bo.size, bo.align, bo.residency.owner);
         let count = self.segments.len();
         for kind in kinds.as_slice() {
             if kind.domain() != Domain::Vram {
@@ -151,12 +151,12 @@ impl Policy {
     /// ones that nobody uses go to the backing store.
     fn make_page_room(&mut self, slot: u32) -> Option<Brought> {
         let bo = self.bos.at(slot)?;
-        let (size, owner) = (bo.size, bo.residency.as_ref()?.owner);
+        let (size, owner) = (bo.size, bo.residency.owner);
         if self.has_pages(slot) || self.pages_room(owner, size) {
             return None;
         }
         // One after the other: what moves counts twice.
-        if self.bos.iter().any(|bo| bo.moving.is_some() && bo.residency.as_ref().is_some_and(|r| r.owner == owner)) {
+        if self.bos.iter().any(|bo| bo.moving.is_some() && bo.residency.owner == owner) {
             return Some(Brought::Coming);
         }
         let pcie = (0..self.segments.len()).filter_map(|index| u8::try_from(index).ok().map(SegmentId));
@@ -178,9 +178,7 @@ impl Policy {
     /// Makes others leave the first segment where that can help; says whether some are leaving.
     fn make_room(&mut self, slot: u32, kinds: &Placements) -> bool {
         let Some(bo) = self.bos.at(slot) else { return false };
-        let (size, Some(owner)) = (bo.size, bo.residency.as_ref().map(|residency| residency.owner)) else {
-            return false;
-        };
+        let (size, owner) = (bo.size, bo.residency.owner);
         for kind in kinds.as_slice() {
             for index in 0..self.segments.len() {
                 let Some(segment) = u8::try_from(index).ok().map(SegmentId) else { continue };

@@ -9,12 +9,12 @@
 
 use alloc::vec::Vec;
 
+use crate::domain::Location;
 use crate::error::Error;
 use crate::event::{Action, Event, Failure, Issued, Reply};
 use crate::evict::EvictKind;
 use crate::ids::{ActionId, BoId, ProcessId, SegmentId, TicketId};
 use crate::manager::ManagerConfig;
-use crate::moves::Location;
 use crate::policy::Policy;
 use crate::residency::{Limits, Spec};
 use crate::segment::{Placements, SegmentDesc, SegmentKind};

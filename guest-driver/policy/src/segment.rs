@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Segments: the ranges of addresses that memory is given out of, as the device describes them.
 
+use crate::domain::Domain;
 use crate::error::Error;
 use crate::heap::Heap;
-use crate::moves::Domain;
-use crate::placement::DomainMask;
 use crate::table::Few;
 
 /// What lies behind a segment and who reaches it.
@@ -164,27 +163,6 @@ impl Placements {
     pub(crate) fn with(mut self, kind: SegmentKind) -> Self {
         self.0.push(kind);
         self
-    }
-
-    /// What a user's domains mean: VRAM beyond the BAR first unless the CPU is a user too, PCIe behind VRAM unless
-    /// it is `preferred`.
-    pub fn of(domains: DomainMask, preferred: Option<Domain>, cpu_access: bool, snooped: bool) -> Self {
-        let mut list = Self::NONE;
-        let pcie = if snooped { SegmentKind::Snooped } else { SegmentKind::Unsnooped };
-        let gtt_first = preferred == Some(Domain::Gtt) && domains.has(Domain::Gtt);
-        if gtt_first {
-            list.0.push(pcie);
-        }
-        if domains.has(Domain::Vram) {
-            if !cpu_access {
-                list.0.push(SegmentKind::LocalInvisible);
-            }
-            list.0.push(SegmentKind::Local);
-        }
-        if domains.has(Domain::Gtt) && !gtt_first {
-            list.0.push(pcie);
-        }
-        list
     }
 
     /// The list for a job that knows no page tables of processes.

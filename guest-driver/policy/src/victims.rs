@@ -42,7 +42,7 @@ impl Policy {
         let classes = area.classes;
         let mut find = |matches: &dyn Fn(&Residency) -> bool| {
             area.evictor.pick(|slot| {
-                bos.at(slot).and_then(|bo| bo.residency.as_ref()).is_some_and(|residency| {
+                bos.at(slot).map(|bo| &bo.residency).is_some_and(|residency| {
                     let anyone = owner.is_none_or(|owner| owner == residency.owner);
                     !residency.held && !residency.condemned && anyone && matches(residency)
                 })
@@ -95,7 +95,7 @@ impl Policy {
     /// Makes an allocation leave its segment: now, or when the jobs that use it have ended.
     pub(crate) fn expel(&mut self, slot: u32) -> Result<(), Error> {
         let Some(bo) = self.bos.at(slot) else { return Err(Error::Unknown) };
-        let Some(residency) = bo.residency.as_ref() else { return Err(Error::Invalid) };
+        let residency = &bo.residency;
         if bo.moving.is_some() || residency.condemned {
             return Ok(());
         }

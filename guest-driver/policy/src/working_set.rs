@@ -414,7 +414,7 @@ impl Policy {
             let Some(bo) = policy.bos.at(slot) else { return };
             let size = bo.size;
             sizes |= 1u64.wrapping_shl(size.checked_ilog2().unwrap_or(0));
-            let listed = bo.residency.as_ref().is_some_and(|residency| residency.listed);
+            let listed = bo.residency.listed;
             policy.edit(slot, |residency| residency.held = true);
             if let (Spot::In(segment), true) = (policy.spot(slot), listed) {
                 if let Some(area) = policy.mm.area(Some(segment)) {
@@ -436,7 +436,7 @@ impl Policy {
         let mut waits = false;
         self.each(first, |policy, slot| {
             let Some(bo) = policy.bos.at(slot) else { return };
-            let pageable = bo.residency.as_ref().is_some_and(|residency| residency.pageable);
+            let pageable = bo.residency.pageable;
             if bo.moving.is_some() {
                 waits = true;
             } else if pageable && bo.pins == 0 && matches!(policy.spot(slot), Spot::In(_)) {

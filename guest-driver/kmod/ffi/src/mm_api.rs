@@ -26,8 +26,7 @@ const MAX_BOS: u32 = 1 << 16;
 /// @config: the device's segments, and how to work on them
 /// @log: where to record the start, or NULL
 ///
-/// Once, before any other uvm_mm_*(). Buffers of uvm_mm_event() and those of uvm_policy_bo_create()
-/// do not mix: each kind is moved by its own functions.
+/// Once, before any other uvm_mm_*().
 ///
 /// Return: 0, -ENOMEM, -EINVAL.
 ///

@@ -19,7 +19,7 @@ pub const UVM_MM_SEG_OWN_LOCAL: u32 = 5;
 /// Segment: GART addresses of the driver's own, where uvm_policy_alloc() goes.
 pub const UVM_MM_SEG_OWN_PCIE: u32 = 6;
 
-/// Placement, but no segment: system pages without GPU addresses, for jobs that go by page tables.
+/// Placement, no segment: system pages without GPU addresses, for jobs that go by page tables.
 pub const UVM_MM_SEG_SYSTEM: u32 = 7;
 
 /// Eviction: least recently used.
@@ -42,7 +42,8 @@ pub const UVM_MM_EV_DESTROY: u32 = 3;
 pub const UVM_MM_EV_MAP: u32 = 4;
 /// Event: @id lost one.
 pub const UVM_MM_EV_UNMAP: u32 = 5;
-/// Event: a job of @process needs @bos; flag UVM_MM_FLAG_ADDRESSED. Reply: @id; UVM_MM_DO_READY or UVM_MM_DO_REFUSED follows.
+/// Event: a job of @process needs @bos; flag UVM_MM_FLAG_ADDRESSED. Reply: @id; then follows
+/// UVM_MM_DO_READY or UVM_MM_DO_REFUSED.
 pub const UVM_MM_EV_SUBMIT: u32 = 6;
 /// Event: the device missed a page of @id, for @process. As UVM_MM_EV_SUBMIT.
 pub const UVM_MM_EV_FAULT: u32 = 7;

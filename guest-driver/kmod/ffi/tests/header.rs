@@ -47,7 +47,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 29] = [
+const NAMES: [(&str, &str); 23] = [
     ("UvmMmSegment", "uvm_mm_segment"),
     ("UvmMmConfig", "uvm_mm_config"),
     ("UvmMmEvent", "uvm_mm_event"),
@@ -62,12 +62,6 @@ const NAMES: [(&str, &str); 29] = [
     ("UvmPolicyRequest", "uvm_policy_request"),
     ("UvmPolicyRange", "uvm_policy_range"),
     ("UvmPolicyStats", "uvm_policy_stats"),
-    ("UvmPolicyPlacement", "uvm_policy_placement"),
-    ("UvmPolicyDomains", "uvm_policy_domains"),
-    ("UvmPolicyBoConfig", "uvm_policy_bo_config"),
-    ("UvmPolicyBoInfo", "uvm_policy_bo_info"),
-    ("UvmPolicyAction", "uvm_policy_action"),
-    ("UvmPolicyMove", "uvm_policy_move"),
     ("UvmPolicyVmConfig", "uvm_policy_vm_config"),
     ("UvmPolicyVmInfo", "uvm_policy_vm_info"),
     ("UvmPolicyVmidRequest", "uvm_policy_vmid_request"),
