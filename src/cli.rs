@@ -42,6 +42,15 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = size)]
     pub vram: u64,
 
+    /// Bytes of VRAM behind the BAR: the first ones, a multiple of 16M; all of it without this. Its size is the next power
+    /// of two
+    #[arg(long, value_name = "SIZE", conflicts_with = "uma", value_parser = size)]
+    pub bar: Option<u64>,
+
+    /// Most bytes of the GART that the driver should give to a segment whose accesses do not snoop: 0 for none, whole pages
+    #[arg(long, value_name = "SIZE", default_value = "32M", value_parser = bytes)]
+    pub unsnooped: u64,
+
     /// Levels of the GPUVM page tables
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=5))]
     pub levels: u32,
@@ -134,6 +143,10 @@ pub enum TraceCommand {
         /// Where the registers lie, for mmiotrace: bus address
         #[arg(long, value_name = "ADDR", default_value = "0xf0000000", value_parser = address)]
         base: u64,
+        /// The trace of the guest's kernel in the same run, as /sys/kernel/tracing/trace or trace-cmd report give it with
+        /// the driver's events on: its events are put between the device's, by the device's clock
+        #[arg(long, value_name = "TEXT")]
+        guest: Option<PathBuf>,
         /// Replace OUT if it exists
         #[arg(long)]
         force: bool,
@@ -214,9 +227,18 @@ fn address(text: &str) -> Result<u64, String> {
     u64::from_str_radix(hex, 16).map_err(|_| "not a hexadecimal address".to_string())
 }
 
-/// A size such as `256M`.
+/// A size of VRAM such as `256M`.
 fn size(text: &str) -> Result<u64, String> {
     const GRANULE: u64 = vhost_device_uvm::vram::GRANULE;
+    let bytes = bytes(text)?;
+    if bytes == 0 || bytes % GRANULE != 0 {
+        return Err(format!("not a multiple of {}M", GRANULE >> 20));
+    }
+    Ok(bytes)
+}
+
+/// A number with or without one of K, M, G, T.
+fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let suffix = text.strip_prefix(digits).unwrap_or_default();
     let shift = match suffix.to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
@@ -228,11 +250,7 @@ fn size(text: &str) -> Result<u64, String> {
         _ => return Err(format!("unknown suffix {suffix:?}: K, M, G or T is meant")),
     };
     let number: u64 = digits.parse().map_err(|_| "not a number with K, M, G or T".to_string())?;
-    let bytes = number.checked_mul(1 << shift).ok_or("too large")?;
-    if bytes == 0 || bytes % GRANULE != 0 {
-        return Err(format!("not a multiple of {}M", GRANULE >> 20));
-    }
-    Ok(bytes)
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
 }
 
 #[cfg(test)]

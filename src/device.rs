@@ -7,6 +7,7 @@
 mod inject;
 mod view;
 
+use crate::access::Engine;
 use crate::bus::{Clock, SystemMemory, CLOCK_HZ};
 use crate::check::{Checker, Checks, Finding, Pointers, Rule, Used};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space, TlbSizes};
@@ -14,6 +15,7 @@ use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
 use crate::sdma::work::QUANTUM;
 use crate::sdma::{Io, RegOp, Sdma, Step};
+use crate::segments::{Segments, SegmentsError};
 use crate::trace::event::{Answer, Call};
 use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::{Vram, VramError};
@@ -22,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use uvm_spec::{ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
+use uvm_spec::{access as accessspec, ih as ihspec, window, IH_RINGS, PAGE_SHIFT, SDMA_INSTANCES};
 use vm_memory::GuestAddressSpace;
 
 /// What a user chooses about the device.
@@ -38,6 +40,9 @@ pub struct Config {
     pub mmu: Mmu,
     /// Whether VRAM is part of system memory, and where.
     pub uma: Uma,
+    /// How memory is divided for the driver.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 /// What VRAM is made of.
@@ -55,7 +60,14 @@ pub enum Uma {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { vram_size: 256 << 20, levels: 4, tlb: TlbSizes::default(), mmu: Mmu::default(), uma: Uma::Off }
+        Self {
+            vram_size: 256 << 20,
+            levels: 4,
+            tlb: TlbSizes::default(),
+            mmu: Mmu::default(),
+            uma: Uma::Off,
+            segments: Segments::default(),
+        }
     }
 }
 
@@ -77,6 +89,9 @@ pub enum GpuError {
     /// The number of levels is out of range.
     #[error("{0} page-table levels: 1 to 5 are possible")]
     Levels(u32),
+    /// The segments do not fit.
+    #[error(transparent)]
+    Segments(#[from] SegmentsError),
     /// A translation cache has no or too many entries.
     #[error("a TLB of {0} entries: 1 to {MAX_TLB} are possible")]
     Tlb(usize),
@@ -96,6 +111,7 @@ impl Config {
         if self.vram_size > MAX_VRAM {
             return Err(GpuError::TooMuchVram(self.vram_size));
         }
+        self.segments.validate(self.vram_size, self.uma != Uma::Off)?;
         Ok(())
     }
     fn vram(&self) -> Result<Vram, GpuError> {
@@ -132,6 +148,12 @@ pub struct Counters {
     pub packets: u64,
     /// Bytes that SDMA copied, filled or wrote.
     pub bytes: u64,
+    /// Accesses of the access engine's lanes.
+    #[serde(default)]
+    pub accesses: u64,
+    /// Bytes that they read and wrote.
+    #[serde(default)]
+    pub accessed: u64,
     /// Interrupt vectors delivered.
     pub interrupts: u64,
     /// Interrupt vectors dropped.
@@ -155,7 +177,8 @@ pub struct Gpu {
     mm_hub: Hub,
     ih: Ih,
     sdma: [Sdma; SDMA_INSTANCES],
-    /// The instance that had the last turn.
+    access: Engine,
+    /// The engine that had the last turn: an SDMA instance, or the access engine.
     turn: usize,
     /// Vectors that the blocks raised and the IH has not taken yet.
     vectors: Vec<ihspec::Vector>,
@@ -170,6 +193,9 @@ pub struct Gpu {
     injected: Option<Box<inject::Injected>>,
 }
 
+/// Engines: the SDMA instances and the access engine.
+const ENGINES: usize = accessspec::INSTANCE + 1;
+
 /// What the checks compare before and after something from outside.
 struct Watched {
     /// VMIDs that rings work in, a bit each.
@@ -180,6 +206,8 @@ struct Watched {
 
 /// Without the retry CAM an access that waits is made again after this time, reference clocks: 100 us.
 const RETRY_TICKS: u64 = CLOCK_HZ / 10_000;
+/// Bytes of a copy that an access of a lane is worth.
+const ACCESS_BYTES: u64 = 64;
 /// Most packets of a quantum.
 const QUANTUM_STEPS: usize = 128;
 
@@ -201,6 +229,7 @@ impl Gpu {
             mm_hub: if config.mmu == Mmu::Vidmm { mm_hub.with_vidmm() } else { mm_hub },
             ih: Ih::default(),
             sdma: std::array::from_fn(Sdma::new),
+            access: Engine::default(),
             turn: 0,
             vectors: Vec::new(),
             retries: Vec::new(),
@@ -236,8 +265,12 @@ impl Gpu {
     }
     /// Judges from now on what the driver does, or no longer.
     pub fn set_checks(&mut self, on: bool) {
-        self.checks = if on { Checks::on(self.config.mmu) } else { Checks::default() };
-        self.mm_hub.set_checks(self.checks.clone());
+        self.judged_by(if on { Checks::on(self.config.mmu) } else { Checks::default() });
+    }
+    /// Lets `checks` judge from now on what the driver does.
+    pub fn judged_by(&mut self, checks: Checks) {
+        self.mm_hub.set_checks(checks.clone());
+        self.checks = checks;
     }
     /// Who judges the driver.
     pub fn checks(&self) -> &Checks {
@@ -296,6 +329,8 @@ impl Gpu {
         Counters {
             packets: self.sdma.iter().map(|s| s.packets).sum(),
             bytes: self.sdma.iter().map(|s| s.bytes).sum(),
+            accesses: self.access.accesses,
+            accessed: self.access.bytes,
             interrupts: self.ih.delivered,
             dropped: self.ih.dropped,
             faults: self.gc_hub.faults + self.mm_hub.faults,
@@ -317,6 +352,7 @@ impl Gpu {
         for sdma in &mut self.sdma {
             sdma.reset();
         }
+        self.access.reset();
         self.vectors.clear();
         self.retries.clear();
         self.counters = Counters::default();
@@ -374,12 +410,14 @@ impl Gpu {
             Route::Sdma(n) => {
                 let taken = self.sdma.get_mut(n).is_some_and(|s| s.doorbell(dw, value));
                 if !taken {
-                    let client = if n == 0 { ihspec::client::SDMA0 } else { ihspec::client::SDMA1 };
-                    let source = ihspec::source::SDMA_DOORBELL_INVALID;
-                    let data = [slot, 0, 0, 0];
-                    self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
-                    let vram = Arc::clone(&self.vram);
-                    self.deliver(&Memory::traced(&vram, &self.memory, &self.trace));
+                    self.refuse_doorbell(if n == 0 { ihspec::client::SDMA0 } else { ihspec::client::SDMA1 }, slot);
+                }
+                taken
+            }
+            Route::Access => {
+                let taken = self.access.doorbell(dw, value);
+                if !taken {
+                    self.refuse_doorbell(ihspec::client::ACCESS, slot);
                 }
                 taken
             }
@@ -390,7 +428,7 @@ impl Gpu {
         }
         self.trace.record(|| Event::Doorbell { slot, value, taken });
         if let Some(before) = before {
-            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw));
+            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw)).or(self.access.doorbell_target(dw));
             self.checks.tell(|c| c.doorbell(slot, taken, target));
             if self.ih.is_cam_doorbell(dw) {
                 #[allow(clippy::cast_possible_truncation)] // as the IH takes it
@@ -398,6 +436,14 @@ impl Gpu {
             }
             self.judge(&before);
         }
+    }
+
+    /// Doorbell `slot` is in the range of block `client`, but no ring of it listens.
+    fn refuse_doorbell(&mut self, client: u8, slot: u32) {
+        let (source, data) = (ihspec::source::SDMA_DOORBELL_INVALID, [slot, 0, 0, 0]);
+        self.vectors.push(ihspec::Vector { client, source, mm: true, data, ..Default::default() });
+        let vram = Arc::clone(&self.vram);
+        self.deliver(&Memory::traced(&vram, &self.memory, &self.trace));
     }
 
     /// Gives the engines one quantum of work: bounded in packets and bytes.
@@ -431,7 +477,7 @@ impl Gpu {
     fn quantum(&mut self) -> Progress {
         let vram = Arc::clone(&self.vram);
         let memory = Memory::traced(&vram, &self.memory, &self.trace);
-        let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
+        let before = self.moved();
         for _ in 0..QUANTUM_STEPS {
             let (step, instance) = self.step(&memory);
             self.deliver(&memory);
@@ -445,20 +491,23 @@ impl Gpu {
                 Step::Register(op) => self.engine_register(instance, op, &memory),
                 Step::More => {}
             }
-            if self.sdma.iter().map(|s| s.bytes).sum::<u64>() - before >= QUANTUM {
+            if self.moved() - before >= QUANTUM {
                 break;
             }
         }
         Progress::More
     }
-    /// One step of the next instance in turn.
+    /// What the engines did since reset, in bytes that it is worth.
+    fn moved(&self) -> u64 {
+        self.sdma.iter().map(|s| s.bytes).sum::<u64>() + self.access.accesses * ACCESS_BYTES
+    }
+    /// One step of the next engine in turn.
     fn step(&mut self, memory: &Memory<'_>) -> (Step, usize) {
         let now = self.now();
         let retry_due = if self.ih.cam_enabled() { None } else { Some(now.saturating_add(RETRY_TICKS)) };
         let mut wait: Option<u64> = None;
-        for i in 1..=SDMA_INSTANCES {
-            let n = (self.turn + i) % SDMA_INSTANCES;
-            let Some(sdma) = self.sdma.get_mut(n) else { continue };
+        for i in 1..=ENGINES {
+            let n = (self.turn + i) % ENGINES;
             let mut io = Io {
                 hub: &mut self.mm_hub,
                 memory,
@@ -469,7 +518,11 @@ impl Gpu {
                 trace: &self.trace,
                 checks: &self.checks,
             };
-            match sdma.step(&mut io) {
+            let step = match self.sdma.get_mut(n) {
+                Some(sdma) => sdma.step(&mut io),
+                None => self.access.step(&mut io),
+            };
+            match step {
                 Step::Idle => {}
                 Step::Until(t) => wait = Some(wait.map_or(t, |w| w.min(t))),
                 step => {
@@ -563,8 +616,9 @@ impl Gpu {
             return None;
         }
         self.tick();
-        let active = self.sdma.iter().fold(0, |all, s| all | s.active_vmids());
-        Some(Watched { active, rings: self.sdma.iter().flat_map(Sdma::states).collect(), rptrs: self.ih.rptrs() })
+        let active = self.sdma.iter().fold(self.access.active_vmids(), |all, s| all | s.active_vmids());
+        let rings = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
+        Some(Watched { active, rings: rings.collect(), rptrs: self.ih.rptrs() })
     }
     /// The driver answered CAM entry `index`.
     fn answered(&self, index: u32) {
@@ -572,7 +626,7 @@ impl Gpu {
     }
     /// Tells the checker what changed since `before`.
     fn judge(&mut self, before: &Watched) {
-        let after = self.sdma.iter().flat_map(Sdma::states);
+        let after = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
         self.checks.tell(|c| {
             for ((ring, old), (_, new)) in before.rings.iter().zip(after) {
                 c.pointers(*ring, *old, new);
@@ -603,21 +657,22 @@ impl Gpu {
         if answered.is_none() && invalidated == 0 && !room {
             return;
         }
-        for sdma in &mut self.sdma {
-            sdma.wake(|f, timed| {
-                let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
-                    Answer::Cam
-                } else if invalidated & 1 << f.vmid != 0 {
-                    Answer::Invalidation
-                } else if room && !timed && !self.ih.knows(f) {
-                    Answer::Room
-                } else {
-                    return false;
-                };
-                self.trace.fault_answered(f, by);
-                true
-            });
-        }
+        let (ih, trace) = (&self.ih, &self.trace);
+        let may_go_on = |f: &Fault, timed: bool| {
+            let by = if answered == Some((f.vmid, f.va >> PAGE_SHIFT)) {
+                Answer::Cam
+            } else if invalidated & 1 << f.vmid != 0 {
+                Answer::Invalidation
+            } else if room && !timed && !ih.knows(f) {
+                Answer::Room
+            } else {
+                return false;
+            };
+            trace.fault_answered(f, by);
+            true
+        };
+        self.sdma.iter_mut().for_each(|sdma| sdma.wake(may_go_on));
+        self.access.wake(may_go_on);
     }
 
     /// A register read, from outside or by a packet. None: undefined.
@@ -648,14 +703,20 @@ impl Gpu {
         if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
             return sdma.read(offset);
         }
+        if let Some(offset) = self.access.regs().offset_of(index) {
+            return self.access.read(offset);
+        }
+        if let Some(offset) = self.mm_hub.counters.regs().offset_of(index) {
+            return self.mm_hub.counters.read(offset);
+        }
         if let Some(offset) = self.ih.regs().offset_of(index) {
             return self.ih.read(offset);
         }
         self.nbio.regs().read(index).map(|r| r.0)
     }
-    /// Read and write pointer of each SDMA ring, bytes.
+    /// Read and write pointer of each ring and queue, bytes.
     pub fn ring_pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
-        self.sdma.iter().flat_map(Sdma::pointers)
+        self.sdma.iter().flat_map(Sdma::pointers).chain(self.access.pointers())
     }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {
@@ -688,6 +749,12 @@ impl Gpu {
         }
         if let Some((sdma, offset)) = self.sdma.iter_mut().find_map(|s| s.regs().offset_of(index).map(|o| (s, o))) {
             return sdma.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.access.regs().offset_of(index) {
+            return self.access.write(offset, value).map(drop);
+        }
+        if let Some(offset) = self.mm_hub.counters.regs().offset_of(index) {
+            return self.mm_hub.counters.write(offset, value).map(drop);
         }
         if let Some(offset) = self.ih.regs().offset_of(index) {
             let answered = self.ih.write(offset, value)?;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use thiserror::Error;
-use uvm_spec::{pte, sdma, PAGE_SIZE, SDMA_INSTANCES, VMIDS};
+use uvm_spec::{access, pte, sdma, PAGE_SIZE, SDMA_INSTANCES, VMIDS};
 
 /// The kinds and their keys.
 pub const HELP: &str = "\
@@ -244,10 +244,14 @@ fn corrupt_pte(keys: &mut Keys<'_>, random: &mut Random) -> Result<Kind, String>
     Ok(Kind::CorruptPte { vmid, page, after, xor })
 }
 
-/// A ring such as `sdma0.gfx`.
+/// A ring such as `sdma0.gfx` or `access.q0`.
 fn ring(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("ring: {text:?} is no ring such as sdma0.gfx");
+    let wrong = || format!("ring: {text:?} is no ring such as sdma0.gfx or access.q0");
     let (instance, ring) = text.split_once('.').ok_or_else(wrong)?;
+    if instance.eq_ignore_ascii_case("access") {
+        let queue = access::QUEUE_NAMES.iter().position(|name| ring.eq_ignore_ascii_case(name));
+        return queue.map(|queue| (access::INSTANCE, queue)).ok_or_else(wrong);
+    }
     let instance = (0..SDMA_INSTANCES).find(|n| instance.eq_ignore_ascii_case(&format!("sdma{n}")));
     let ring = sdma::RING_NAMES.iter().position(|name| ring.eq_ignore_ascii_case(name));
     instance.zip(ring).ok_or_else(wrong)
@@ -276,6 +280,7 @@ mod tests {
     fn specifications_are_read() {
         assert_eq!(kind("hang"), Kind::Hang { instance: 0, ring: 0, after: 0 });
         assert_eq!(kind("hang:ring=SDMA1.rlc0,after=12"), Kind::Hang { instance: 1, ring: 2, after: 12 });
+        assert_eq!(kind("hang:ring=access.q3"), Kind::Hang { instance: 2, ring: 3, after: 0 });
         let turns = Turns { after: 3, every: Some(5) };
         assert_eq!(kind("lose-irq:after=3,every=5"), Kind::Interrupts { turns, delay: None });
         let turns = Turns { after: 0, every: None };

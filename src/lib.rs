@@ -5,6 +5,7 @@
 //! the SDMA engines fetch packets and move data through the VM hub ([`gmc`]), which translates and faults; the interrupt
 //! handler ([`ih`]) writes vectors to memory and raises the line, which the transport drains.
 
+pub mod access;
 pub mod bus;
 pub mod check;
 pub mod control;
@@ -14,7 +15,9 @@ pub mod ih;
 pub mod inject;
 pub mod nbio;
 pub mod regs;
+pub mod ring;
 pub mod sdma;
+pub mod segments;
 mod throttle;
 pub mod trace;
 pub mod vhost_user;

@@ -20,6 +20,7 @@ use vhost_device_uvm::check::Checks;
 use vhost_device_uvm::control::Control;
 use vhost_device_uvm::device::Uma;
 use vhost_device_uvm::gmc::{Mmu, TlbSizes};
+use vhost_device_uvm::segments::Segments;
 use vhost_device_uvm::trace::{Recorder, Tracer};
 use vhost_device_uvm::vhost_user::{Server, Socket};
 use vhost_device_uvm::{Config, Gpu};
@@ -71,6 +72,7 @@ fn serve(args: &Serve) -> anyhow::Result<ExitCode> {
         tlb: TlbSizes { l1: args.tlb_l1, l2: args.tlb_l2 },
         mmu: if args.mmu == "vidmm" { Mmu::Vidmm } else { Mmu::Gart },
         uma,
+        segments: Segments { bar: args.bar, unsnooped: args.unsnooped },
     };
     config.validate()?;
     let trace = match recording {

@@ -26,6 +26,8 @@ pub enum Indirect {
 pub enum Route {
     /// SDMA instance `.0`.
     Sdma(usize),
+    /// The access engine.
+    Access,
     /// The interrupt handler.
     Ih,
     /// Nobody: the aperture is off or no range covers it.
@@ -79,6 +81,9 @@ impl Nbio {
         };
         if covers(self.regs.get(&BIF_IH_DOORBELL_RANGE, 0)) {
             return Route::Ih;
+        }
+        if covers(self.regs.get(&BIF_ACCESS_DOORBELL_RANGE, 0)) {
+            return Route::Access;
         }
         let instances = 0..u32::try_from(SDMA_INSTANCES).unwrap_or(0);
         instances

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use uvm_spec::lookup;
-use vhost_device_uvm::trace::{self, Diff, Reader, Replay, ReplayError, Report, Selection, Stat, TraceError};
+use vhost_device_uvm::trace::{self, Diff, Guest, Reader, Replay, ReplayError, Report, Selection, Stat, TraceError};
 use vhost_device_uvm::view::names;
 
 /// What a command that compares gives where things differ.
@@ -21,14 +21,15 @@ pub fn run(command: Offline) -> anyhow::Result<ExitCode> {
         Offline::Trace(TraceCommand::Decode { file }) => {
             export(&file, None, false, trace::Format::Text, &Selection::default())?;
         }
-        Offline::Trace(TraceCommand::Export { format, register, all, base, force, file, out }) => {
+        Offline::Trace(TraceCommand::Export { format, register, all, base, guest, force, file, out }) => {
             let format = match format {
                 Format::Text => trace::Format::Text,
                 Format::Json => trace::Format::Json,
                 Format::Mmiotrace => trace::Format::Mmiotrace,
                 Format::Perfetto => trace::Format::Perfetto,
             };
-            let selection = Selection { seam: all, base, ..Selection::default() }.with_registers(&register)?;
+            let guest = guest.map_or(Ok(Guest::default()), |text| join(&file, &text))?;
+            let selection = Selection { seam: all, base, guest, ..Selection::default() }.with_registers(&register)?;
             export(&file, out.as_deref(), force, format, &selection)?;
         }
         Offline::Trace(TraceCommand::Diff { a, b, most }) => {
@@ -43,13 +44,41 @@ pub fn run(command: Offline) -> anyhow::Result<ExitCode> {
             result?;
         }
         Offline::Trace(TraceCommand::Report { force, file, out }) => {
-            let report = Report::of(|| Reader::open(&file))?;
+            let report = judged(Report::of(|| Reader::open(&file))?, &file)?;
             let mut page = create(&out, force)?;
             page.write_all(report.html(&file.display().to_string()).as_bytes())?;
             page.flush()?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `report` with what the checks find when its trace is replayed; as it is where it cannot be.
+fn judged(report: Report, file: &Path) -> anyhow::Result<Report> {
+    if !report.is_full() {
+        return Ok(report);
+    }
+    let mut replay = match Replay::open(file) {
+        Err(ReplayError::Unfit(_)) => return Ok(report),
+        replay => replay?,
+    };
+    replay.judge();
+    if let Err(error) = replay.run(None) {
+        log::warn!("{}: judged only as far as it is replayed: {error}", file.display());
+    }
+    let gpu = replay.gpu();
+    Ok(report.with_findings(gpu.findings(), gpu.finding_counts()))
+}
+
+/// The events of the guest's kernel in `text`, by the clock of the trace `file`.
+fn join(file: &Path, text: &Path) -> anyhow::Result<Guest> {
+    let name = text.display().to_string();
+    let text = std::fs::read_to_string(text).with_context(|| name.clone())?;
+    let guest = Guest::join(Reader::open(file)?, &text, &name)?;
+    if let Some(doubt) = guest.doubt {
+        log::info!("{name}: the clocks are known to {doubt} ns");
+    }
+    Ok(guest)
 }
 
 /// A new file, or an existing one that may be replaced.

@@ -348,6 +348,35 @@ fn a_write_through_a_snooped_and_an_unsnooped_mapping_is_caught() {
     only(&rig, "snoop_alias", &format!("{:#x}", ram(0)));
 }
 #[test]
+fn a_page_may_be_mapped_otherwise_once_its_mapping_was_invalidated() {
+    let mut rig = rig();
+    rig.map(DATA_PAGE, ram(0) | bit::RAM);
+    flush(&mut rig);
+    rig.execute(0, &p::fence(DATA, 1));
+    rig.map(DATA_PAGE, ram(1) | bit::RAM | SNOOPED);
+    rig.map(DATA_PAGE + 1, ram(0) | bit::RAM | SNOOPED);
+    flush(&mut rig);
+    rig.execute(0, &p::fence(DATA + 4096, 1));
+    none(&rig);
+}
+#[test]
+fn a_space_that_lies_idle_with_another_way_to_a_page_is_no_fault_before_it_is_used_again() {
+    let mut rig = rig();
+    space(&mut rig, ON);
+    rig.set_pte(3, FREE, ram(0) | bit::RAM | SNOOPED);
+    rig.invalidate(16, 1 << 3);
+    rig.queue(0, 2, 3);
+    rig.enqueue(0, 2, 3, &p::fence(va(FREE), 1));
+    rig.settle();
+    rig.map(DATA_PAGE, ram(0) | bit::RAM);
+    flush(&mut rig);
+    rig.execute(0, &p::fence(DATA, 2));
+    none(&rig);
+    rig.enqueue(0, 2, 3, &p::fence(va(FREE), 3));
+    rig.settle();
+    only(&rig, "snoop_alias", &format!("{:#x}", ram(0)));
+}
+#[test]
 fn use_of_vram_after_it_was_freed_is_caught() {
     let mut rig = rig();
     rig.map(DATA_PAGE, (8 * MIB) | bit::VRAM);

@@ -129,6 +129,37 @@ fn suites_of_the_memory_manager_pass_in_a_guest_with_little_vram() {
     assert_eq!(verdict.summary.problems, [""; 0], "{}", output());
 }
 
+/// What is shared with other drivers, and what monitors read of all that.
+#[test]
+fn suites_of_sharing_and_statistics_pass_in_a_guest() {
+    let lab = checking_lab();
+    let _turn = turn();
+
+    let verdict = run_suites(&lab, &["prime", "fdinfo"].map(str::to_owned), false, false).unwrap();
+
+    verdict.check().unwrap_or_else(|failure| panic!("{failure}\n{}", verdict.report.output.join("\n")));
+    assert_eq!(verdict.summary.skipped, [""; 0]);
+    assert!(verdict.summary.passed.len() > 20, "{}", verdict.report.output.join("\n"));
+}
+
+/// Little memory is soon full, and so is a disk that is smaller still. What was decided meanwhile is decided again.
+#[test]
+fn memory_and_disk_are_filled_and_the_record_replays() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("record");
+    let (mem, vram, disk) = (Size::mib(256), Size::mib(32), Some(Size::mib(512)));
+    let options = Options { mem, vram, disk, record: Some(record.clone()), ..Options::default() };
+    let lab = Lab::prepare(&options).unwrap();
+    let _turn = turn();
+
+    let verdict = run_suites(&lab, &["swap".to_owned()], false, false).unwrap();
+
+    verdict.check().unwrap_or_else(|failure| panic!("{failure}\n{}", verdict.report.output.join("\n")));
+    assert_eq!(verdict.summary.skipped, [""; 0]);
+    let replayed = vm::replay::replay(&record).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(replayed.events > 500 && replayed.actions > 300, "{replayed:?}");
+}
+
 /// What depends on the depth of page tables most, each also with tables in system memory and written by SDMA.
 const DEPTH: [&str; 9] = [
     "vm.sdma0_mapped_memory_is_copied",

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use uvm_policy::{Change, Domain, Policy, Prepared, SegmentConfig, TableWrite, UpdateRequest, VmConfig, VmId};
+use uvm_policy::{Change, Domain, Error, Policy, Prepared, SegmentConfig, TableWrite, UpdateRequest, VmConfig, VmId};
 use uvm_spec::pte;
 use vhost_device_uvm::gmc::{walk, Access, Context, Memory, Phys, Space};
 use vhost_device_uvm::vram::Vram;
@@ -15,6 +15,7 @@ const PAGE: u64 = 4096;
 const VRAM: u64 = 32 << 20;
 const BASE: u64 = 0x80_0000_0000;
 const WINDOW: u64 = 2048;
+const BLOCK: u64 = 512;
 
 struct Random(u64);
 
@@ -60,8 +61,12 @@ impl Rig {
     }
 
     fn update(&mut self, page: u64, pages: u64, change: Change, runs: &[(Domain, u64, u64)]) {
+        self.try_update(page, pages, change, runs).unwrap();
+    }
+
+    fn try_update(&mut self, page: u64, pages: u64, change: Change, runs: &[(Domain, u64, u64)]) -> Result<(), Error> {
         let request = UpdateRequest { va: page * PAGE, size: pages * PAGE, change, replace: true };
-        let update = self.policy.update_begin(self.vm, &request).unwrap();
+        let update = self.policy.update_begin(self.vm, &request)?;
         self.policy.update_page_list(update, runs.iter().copied()).unwrap();
         assert_eq!(self.policy.update_prepare(update), Ok(Prepared::Ready));
         let memory = Memory::new(&self.vram, &GuestMemoryAtomic::new(GuestMemoryMmap::new()));
@@ -83,6 +88,15 @@ impl Rig {
         self.policy.update_landed(update).unwrap();
         assert_eq!(self.policy.vm_flush(self.vm), Ok(None), "nothing runs in it");
         self.policy.update_retire(update).unwrap();
+        Ok(())
+    }
+
+    /// Writes entry `n` of a leaf table that was handed over.
+    fn write_leaf(&self, block: u64, n: u64, entry: u64) {
+        let memory = Memory::new(&self.vram, &GuestMemoryAtomic::new(GuestMemoryMmap::new()));
+        let (domain, table) = self.policy.vm_leaf(self.vm, (block * BLOCK + n) * PAGE).unwrap();
+        assert_eq!(domain, Domain::Vram);
+        memory.store(Phys { space: Space::Vram, addr: table + 8 * n }, entry).unwrap();
     }
 
     fn check(&self, page: u64) {
@@ -166,4 +180,102 @@ fn the_device_translates_as_the_policy_planned() {
             }
         }
     }
+}
+
+/// Blocks are handed over and taken back among maps and unmaps; the test fills those that it has.
+#[test]
+fn the_device_translates_blocks_that_were_handed_over_as_their_owner_wrote_them() {
+    for levels in 2..=5 {
+        let mut random = Random(0x1eaf + u64::from(levels));
+        let mut rig = Rig::new(levels, 1, 9);
+        let blocks = 6;
+        let mut owned = vec![false; blocks as usize];
+        for _ in 0..300 {
+            let block = random.below(blocks);
+            let mine = owned[block as usize];
+            let pages = block * BLOCK..(block + 1) * BLOCK;
+            match random.below(6) {
+                0 => {
+                    let taken = pages.clone().any(|page| rig.model.contains_key(&page)) || mine;
+                    let result = rig.try_update(pages.start, BLOCK, Change::HandOver, &[]);
+                    assert_eq!(result, if taken { Err(Error::Exists) } else { Ok(()) });
+                    owned[block as usize] = true;
+                    if taken {
+                        owned[block as usize] = mine;
+                    }
+                }
+                1 => {
+                    let result = rig.try_update(pages.start, BLOCK, Change::TakeBack, &[]);
+                    assert_eq!(result, if mine { Ok(()) } else { Err(Error::Unknown) });
+                    if mine {
+                        pages.clone().for_each(|page| drop(rig.model.remove(&page)));
+                    }
+                    owned[block as usize] = false;
+                }
+                2 | 3 if mine => {
+                    for _ in 0..20 {
+                        let n = random.below(BLOCK);
+                        let page = pages.start + n;
+                        if random.below(4) == 0 {
+                            rig.write_leaf(block, n, 0);
+                            rig.model.remove(&page);
+                        } else {
+                            let addr = (1 + random.below(1 << 20)) * PAGE;
+                            let attributes = pte::READABLE | [0, pte::WRITEABLE][random.below(2) as usize];
+                            rig.write_leaf(block, n, addr | attributes | pte::VALID | pte::SYSTEM);
+                            rig.model.insert(page, Some((Phys { space: Space::System, addr }, attributes)));
+                        }
+                    }
+                }
+                _ => {
+                    // Over one end of the block, over both, or inside.
+                    let first = (block * BLOCK + random.below(BLOCK)).saturating_sub(random.below(2) * BLOCK);
+                    let count = 1 + random.below(2 * BLOCK);
+                    let touched = first / BLOCK..=((first + count - 1) / BLOCK).min(blocks - 1);
+                    let refused = touched.into_iter().any(|block| owned.get(block as usize) == Some(&true));
+                    let addr = (1 + random.below(64)) * (1 << 18) * PAGE + first % (1 << 18) * PAGE;
+                    let map = Change::Map { attributes: pte::READABLE, bo: 1, bo_offset: 0 };
+                    let (change, runs) = match random.below(3) {
+                        0 => (Change::Unmap, vec![]),
+                        1 => (Change::Prt, vec![]),
+                        _ => (map, vec![(Domain::System, addr, count)]),
+                    };
+                    let result = rig.try_update(first, count, change, &runs);
+                    assert_eq!(result, if refused { Err(Error::Exists) } else { Ok(()) });
+                    for page in (first..first + count).filter(|_| !refused) {
+                        rig.model.remove(&page);
+                        if change == Change::Prt {
+                            rig.model.insert(page, None);
+                        } else if change != Change::Unmap {
+                            let addr = addr + (page - first) * PAGE;
+                            rig.model.insert(page, Some((Phys { space: Space::System, addr }, pte::READABLE)));
+                        }
+                    }
+                }
+            }
+            for page in (0..(blocks + 3) * BLOCK).step_by(7).chain(pages.clone()) {
+                rig.check(page);
+            }
+        }
+        for block in (0..blocks).filter(|block| owned[*block as usize]) {
+            rig.update(block * BLOCK, BLOCK, Change::TakeBack, &[]);
+        }
+        rig.update(0, (blocks + 3) * BLOCK, Change::Unmap, &[]);
+        assert_eq!(rig.policy.vm_info(rig.vm).unwrap().tables, 1, "only the root is left");
+    }
+}
+
+#[test]
+fn only_an_aligned_block_below_the_root_is_handed_over() {
+    let mut rig = Rig::new(1, 0, 9);
+    assert_eq!(rig.try_update(0, BLOCK, Change::HandOver, &[]), Err(Error::Invalid));
+    let mut rig = Rig::new(3, 1, 9);
+    for (page, pages) in [(0, 1), (1, BLOCK), (0, 2 * BLOCK), (BLOCK, BLOCK - 1)] {
+        assert_eq!(rig.try_update(page, pages, Change::HandOver, &[]), Err(Error::Invalid), "{page} {pages}");
+    }
+    rig.update(BLOCK, BLOCK, Change::HandOver, &[]);
+    assert_eq!(rig.policy.vm_leaf(rig.vm, 0), Err(Error::Unknown));
+    assert!(rig.policy.vm_leaf(rig.vm, (2 * BLOCK - 1) * PAGE).is_ok());
+    assert!(rig.policy.vm_find(rig.vm, BLOCK * PAGE).is_err(), "what is there is its owner's");
+    assert!(rig.policy.vm_reached(rig.vm, BLOCK * PAGE).is_err());
 }

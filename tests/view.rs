@@ -174,7 +174,8 @@ fn rings_show_where_they_stand() {
     let mut rig = busy();
     let rings = rig.gpu.view_rings();
     let find = |instance, name: &str| rings.iter().find(|r| (r.instance, r.ring.as_str()) == (instance, name)).unwrap();
-    assert_eq!(rings.len(), 8);
+    // Four of each SDMA instance, and the access engine's queues.
+    assert_eq!(rings.len(), 12);
     assert_eq!(find(0, "GFX").state, "idle");
     assert_eq!(find(0, "RLC1").state, "disabled");
     let parked = find(0, "RLC0");

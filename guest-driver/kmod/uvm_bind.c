@@ -180,9 +180,12 @@ static int uvm_bind_plan(struct uvm_bind *bind, struct uvm_mapping *mapping,
 	update.attributes = mapping->attributes;
 	update.bo = bo->policy_id;
 	update.bo_offset = mapping->bo_offset;
-	/* The CPU's caches are part of system memory. */
-	if (bo->domain != UVM_DOMAIN_VRAM)
+	/* The CPU's caches are part of system memory, unless it keeps off. */
+	if (bo->domain != UVM_DOMAIN_VRAM) {
 		update.attributes |= UVM_PTE_SNOOPED;
+		if (bo->unsnooped)
+			update.attributes &= ~UVM_PTE_SNOOPED;
+	}
 	return uvm_update_plan(mapping->vm, bind, &update, mapping);
 }
 
@@ -214,6 +217,20 @@ static int uvm_bind_queue(struct uvm_mapping *mapping, u32 change,
 static bool uvm_bo_has_place(const struct uvm_bo *bo)
 {
 	return bo->mm.shown;
+}
+
+/**
+ * uvm_bind_is_taken() - whether anything is mapped, or soon will be again
+ * @vm: the address space, locked
+ * @first: first address
+ * @last: last address
+ *
+ * Return: whether.
+ */
+bool uvm_bind_is_taken(struct uvm_vm *vm, u64 first, u64 last)
+{
+	lockdep_assert_held(&vm->lock);
+	return uvm_bind_first(vm, first, last);
 }
 
 /**
@@ -512,7 +529,8 @@ static int uvm_bind_locked(struct uvm_vm *vm, struct uvm_bind *bind,
  * @bo: the buffer of a map, locked and with its pages; else NULL
  * @fence: out: a reference to the fence that signals when it is made
  *
- * Return: 0, -EEXIST, -ENOSPC, -ENOMEM, -EIO.
+ * Return: 0, -EEXIST, -ENOSPC, -ENOMEM, -EIO, -EAGAIN when it may not wait any
+ * more.
  */
 int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		const struct drm_uvm_vm_bind *args, struct uvm_bo *bo,
@@ -534,6 +552,11 @@ int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		mapping->attributes = uvm_bind_attributes(args);
 	}
 	mutex_lock(&vm->lock);
+	/* What waits would hold up who brings pages: the caller waits first. */
+	if (vm->svm && bind->nr_wait) {
+		ret = -EAGAIN;
+		goto unlock;
+	}
 	if (bo)
 		drm_gem_object_get(&bo->base);
 	ret = uvm_bind_locked(vm, bind, args, &mapping, &spare);
@@ -541,6 +564,7 @@ int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		*fence = uvm_bind_push(vm, bind);
 	else if (bo)
 		drm_gem_object_put(&bo->base);
+unlock:
 	mutex_unlock(&vm->lock);
 free:
 	kfree(mapping);

@@ -180,7 +180,8 @@ static void uvm_bind_unhold(struct uvm_vm *vm, struct list_head *batch)
 	struct uvm_bind *bind;
 
 	list_for_each_entry(bind, batch, node)
-		if (bind->change != UVM_POLICY_CHANGE_UNMAP)
+		if (bind->change == UVM_POLICY_CHANGE_MAP ||
+		    bind->change == UVM_POLICY_CHANGE_PRT)
 			uvm_fault_mapped(vm, bind->va, bind->size);
 	if (!list_last_entry(batch, struct uvm_bind, node)->nr_absent)
 		uvm_mode_unhold(vm);
@@ -282,6 +283,38 @@ static void uvm_bind_work(struct work_struct *work)
 void uvm_bind_kick(struct uvm_vm *vm)
 {
 	queue_work(vm->uvm->vms.wq, &vm->run);
+}
+
+/**
+ * uvm_bind_drain() - perform what is queued, and wait for it
+ * @vm: the address space
+ *
+ * What others queue meanwhile is not waited for. Context: not under @vm's lock;
+ * the caller may have buffers locked, as no in-fence waits for those.
+ *
+ * Return: 0 or -EIO when the address space is lost.
+ */
+int uvm_bind_drain(struct uvm_vm *vm)
+{
+	u64 seqno = READ_ONCE(vm->queued);
+
+	uvm_bind_run(vm);
+	wait_event(vm->wait, smp_load_acquire(&vm->ended) >= seqno);
+	return READ_ONCE(vm->lost) ? -EIO : 0;
+}
+
+/**
+ * uvm_bind_settle() - wait until what is queued now was performed
+ * @vm: the address space
+ *
+ * Return: 0 or -ERESTARTSYS.
+ */
+int uvm_bind_settle(struct uvm_vm *vm)
+{
+	u64 seqno = READ_ONCE(vm->queued);
+
+	return wait_event_interruptible(vm->wait,
+					smp_load_acquire(&vm->ended) >= seqno);
 }
 
 /**

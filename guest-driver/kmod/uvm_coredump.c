@@ -121,7 +121,7 @@ static bool uvm_dump_read(struct uvm_device *uvm, struct uvm_place place,
 	if (!place.system) {
 		if (place.at > uvm->vram.size || n > uvm->vram.size - place.at)
 			return false;
-		memcpy_fromio(to, uvm->vram.cpu + place.at, n);
+		uvm_peek_read(uvm, place.at, to, n);
 		return true;
 	}
 	if (!pfn_valid(PHYS_PFN(place.at)) || !page_is_ram(PHYS_PFN(place.at)))

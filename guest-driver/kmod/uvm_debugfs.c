@@ -3,6 +3,7 @@
  * What people look at: debugfs files, and the memory statistics of fdinfo.
  */
 
+#include <linux/pci.h>
 #include <linux/seq_file.h>
 #include <linux/sizes.h>
 
@@ -221,6 +222,12 @@ static int uvm_debugfs_show_vmids(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_devmem(struct seq_file *m, void *unused)
+{
+	uvm_devmem_show(uvm_debugfs_device(m), m);
+	return 0;
+}
+
 static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_regs", uvm_debugfs_show_regs, 0 },
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
@@ -228,6 +235,7 @@ static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_memory", uvm_debugfs_show_memory, 0 },
 	{ "uvm_mm", uvm_debugfs_show_mm, 0 },
 	{ "uvm_binds", uvm_debugfs_show_binds, 0 },
+	{ "uvm_devmem", uvm_debugfs_show_devmem, 0 },
 	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
 
@@ -239,15 +247,29 @@ void uvm_debugfs_init(struct uvm_device *uvm)
 {
 	drm_debugfs_add_files(&uvm->drm, uvm_debugfs_files,
 			      ARRAY_SIZE(uvm_debugfs_files));
+	uvm_record_debugfs(uvm);
+}
+
+/* Bytes of a buffer that are in memory; in SYSTEM, as far as it has pages. */
+static u64 uvm_bo_resident(struct uvm_bo *bo, u32 domain)
+{
+	u64 size = bo->base.size;
+
+	if (domain != UVM_DOMAIN_SYSTEM)
+		return size;
+	if (bo->sgt)
+		return size;
+	return min_t(u64, size,
+		     (u64)atomic_long_read(&bo->mm.resident) << PAGE_SHIFT);
 }
 
 /**
- * uvm_show_fdinfo() - the caller's memory, by domain
+ * uvm_show_fdinfo() - a file's time on engines, and its memory by domain
  * @p: where to
  * @file: whose
  *
- * Keys as Documentation/gpu/drm-usage-stats.rst has them. A buffer in SYSTEM
- * is resident once it has pages.
+ * Keys as Documentation/gpu/drm-usage-stats.rst has them. A buffer is
+ * counted where it belongs, and is resident where it is.
  */
 void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 {
@@ -257,30 +279,40 @@ void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 		[UVM_DOMAIN_VRAM] = "vram",
 	};
 	struct drm_memory_stats stats[ARRAY_SIZE(regions)] = {};
+	struct uvm_device *uvm = to_uvm(file->minor->dev);
+	struct uvm_file *ufile = file->driver_priv;
 	struct drm_memory_stats *s;
 	struct drm_gem_object *obj;
 	struct uvm_bo *bo;
+	u64 resident;
 	u32 domain;
 	int id;
+
+	/* The core knows of those alone whose own device is on PCI. */
+	if (dev_is_pci(uvm->drm.dev->parent))
+		drm_printf(p, "drm-pdev:\t%s\n",
+			   pci_name(to_pci_dev(uvm->drm.dev->parent)));
+	uvm_busy_show(p, uvm, ufile->busy);
 
 	spin_lock(&file->table_lock);
 	idr_for_each_entry(&file->object_idr, obj, id) {
 		bo = to_uvm_bo(obj);
 		/* A snapshot: the buffer may be on its way elsewhere. */
 		domain = READ_ONCE(bo->domain);
-		s = &stats[domain];
+		s = &stats[READ_ONCE(bo->mm.home)];
 		if (drm_gem_object_is_shared_for_memory_stats(obj))
 			s->shared += obj->size;
 		else
 			s->private += obj->size;
-		if (domain != UVM_DOMAIN_SYSTEM ||
-		    atomic_long_read(&bo->mm.resident))
-			s->resident += obj->size;
+
+		resident = uvm_bo_resident(bo, domain);
+		s = &stats[domain];
+		s->resident += resident;
 		if (!dma_resv_test_signaled(obj->resv,
 					    DMA_RESV_USAGE_BOOKKEEP))
-			s->active += obj->size;
+			s->active += resident;
 		else if (READ_ONCE(bo->mm.unneeded))
-			s->purgeable += obj->size;
+			s->purgeable += resident;
 	}
 	spin_unlock(&file->table_lock);
 

@@ -13,6 +13,12 @@
 #define UVM_DOMAIN_VRAM	2
 /* The buffer has memory once it is used, not before, and where VRAM is full of what is in use it may be used in GTT instead. */
 #define UVM_GEM_PAGEABLE	1
+/* The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it. */
+#define UVM_GEM_CPU_ACCESS	8
+/* The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment. */
+#define UVM_GEM_UNSNOOPED	16
+/* Write, not read. */
+#define UVM_ACCESS_WRITE	1
 /* The content may be thrown away. */
 #define UVM_GEM_DONT_NEED	0
 /* The content is needed, as it is at first. */
@@ -33,7 +39,7 @@
 #define UVM_VM_WRITE	2
 /* The GPU may execute. */
 #define UVM_VM_EXECUTE	4
-/* Accesses snoop the CPU's caches; for system pages always so. */
+/* Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never. */
 #define UVM_VM_SNOOPED	8
 /* In VRAM the bytes are encrypted; only such mappings see them clear. */
 #define UVM_VM_TMZ	16
@@ -43,6 +49,10 @@
 #define UVM_QUEUE_MIN_BYTES	4096
 /* Most bytes of a user queue's ring. */
 #define UVM_QUEUE_MAX_BYTES	16777216
+/* A queue of an SDMA instance. */
+#define UVM_QUEUE_SDMA	0
+/* A queue of the access engine. */
+#define UVM_QUEUE_ACCESS	1
 /* Start the queue anew, empty. */
 #define UVM_QUEUE_RESET	1
 /* The queue executes what it is given. */
@@ -121,7 +131,7 @@
 #define UVM_PARAM_RETRY_ANSWERS	41
 /* Times that their interrupt ring overflowed. */
 #define UVM_PARAM_RETRY_OVERFLOWS	42
-/* User queues that a process may still make, on all instances together. */
+/* User queues that a process may still make, on all SDMA instances together. */
 #define UVM_PARAM_FREE_QUEUES	43
 /* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
 #define UVM_PARAM_VRAM_ERRORS	50
@@ -141,6 +151,46 @@
 #define UVM_PARAM_MM_REFUSED	57
 /* Bytes of system pages that buffers have. */
 #define UVM_PARAM_MM_PAGES	58
+/* Faults in mirrored memory that were served. */
+#define UVM_PARAM_SVM_FAULTS	60
+/* Of these, those whose page had come meanwhile. */
+#define UVM_PARAM_SVM_STALE	61
+/* Of these, those whose page cannot come: no memory is there, or not for that access. */
+#define UVM_PARAM_SVM_REFUSED	62
+/* Batches that they came in. */
+#define UVM_PARAM_SVM_BATCHES	63
+/* Page table entries written for mirrored pages. */
+#define UVM_PARAM_SVM_MAPPED	64
+/* Page table entries taken away as memory changed. */
+#define UVM_PARAM_SVM_ZAPPED	65
+/* Changes of memory that took any away. */
+#define UVM_PARAM_SVM_INVALIDATIONS	66
+/* Times that the device was asked to forget mirrored pages. */
+#define UVM_PARAM_SVM_FLUSHES	67
+/* Blocks of 2 MiB that are mirrored now. */
+#define UVM_PARAM_SVM_BLOCKS	68
+/* Queues of the access engine that a process may still make. */
+#define UVM_PARAM_FREE_ACCESS_QUEUES	80
+/* Times that an access counter reached its threshold. */
+#define UVM_PARAM_ACCESS_NOTIFICATIONS	81
+/* Bytes of VRAM that hold pages of processes' own memory now. */
+#define UVM_PARAM_DEVMEM_USED	70
+/* Bytes of processes' own memory that went to VRAM. */
+#define UVM_PARAM_DEVMEM_TO_VRAM	71
+/* Bytes of processes' own memory that came back to system memory, for whatever reason. */
+#define UVM_PARAM_DEVMEM_TO_SYSTEM	72
+/* Folios of 2 MiB among both, each moved by one copy. */
+#define UVM_PARAM_DEVMEM_HUGE	73
+/* Accesses of CPUs that brought memory back. */
+#define UVM_PARAM_DEVMEM_CPU_FAULTS	74
+/* Bytes of processes' own memory that were moved out of VRAM to make room. */
+#define UVM_PARAM_DEVMEM_EVICTED	75
+/* Bytes that were to be moved and stayed where they were, as there was no memory or they were in use. */
+#define UVM_PARAM_DEVMEM_FAILED	76
+/* Bytes that the CPU copied as no PAGE ring did. */
+#define UVM_PARAM_DEVMEM_BY_CPU	77
+/* Bytes of VRAM that the CPU reaches, the first ones. */
+#define UVM_PARAM_VRAM_VISIBLE	85
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -155,10 +205,28 @@ struct drm_uvm_get_param {
 };
 
 /**
+ * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+ * @va: First byte: a multiple of the page.
+ * @size: Bytes: a multiple of the page, more than zero.
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+ * @flags: Must be zero.
+ * @moved: Out: bytes that were moved.
+ * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+ */
+struct drm_uvm_svm_prefetch {
+	__u64 va;
+	__u64 size;
+	__u32 domain;
+	__u32 flags;
+	__u64 moved;
+	__u64 failed;
+};
+
+/**
  * struct drm_uvm_gem_create - Creates a buffer object. It belongs in a domain: there it is placed now, and brought for each submission that may reach it. While none does, others may push it out of VRAM or the GTT to system pages, and from there to swap; its content survives.
  * @size: In: bytes, more than zero. Out: bytes rounded up to pages.
  * @domain: Where it belongs: UVM_DOMAIN_*; a pageable one, VRAM or GTT.
- * @flags: UVM_GEM_PAGEABLE or zero.
+ * @flags: UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
  * @handle: Out: GEM handle.
  * @pad: Must be zero.
  */
@@ -333,14 +401,14 @@ struct drm_uvm_fault_query {
 };
 
 /**
- * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
- * @ring: SDMA instance.
+ * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+ * @ring: SDMA instance; 0 for the access engine.
  * @flags: Must be zero.
  * @ring_va: Where the ring lies in the caller's address space, a multiple of 256. It may be mapped later.
  * @ring_size: Bytes of the ring: a power of two from UVM_QUEUE_MIN_BYTES to UVM_QUEUE_MAX_BYTES.
  * @rptr_va: Where the device writes the read pointer, 64 bits, a multiple of 8; zero: nowhere.
  * @id: Out: the queue.
- * @pad: Must be zero.
+ * @kind: UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
  */
 struct drm_uvm_queue_create {
 	__u32 ring;
@@ -349,7 +417,7 @@ struct drm_uvm_queue_create {
 	__u64 ring_size;
 	__u64 rptr_va;
 	__u32 id;
-	__u32 pad;
+	__u32 kind;
 };
 
 /**
@@ -444,6 +512,32 @@ struct drm_uvm_gem_advise {
 	__u32 retained;
 };
 
+/**
+ * struct drm_uvm_svm_config - Lets the caller's address space mirror the caller's own memory: a submission with UVM_SUBMIT_VM or a queue may use any pointer of the process, packets included. What the device touches is brought when it is touched, and accesses of memory that does not exist, or not for that access, fail. It holds until the file is closed, and for the calling process only: nobody else may submit through the file, a child neither. Binds go into what is left: not into 2 MiB in which the device has used memory of the process (EEXIST), and such an address with a bind beside it is the process's own to answer (DRM_UVM_FAULT_NEXT). Binds with syncobjs wait for them in the call. EBUSY when the space mirrors memory already, EOPNOTSUPP when the device's addresses have less than 48 bits.
+ * @flags: Must be zero.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_svm_config {
+	__u32 flags;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_gem_access - Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
+ * @handle: GEM handle.
+ * @flags: UVM_ACCESS_WRITE or zero.
+ * @offset: First byte of the buffer.
+ * @size: Bytes, within the buffer, not zero.
+ * @data: Pointer to the bytes.
+ */
+struct drm_uvm_gem_access {
+	__u32 handle;
+	__u32 flags;
+	__u64 offset;
+	__u64 size;
+	__u64 data;
+};
+
 #define DRM_UVM_GET_PARAM	0x00
 #define DRM_UVM_GEM_CREATE	0x01
 #define DRM_UVM_GEM_MMAP	0x02
@@ -462,6 +556,9 @@ struct drm_uvm_gem_advise {
 #define DRM_UVM_FAULT_NEXT	0x0f
 #define DRM_UVM_HANG_QUERY	0x10
 #define DRM_UVM_GEM_ADVISE	0x11
+#define DRM_UVM_SVM_CONFIG	0x12
+#define DRM_UVM_SVM_PREFETCH	0x13
+#define DRM_UVM_GEM_ACCESS	0x1b
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GET_PARAM, struct drm_uvm_get_param)
@@ -499,5 +596,11 @@ struct drm_uvm_gem_advise {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_HANG_QUERY, struct drm_uvm_hang_query)
 #define DRM_IOCTL_UVM_GEM_ADVISE	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ADVISE, struct drm_uvm_gem_advise)
+#define DRM_IOCTL_UVM_SVM_CONFIG	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
+#define DRM_IOCTL_UVM_SVM_PREFETCH	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
+#define DRM_IOCTL_UVM_GEM_ACCESS	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ACCESS, struct drm_uvm_gem_access)
 
 #endif /* UVM_DRM_H */

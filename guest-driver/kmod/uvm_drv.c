@@ -46,6 +46,7 @@ static u64 uvm_bytes_used(struct uvm_device *uvm, u32 domain)
 	flags = uvm_policy_begin(uvm);
 	for (i = 0; i < config->count; i++) {
 		local = config->segments[i].kind == UVM_MM_SEG_LOCAL ||
+			config->segments[i].kind == UVM_MM_SEG_LOCAL_INVISIBLE ||
 			config->segments[i].kind == UVM_MM_SEG_OWN_LOCAL;
 		if (local == (domain == UVM_DOMAIN_VRAM) &&
 		    !uvm_mm_segment_stats(uvm->policy, i, &stats))
@@ -99,6 +100,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_VRAM_SIZE:
 		args->value = uvm->vram.size;
 		break;
+	case UVM_PARAM_VRAM_VISIBLE:
+		args->value = uvm->vram.visible;
+		break;
 	case UVM_PARAM_VRAM_USED:
 		args->value = uvm_bytes_used(uvm, UVM_DOMAIN_VRAM);
 		break;
@@ -149,10 +153,22 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 		args->value = atomic64_read(&uvm->retry.overflows);
 		break;
 	case UVM_PARAM_FREE_QUEUES:
-		args->value = uvm_queues_free(uvm);
+		args->value = uvm_queues_free(uvm, false);
+		break;
+	case UVM_PARAM_FREE_ACCESS_QUEUES:
+		args->value = uvm_queues_free(uvm, true);
+		break;
+	case UVM_PARAM_ACCESS_NOTIFICATIONS:
+		args->value = atomic64_read(&uvm->access.notified);
 		break;
 	case UVM_PARAM_MM_EVICTED ... UVM_PARAM_MM_PAGES:
 		args->value = uvm_mm_param(uvm, args->param);
+		break;
+	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
+		args->value = uvm_svm_param(uvm, args->param);
+		break;
+	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
+		args->value = uvm_devmem_param(uvm, args->param);
 		break;
 	case UVM_PARAM_VRAM_ERRORS:
 		args->value = atomic64_read(&uvm->ecc.errors);
@@ -216,6 +232,12 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_GEM_ADVISE, uvm_ioctl_gem_advise,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_GEM_ACCESS, uvm_ioctl_gem_access,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_CONFIG, uvm_ioctl_svm_config,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
+			  DRM_RENDER_ALLOW),
 };
 
 static int uvm_open(struct drm_device *drm, struct drm_file *file)
@@ -229,9 +251,15 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 	ufile = kzalloc(sizeof(*ufile), GFP_KERNEL);
 	if (!ufile)
 		return -ENOMEM;
-	ufile->client = uvm_mm_client_new(uvm);
+	ufile->busy = uvm_busy_alloc();
+	if (!ufile->busy) {
+		kfree(ufile);
+		return -ENOMEM;
+	}
+	ufile->client = uvm_mm_client_new(uvm, true);
 	if (IS_ERR(ufile->client)) {
 		ret = PTR_ERR(ufile->client);
+		uvm_busy_put(ufile->busy);
 		kfree(ufile);
 		return ret;
 	}
@@ -251,6 +279,7 @@ destroy:
 	while (i--)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 	return ret;
@@ -269,6 +298,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	/* What still runs has references of its own. */
 	uvm_vm_put(ufile->vm);
 	uvm_mm_client_put(ufile->client);
+	uvm_busy_put(ufile->busy);
 	mutex_destroy(&ufile->submit_lock);
 	kfree(ufile);
 }
@@ -284,6 +314,8 @@ static const struct drm_driver uvm_drm_driver = {
 	.open = uvm_open,
 	.postclose = uvm_postclose,
 	.show_fdinfo = uvm_show_fdinfo,
+	.gem_prime_import = uvm_prime_import,
+	.gem_prime_import_sg_table = uvm_prime_import_table,
 	.ioctls = uvm_ioctls,
 	.num_ioctls = ARRAY_SIZE(uvm_ioctls),
 	.fops = &uvm_fops,
@@ -301,12 +333,15 @@ static void uvm_release(struct drm_device *drm, void *unused)
 
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_sched_fini(&uvm->rings[i]);
+	uvm_svm_dev_fini(uvm);
 	uvm_vms_fini(uvm);
 	uvm_mm_dev_fini(uvm);
 	/* Nobody looks at the write-back pages through a fence any more. */
 	synchronize_rcu();
 	drm_suballoc_manager_fini(&uvm->ib_pool);
 	uvm_kbuf_free(uvm, &uvm->ib_buf);
+	uvm_devmem_dev_fini(uvm);
+	uvm_peek_fini(uvm);
 	for (i = 0; i < UVM_MAX_RINGS; i++)
 		uvm_ring_fini(&uvm->rings[i]);
 	uvm_policy_fini(uvm);
@@ -323,6 +358,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	u32 i;
 
 	mutex_init(&uvm->mmio.lock);
+	uvm_peek_init(uvm);
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
 	mutex_init(&uvm->policy_lock);
@@ -330,7 +366,9 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	xa_init(&uvm->vms.by_pasid);
 	spin_lock_init(&uvm->retry.lock);
 	init_waitqueue_head(&uvm->retry.wait);
+	init_completion(&uvm->svm.halted);
 	uvm_queues_init(uvm);
+	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);
 	for (i = 0; i < UVM_MAX_RINGS; i++) {
 		ring = &uvm->rings[i];
@@ -397,7 +435,8 @@ static int uvm_engines_init(struct uvm_device *uvm)
 		if (ret)
 			return ret;
 	}
-	return 0;
+	uvm_access_start(uvm);
+	return uvm_devmem_dev_init(uvm);
 }
 
 /* Stops what runs; what has users stays until uvm_release(). */
@@ -405,9 +444,12 @@ static void uvm_stop(struct uvm_device *uvm)
 {
 	u32 i;
 
+	uvm_devmem_dev_stop(uvm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (uvm->rings[i].started)
 			uvm_ring_stop(&uvm->rings[i]);
+	uvm_access_stop(uvm);
+	complete_all(&uvm->svm.halted);
 	uvm_ih_stop(uvm);
 	uvm_retry_stop(uvm);
 	uvm_gmc_stop(uvm);
@@ -441,6 +483,9 @@ static int uvm_bring_up(struct uvm_device *uvm)
 	ret = uvm_vms_init(uvm);
 	if (ret)
 		return ret;
+	ret = uvm_svm_dev_init(uvm);
+	if (ret)
+		return ret;
 	ret = uvm_mmio_start_events(uvm);
 	if (ret)
 		return ret;
@@ -469,6 +514,8 @@ static int uvm_probe(struct virtio_device *vdev)
 	if (IS_ERR(uvm))
 		return PTR_ERR(uvm);
 	uvm->vdev = vdev;
+	/* What is shared with others is mapped for the device that does DMA. */
+	drm_dev_set_dma_dev(&uvm->drm, vdev->dev.parent);
 	vdev->priv = uvm;
 	uvm->version = uvm_win_get32(vdev, UVM_WIN_OFF_VERSION);
 	uvm->caps = uvm_win_get64(vdev, UVM_WIN_OFF_CAPS);
@@ -518,6 +565,8 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	/* While it can still be copied. */
+	uvm_devmem_dev_close(uvm);
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);
 	uvm_stop(uvm);

@@ -8,19 +8,25 @@
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
  *   uvm_vm.config_lock     how an address space is run, and its queues
+ *   uvm_svm.lock           makes blocks of mirrored memory
  *   uvm_vm.lock            mappings of a process, and what is planned for its
  *                          page tables
  *   uvm_vm.run_lock        its page tables
+ *   uvm_peek.lock          the buffer through which the CPU sees VRAM
  *   uvm_ring.move_lock     the ring's own indirect buffer
  *   uvm_device.policy_lock the Rust policy
+ *   uvm_page_ring.lock     what is emitted to a PAGE ring, and its recovery
  *   uvm_ring.lock          what is emitted to a ring, and its recovery
  *   uvm_vm.mode_lock       how accesses of an address space fail
+ *   uvm_svm_block.lock     entries of mirrored memory
  *   uvm_gart.lock          invalidation engine
+ *   uvm_peek.index_lock    the index registers of VRAM
  *   uvm_mmio.lock          the indirect register pair
  *   uvm_queues.lock        who has which user queue; a leaf
  *   uvm_ring.fence_lock, uvm_mmio.doorbell_lock, uvm_vms.list_lock,
- *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock or
- *   uvm_retry.lock         spinlocks, leaves
+ *   uvm_vms.by_pasid with uvm_vm.fault_lock, uvm_vm.queue_lock,
+ *   uvm_retry.lock or uvm_devmem_dev.lock
+ *                          spinlocks, leaves
  *
  * Who waits for a buffer's place (a use, uvm_mm.c) holds none of these but
  * mmap_lock: the workers that bring it take them from dma_resv on, and wait for
@@ -33,6 +39,11 @@
  * ends a bind takes none above uvm_vm.run_lock, for the same reason, and what
  * it allocates for a job of its own it does not reclaim for. The end of a use is
  * told from where a job is freed, not from where its fence signals.
+ *
+ * Memory is reclaimed, and address spaces of processes change, by way of mmu
+ * notifiers, which come with mmap_lock or locks of pages held and take
+ * uvm_svm_block.lock and those below it: none of these is held by who
+ * allocates. mmap_lock itself is taken under none of the above.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
@@ -57,8 +68,10 @@
 #include "uvm_drm.h"
 #include "uvm_policy.h"
 #include "uvm_regs.h"
+#include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
+#include "uvm_svm.h"
 #include "uvm_vm.h"
 
 #define UVM_MAX_RINGS		2
@@ -136,18 +149,21 @@ struct uvm_mmio {
  * struct uvm_vram - the device's own memory
  * @base: physical address of it, in the BAR or (UMA) in system memory
  * @size: bytes
- * @cpu: the kernel's mapping of all of it
+ * @visible: bytes, from the first one on, that the CPU reaches
+ * @cpu: the kernel's mapping of these
  */
 struct uvm_vram {
 	phys_addr_t base;
 	u64 size;
+	u64 visible;
 	void __iomem *cpu;
 };
 
 /**
  * struct uvm_gart - VMID 0: apertures and tables
- * @lock: the invalidation engines, @stale, @vm_range and @cntl
+ * @lock: the invalidation engines, @stale, @vm_range, @cntl and @loaded
  * @size: bytes of the window at UVM_GART_START
+ * @unsnooped: most bytes of it that the device has for unsnooped accesses
  * @table_offset: where the entries lie in VRAM
  * @table_bytes: what they take; a whole number of pages
  * @table: the entries
@@ -157,11 +173,13 @@ struct uvm_vram {
  * @stale: entries were changed that the device may have cached
  * @vm_range: what the range register of the processes' engine holds
  * @cntl: what the control registers of VMIDs 1 to 15 hold
+ * @loaded: PASIDs whose tables VMIDs 1 to 15 had last; 0: none
  * @invalidations: how many the device was asked for
  */
 struct uvm_gart {
 	struct mutex lock;
 	u64 size;
+	u64 unsnooped;
 	u64 table_offset;
 	u64 table_bytes;
 	__le64 __iomem *table;
@@ -171,6 +189,7 @@ struct uvm_gart {
 	bool stale;
 	u64 vm_range;
 	u32 cntl[UVM_NR_VMIDS];
+	u32 loaded[UVM_NR_VMIDS];
 	u64 invalidations;
 };
 
@@ -235,17 +254,25 @@ struct uvm_lost {
 };
 
 /**
- * struct uvm_kbuf - the driver's own memory in the GART window
- * @cpu: kernel address
- * @gpu: VMID-0 address
- * @size: bytes
- * @range: the policy's name of the GART range; 0: not allocated
+ * struct uvm_peek - the CPU's way to VRAM beyond the BAR
+ * @lock: one at a time
+ * @buf: what an engine copies to and from; made at the first use
+ * @index_lock: the index registers
  */
-struct uvm_kbuf {
-	void *cpu;
-	u64 gpu;
-	u64 size;
-	u64 range;
+struct uvm_peek {
+	struct mutex lock;
+	struct mutex index_lock;
+	struct uvm_kbuf buf;
+};
+
+/**
+ * struct uvm_busy - what the jobs of a file had of the engines
+ * @ref: the file's, and one of each job's
+ * @ns: nanoseconds, by ring
+ */
+struct uvm_busy {
+	refcount_t ref;
+	atomic64_t ns[UVM_MAX_RINGS];
 };
 
 /**
@@ -260,6 +287,8 @@ struct uvm_kbuf {
  * @ib_dwords: how many
  * @seq: what the ring writes to memory when it gets there
  * @end: write pointer behind the packets, dwords
+ * @since: when it was emitted
+ * @busy: who is charged with the time; its job's, NULL: nobody
  */
 struct uvm_fence {
 	struct dma_fence base;
@@ -272,6 +301,8 @@ struct uvm_fence {
 	u32 ib_dwords;
 	u32 seq;
 	u64 end;
+	ktime_t since;
+	struct uvm_busy *busy;
 };
 
 /**
@@ -331,6 +362,7 @@ struct uvm_dump {
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
  * @progress: when it last had nothing to do, or got on, jiffies
+ * @charged: up to when time was charged; under @fence_lock
  * @fence_context: of the hardware fences
  * @emitted: sequence number of the last fence emitted
  * @sched: feeds the ring
@@ -359,6 +391,7 @@ struct uvm_ring {
 	spinlock_t fence_lock;
 	struct list_head fences;
 	unsigned long progress;
+	ktime_t charged;
 	u64 fence_context;
 	u32 emitted;
 	struct drm_gpu_scheduler sched;
@@ -368,6 +401,25 @@ struct uvm_ring {
 	atomic64_t traps;
 	atomic64_t signalled;
 	atomic64_t timeouts;
+};
+
+/**
+ * struct uvm_record - what the memory manager was told and asked for
+ * @on: it is recorded
+ * @log: the rest of the last piece
+ * @pieces: memory, and how much of it is written
+ * @nr: how many there are
+ * @max: how many there may be; 0: nothing was recorded
+ */
+struct uvm_record {
+	bool on;
+	struct uvm_mm_log log;
+	struct uvm_record_piece {
+		u8 *bytes;
+		u32 len;
+	} *pieces;
+	u32 nr;
+	u32 max;
 };
 
 /**
@@ -385,12 +437,18 @@ struct uvm_ring {
  * @ih: interrupts
  * @retry: page faults
  * @queues: user queues
+ * @svm: mirrors of processes' memory
+ * @access: the access engine
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
  * @mm: carries out what it decides
+ * @peek: the way to VRAM that the CPU does not reach
+ * @annotated: what the registers of annotations hold; under @policy_lock
+ * @record: of @policy's memory manager; under its lock
  * @ib_buf: memory of indirect buffers
  * @ib_pool: parts of @ib_buf
+ * @devmem: memory of processes in VRAM
  * @bytes_moved: bytes that moves copied
  */
 struct uvm_device {
@@ -407,14 +465,20 @@ struct uvm_device {
 	struct uvm_ih ih;
 	struct uvm_retry retry;
 	struct uvm_queues queues;
+	struct uvm_access access;
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
+	struct uvm_svm_dev svm;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;
 	struct uvm_mm_dev mm;
+	struct uvm_peek peek;
+	u32 annotated[4];
+	struct uvm_record record;
 	struct uvm_kbuf ib_buf;
 	struct drm_suballoc_manager ib_pool;
+	struct uvm_devmem_dev devmem;
 	atomic64_t bytes_moved;
 };
 
@@ -423,12 +487,14 @@ struct uvm_device {
  * @submit_lock: keeps fences in the order of their jobs, and @vm
  * @vm: its address space, made at the first use; NULL: none yet
  * @client: the owner of its buffers
+ * @busy: what its jobs had of the engines
  * @entities: its queue to each ring
  */
 struct uvm_file {
 	struct mutex submit_lock;
 	struct uvm_vm *vm;
 	struct uvm_mm_client *client;
+	struct uvm_busy *busy;
 	struct drm_sched_entity entities[UVM_MAX_RINGS];
 };
 
@@ -438,8 +504,10 @@ struct uvm_file {
  * @policy_id: the policy's name of it
  * @domain: UVM_DOMAIN_* where its bytes are
  * @offset: where in that domain
- * @pages: its system pages, as many as there are
+ * @unsnooped: its system pages are not cached by the CPU, and nobody snoops
+ * @pages: its system pages as many as there are
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
+ * @sgt: another driver's pages, which @pages stand for; NULL: they are ours
  * @mm: what the memory manager knows of it
  *
  * @domain and @offset change only under the reservation lock, and hold while
@@ -450,8 +518,10 @@ struct uvm_bo {
 	u64 policy_id;
 	u32 domain;
 	u64 offset;
+	bool unsnooped;
 	struct page **pages;
 	struct list_head mappings;
+	struct sg_table *sgt;
 	struct uvm_mm_bo mm;
 };
 
@@ -474,6 +544,9 @@ struct uvm_bo {
  * @release: gives the VMID back
  * @error: why it cannot run
  * @use: holds the buffers that it reaches; NULL: there are none
+ * @served: faults of @vm that had their page when it was late last
+ * @extensions: times that it was late and had an excuse
+ * @busy: who is charged with its time; NULL: nobody
  */
 struct uvm_job {
 	struct drm_sched_job base;
@@ -493,6 +566,9 @@ struct uvm_job {
 	struct work_struct release;
 	int error;
 	struct uvm_mm_use *use;
+	u64 served;
+	u32 extensions;
+	struct uvm_busy *busy;
 };
 
 static inline struct uvm_device *to_uvm(struct drm_device *drm)
@@ -500,10 +576,22 @@ static inline struct uvm_device *to_uvm(struct drm_device *drm)
 	return container_of(drm, struct uvm_device, drm);
 }
 
+/* The device has an access engine, and access counters. */
+static inline bool uvm_has_access(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_ACCESS;
+}
+
 /* VRAM is a part of system memory: there is no BAR. */
 static inline bool uvm_has_uma(struct uvm_device *uvm)
 {
 	return uvm->caps & UVM_WIN_CAP_UMA;
+}
+
+/* The device judges us, and listens to what it cannot see. */
+static inline bool uvm_is_judged(struct uvm_device *uvm)
+{
+	return uvm->caps & UVM_WIN_CAP_CHECKS;
 }
 
 /* VMID 0 translates by three levels, of which the first is in registers. */
@@ -546,6 +634,8 @@ u64 uvm_gart_table_bytes(struct uvm_device *uvm);
 int uvm_gart_init(struct uvm_device *uvm);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
+void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
+			     struct page **pages, u64 nr_pages);
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_flush(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
@@ -564,6 +654,7 @@ void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value);
 int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
+int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
 void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm);
@@ -662,6 +753,15 @@ int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 int uvm_ioctl_gem_wait(struct drm_device *drm, void *data,
 		       struct drm_file *file);
 
+/* uvm_prime.c */
+struct dma_buf *uvm_prime_export(struct drm_gem_object *obj, int flags);
+struct sg_table *uvm_prime_sg_table(struct drm_gem_object *obj);
+struct drm_gem_object *
+uvm_prime_import_table(struct drm_device *drm,
+		       struct dma_buf_attachment *attach, struct sg_table *sgt);
+struct drm_gem_object *uvm_prime_import(struct drm_device *drm,
+					struct dma_buf *dma_buf);
+
 /* uvm_bind.c */
 int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,
 		const struct drm_uvm_vm_bind *args, struct uvm_bo *bo,
@@ -680,9 +780,44 @@ int uvm_ioctl_hang_query(struct drm_device *drm, void *data,
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		     struct drm_file *file);
 
+/* uvm_busy.c */
+struct uvm_busy *uvm_busy_alloc(void);
+struct uvm_busy *uvm_busy_get(struct uvm_busy *busy);
+void uvm_busy_put(struct uvm_busy *busy);
+void uvm_busy_charge(struct uvm_ring *ring, struct uvm_fence *fence,
+		     ktime_t now);
+void uvm_busy_show(struct drm_printer *p, struct uvm_device *uvm,
+		   struct uvm_busy *busy);
+
+/* uvm_record.c */
+int uvm_record_init(struct uvm_device *uvm);
+struct uvm_mm_log *uvm_record_log(struct uvm_device *uvm, u32 nr_bos);
+void uvm_record_done(struct uvm_device *uvm, struct uvm_mm_log *log);
+void uvm_record_debugfs(struct uvm_device *uvm);
+void uvm_record_fini(struct uvm_device *uvm);
+
 /* uvm_debugfs.c */
 void uvm_debugfs_init(struct uvm_device *uvm);
 void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file);
+
+/* uvm_annotate.c */
+int uvm_annotate_init(struct uvm_device *uvm);
+void uvm_annotate(struct uvm_device *uvm);
+
+/* uvm_unsnooped.c */
+int uvm_pages_cache(struct page **pages, u64 nr);
+int uvm_pages_uncache(struct page **pages, u64 nr);
+
+/* uvm_peek.c */
+int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
+		  bool write);
+int uvm_bo_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buf,
+		     int len, int write);
+void uvm_peek_read(struct uvm_device *uvm, u64 offset, void *buf, u64 len);
+void uvm_peek_init(struct uvm_device *uvm);
+void uvm_peek_fini(struct uvm_device *uvm);
+int uvm_ioctl_gem_access(struct drm_device *drm, void *data,
+			 struct drm_file *file);
 
 /* uvm_policy_glue.c */
 int uvm_policy_init(struct uvm_device *uvm);

@@ -52,7 +52,7 @@ static u32 uvm_fault_take(struct uvm_device *uvm, u32 pasid, u64 first,
  */
 static bool uvm_fault_open(struct uvm_device *uvm,
 			   const struct uvm_retry_fault *fault, u64 *vm_id,
-			   bool *absent)
+			   bool *absent, bool *mirrors)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open;
@@ -64,6 +64,7 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 	vm = xa_load(&uvm->vms.by_pasid, fault->pasid);
 	if (vm) {
 		*vm_id = vm->id;
+		*mirrors = smp_load_acquire(&vm->svm);
 		spin_lock(&retry->lock);
 		/* One page in two VMIDs, or told of again: one fault to all. */
 		for (i = 0; i < UVM_CAM_ENTRIES; i++) {
@@ -94,15 +95,17 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 
 /* The process was told, or need not be: the page comes. */
 static void uvm_fault_hush(struct uvm_device *uvm,
-			   const struct uvm_retry_fault *fault)
+			   const struct uvm_retry_fault *fault, bool mirrored)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open = &retry->open[fault->cam];
 
 	spin_lock(&retry->lock);
 	if (open->order && open->fault.pasid == fault->pasid &&
-	    open->fault.va == fault->va)
+	    open->fault.va == fault->va) {
 		open->told = true;
+		open->mirrored = mirrored;
+	}
 	spin_unlock(&retry->lock);
 }
 
@@ -152,7 +155,7 @@ void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n)
 {
 	const struct uvm_retry_fault *fault;
-	bool wake = false, absent;
+	bool wake = false, absent, mirrors;
 	u64 vm_id;
 	u32 i;
 
@@ -164,21 +167,26 @@ void uvm_fault_intake(struct uvm_device *uvm,
 					     fault->cam);
 			continue;
 		}
-		if (!uvm_fault_open(uvm, fault, &vm_id, &absent)) {
+		if (!uvm_fault_open(uvm, fault, &vm_id, &absent, &mirrors)) {
 			uvm_retry_answer(uvm, fault->cam);
 			continue;
 		}
 		switch (uvm_fault_look(uvm, fault, vm_id)) {
 		case UVM_FAULT_MISSING:
-			wake |= !absent;
-			if (!absent)
-				break;
-			/* If it is not one of those, the process is told then. */
-			uvm_fault_hush(uvm, fault);
-			uvm_restore_kick(uvm, fault->pasid);
+			if (absent)
+				uvm_restore_kick(uvm, fault->pasid);
+			if (mirrors) {
+				uvm_fault_hush(uvm, fault, true);
+				uvm_svm_kick(uvm, fault->pasid);
+			} else if (absent) {
+				/* If not one of those, the process is told then. */
+				uvm_fault_hush(uvm, fault, false);
+			} else {
+				wake = true;
+			}
 			break;
 		case UVM_FAULT_COMES:
-			uvm_fault_hush(uvm, fault);
+			uvm_fault_hush(uvm, fault, false);
 			break;
 		case UVM_FAULT_THERE:
 			uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
@@ -221,6 +229,61 @@ void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size)
 }
 
 /**
+ * uvm_fault_collect() - the faults of a process that are in its own memory
+ * @uvm: the device
+ * @pasid: whose
+ * @faults: out: the faults, at most UVM_CAM_ENTRIES
+ *
+ * They stay in the table until they are answered, or told to the process.
+ *
+ * Return: how many.
+ */
+u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
+		      struct uvm_retry_fault *faults)
+{
+	struct uvm_retry *retry = &uvm->retry;
+	struct uvm_open_fault *open;
+	u32 i, n = 0;
+
+	spin_lock(&retry->lock);
+	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		open = &retry->open[i];
+		if (open->order && open->mirrored &&
+		    open->fault.pasid == pasid)
+			faults[n++] = open->fault;
+	}
+	spin_unlock(&retry->lock);
+	return n;
+}
+
+/**
+ * uvm_fault_tell() - a page is not one that the driver can bring by itself
+ * @uvm: the device
+ * @pasid: whose
+ * @va: page
+ *
+ * Its process may bind something there.
+ */
+void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va)
+{
+	struct uvm_retry *retry = &uvm->retry;
+	struct uvm_open_fault *open;
+	u32 i;
+
+	spin_lock(&retry->lock);
+	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		open = &retry->open[i];
+		if (open->order && open->fault.pasid == pasid &&
+		    open->fault.va == va) {
+			open->told = false;
+			open->mirrored = false;
+		}
+	}
+	spin_unlock(&retry->lock);
+	wake_up_all(&retry->wait);
+}
+
+/**
  * uvm_fault_drop() - answer all faults of a process without a page
  * @uvm: the device
  * @pasid: whose
@@ -241,10 +304,10 @@ void uvm_fault_drop(struct uvm_device *uvm, u32 pasid)
 }
 
 /**
- * uvm_fault_tell() - tell a process of faults that nothing was found for
+ * uvm_fault_tell_rest() - tell a process of faults that nothing was found for
  * @vm: the address space; what was absent of it is back, or does not come
  */
-void uvm_fault_tell(struct uvm_vm *vm)
+void uvm_fault_tell_rest(struct uvm_vm *vm)
 {
 	struct uvm_device *uvm = vm->uvm;
 	struct uvm_retry *retry = &uvm->retry;
@@ -257,7 +320,8 @@ void uvm_fault_tell(struct uvm_vm *vm)
 		open = &retry->open[i];
 		spin_lock(&retry->lock);
 		fault = open->fault;
-		found = open->order && fault.pasid == vm->pasid;
+		found = open->order && fault.pasid == vm->pasid &&
+			!open->mirrored;
 		spin_unlock(&retry->lock);
 		if (!found ||
 		    uvm_fault_look(uvm, &fault, vm->id) != UVM_FAULT_MISSING)

@@ -79,6 +79,7 @@ void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence)
 	lockdep_assert_held(&ring->lock);
 	fence->ring = ring;
 	fence->seq = ring->emitted + 1;
+	fence->since = ktime_get();
 	WRITE_ONCE(ring->emitted, fence->seq);
 	spin_lock_init(&fence->lock);
 	dma_fence_init(&fence->base, &uvm_fence_ops, &fence->lock,
@@ -100,6 +101,7 @@ void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence)
 void uvm_fence_process(struct uvm_ring *ring)
 {
 	struct uvm_fence *fence, *next;
+	ktime_t now = ktime_get();
 	unsigned long flags;
 	LIST_HEAD(done);
 	u32 reached;
@@ -111,6 +113,7 @@ void uvm_fence_process(struct uvm_ring *ring)
 	list_for_each_entry_safe(fence, next, &ring->fences, node) {
 		if (!uvm_fence_passed(ring, reached, fence->seq))
 			break;
+		uvm_busy_charge(ring, fence, now);
 		list_move_tail(&fence->node, &done);
 	}
 	if (!list_empty(&done))

@@ -3,7 +3,8 @@
  * The GART: the window of VMID 0 through which the SDMA engines reach system
  * pages for the driver itself, and the driver's own memory in it.
  *
- * Its entries, one for each page of the window in a row, lie at VRAM's end.
+ * Its entries, one for each page of the window in a row, lie at the end of the
+ * driver's own part of VRAM.
  * How the device finds them is the profile's business: either they are one
  * flat table, which a register points at, or they are the third level of the
  * profile vidmm (see uvm_vidmm.c). In both, entries that map nothing point at
@@ -52,6 +53,21 @@ int uvm_gart_flush(struct uvm_device *uvm)
 	return ret;
 }
 
+/* @without: bits that entries do not have. */
+static void uvm_gart_bind_as(struct uvm_device *uvm, u64 offset,
+			     struct page **pages, u64 nr_pages, u64 without)
+{
+	u64 i, first = offset >> PAGE_SHIFT;
+
+	for (i = 0; i < nr_pages; i++)
+		uvm_gart_set(&uvm->gart, first + i,
+			     uvm_gart_pte(pages[i]) & ~without);
+
+	mutex_lock(&uvm->gart.lock);
+	uvm->gart.stale = true;
+	mutex_unlock(&uvm->gart.lock);
+}
+
 /**
  * uvm_gart_bind() - map system pages in the GART window
  * @uvm: the device
@@ -64,14 +80,22 @@ int uvm_gart_flush(struct uvm_device *uvm)
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages)
 {
-	u64 i, first = offset >> PAGE_SHIFT;
+	uvm_gart_bind_as(uvm, offset, pages, nr_pages, 0);
+}
 
-	for (i = 0; i < nr_pages; i++)
-		uvm_gart_set(&uvm->gart, first + i, uvm_gart_pte(pages[i]));
-
-	mutex_lock(&uvm->gart.lock);
-	uvm->gart.stale = true;
-	mutex_unlock(&uvm->gart.lock);
+/**
+ * uvm_gart_bind_unsnooped() - map pages that the CPU does not cache
+ * @uvm: the device
+ * @offset: bytes from the window's start; the caller owns the range
+ * @pages: the pages; no mapping of them is snooped
+ * @nr_pages: how many
+ *
+ * As uvm_gart_bind().
+ */
+void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
+			     struct page **pages, u64 nr_pages)
+{
+	uvm_gart_bind_as(uvm, offset, pages, nr_pages, UVM_PTE_SNOOPED);
 }
 
 /**
@@ -178,21 +202,34 @@ u64 uvm_gart_table_bytes(struct uvm_device *uvm)
 	       uvm_vidmm_directory_bytes(uvm) + PAGE_SIZE;
 }
 
-/* Entries, directories and the scratch page lie at VRAM's end, out of the way. */
+/* Where the driver's own part of VRAM ends. */
+static u64 uvm_gart_own_end(struct uvm_device *uvm)
+{
+	const struct uvm_mm_config *config = &uvm->mm.config;
+	u32 i;
+
+	for (i = 0; i < config->count; i++)
+		if (config->segments[i].kind == UVM_MM_SEG_OWN_LOCAL)
+			return config->segments[i].base +
+			       config->segments[i].size;
+	return 0;
+}
+
+/* Entries, directories and the scratch page are out of the way of tables. */
 static int uvm_gart_reserve(struct uvm_device *uvm)
 {
 	struct uvm_gart *gart = &uvm->gart;
-	u64 size = uvm_gart_table_bytes(uvm);
+	u64 size = uvm_gart_table_bytes(uvm), end = uvm_gart_own_end(uvm);
 	struct uvm_policy_range range;
 	unsigned int flags;
 	int ret;
 
 	gart->table_bytes = PAGE_ALIGN(gart->size / PAGE_SIZE * sizeof(u64));
-	if (size >= uvm->vram.size)
+	if (size >= end)
 		return -ENOSPC;
-	gart->table_offset = uvm->vram.size - size;
+	gart->table_offset = end - size;
 	gart->directory_offset = gart->table_offset + gart->table_bytes;
-	gart->scratch_offset = uvm->vram.size - PAGE_SIZE;
+	gart->scratch_offset = end - PAGE_SIZE;
 	gart->table = uvm->vram.cpu + gart->table_offset;
 
 	flags = uvm_policy_begin(uvm);

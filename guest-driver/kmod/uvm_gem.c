@@ -15,6 +15,9 @@
 /* Pages mapped by one CPU fault. */
 #define UVM_FAULT_AROUND	64
 
+#define UVM_GEM_FLAGS		(UVM_GEM_PAGEABLE | UVM_GEM_CPU_ACCESS | \
+				 UVM_GEM_UNSNOOPED)
+
 static void uvm_bo_free(struct drm_gem_object *obj)
 {
 	struct uvm_bo *bo = to_uvm_bo(obj);
@@ -51,7 +54,7 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 	pgprot_t prot;
 
 	prot = vm_get_page_prot(vma->vm_flags);
-	if (domain == UVM_DOMAIN_VRAM)
+	if (domain == UVM_DOMAIN_VRAM || bo->unsnooped)
 		prot = pgprot_writecombine(prot);
 
 	for (i = at; i < nr && addr < vma->vm_end; i++, addr += PAGE_SIZE) {
@@ -82,6 +85,7 @@ static vm_fault_t uvm_bo_fault(struct vm_fault *vmf)
 
 static const struct vm_operations_struct uvm_bo_vm_ops = {
 	.fault = uvm_bo_fault,
+	.access = uvm_bo_vm_access,
 	.open = drm_gem_vm_open,
 	.close = drm_gem_vm_close,
 };
@@ -98,6 +102,8 @@ static int uvm_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 
 static const struct drm_gem_object_funcs uvm_bo_funcs = {
 	.free = uvm_bo_free,
+	.export = uvm_prime_export,
+	.get_sg_table = uvm_prime_sg_table,
 	.mmap = uvm_bo_mmap,
 	.vm_ops = &uvm_bo_vm_ops,
 };
@@ -114,6 +120,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 		return ERR_PTR(-ENOMEM);
 	bo->base.funcs = &uvm_bo_funcs;
 	bo->domain = UVM_DOMAIN_SYSTEM;
+	bo->unsnooped = flags & UVM_GEM_UNSNOOPED;
 	INIT_LIST_HEAD(&bo->mappings);
 	ret = drm_gem_object_init(&uvm->drm, &bo->base, size);
 	if (ret) {
@@ -125,7 +132,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
 	ret = uvm_mm_bo_init(bo, client, domain, flags);
 	if (!ret && domain != UVM_DOMAIN_SYSTEM && !bo->mm.deferred)
-		ret = uvm_mm_bo_move(bo, domain);
+		ret = uvm_mm_bo_move(bo, domain, false);
 	if (ret) {
 		drm_gem_object_put(&bo->base);
 		return ERR_PTR(ret);
@@ -156,7 +163,9 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	int idx, ret;
 	u64 size;
 
-	if (!args->size || args->flags & ~UVM_GEM_PAGEABLE || args->pad ||
+	if (!args->size || args->flags & ~UVM_GEM_FLAGS || args->pad ||
+	    (!pageable && args->flags) ||
+	    (args->flags & UVM_GEM_UNSNOOPED && !uvm->gart.unsnooped) ||
 	    (pageable && args->domain == UVM_DOMAIN_SYSTEM) ||
 	    args->domain > UVM_DOMAIN_VRAM || args->size > MAX_LFS_FILESIZE)
 		return -EINVAL;

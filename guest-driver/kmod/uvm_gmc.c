@@ -153,6 +153,23 @@ static u64 uvm_gmc_inv_range(u64 first, u64 last)
 	return (first | (BIT_ULL(order - 1) - 1)) << 1 | 1;
 }
 
+static int uvm_gmc_request_range(struct uvm_device *uvm, u32 vmids, u64 first,
+				 u64 count)
+{
+	u64 last = count > U64_MAX - first ? U64_MAX : first + count - 1;
+	u64 range = uvm_gmc_inv_range(first, last);
+
+	lockdep_assert_held(&uvm->gart.lock);
+	if (uvm->gart.vm_range != range) {
+		uvm_wreg64(uvm,
+			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM),
+			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM + 1),
+			   range);
+		uvm->gart.vm_range = range;
+	}
+	return uvm_gmc_request(uvm, UVM_INV_ENGINE_VM, vmids);
+}
+
 /**
  * uvm_gmc_invalidate() - drop what the hub has cached of address spaces
  * @uvm: the device
@@ -167,19 +184,40 @@ static u64 uvm_gmc_inv_range(u64 first, u64 last)
  */
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count)
 {
-	u64 last = count > U64_MAX - first ? U64_MAX : first + count - 1;
-	u64 range = uvm_gmc_inv_range(first, last);
 	int ret;
 
 	mutex_lock(&uvm->gart.lock);
-	if (uvm->gart.vm_range != range) {
-		uvm_wreg64(uvm,
-			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM),
-			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM + 1),
-			   range);
-		uvm->gart.vm_range = range;
-	}
-	ret = uvm_gmc_request(uvm, UVM_INV_ENGINE_VM, vmids);
+	ret = uvm_gmc_request_range(uvm, vmids, first, count);
+	mutex_unlock(&uvm->gart.lock);
+	return ret;
+}
+
+/**
+ * uvm_gmc_forget() - drop what the hub may have cached of an address space
+ * @uvm: the device
+ * @pasid: whose; no matter whether it runs now
+ * @first: first page number
+ * @count: how many pages from there, not 0
+ *
+ * For entries that the driver wrote itself. Who gets a VMID later flushes it
+ * first, unless it was its own all the time: then it is one of these. Context:
+ * within drm_dev_enter(); allocates nothing.
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count)
+{
+	u32 vmid, vmids = 0;
+	int ret = 0;
+
+	mutex_lock(&uvm->gart.lock);
+	for (vmid = 1; vmid < UVM_NR_VMIDS; vmid++)
+		if (uvm->gart.loaded[vmid] == pasid)
+			vmids |= BIT(vmid);
+	/* Entries first, also for who loads the tables next. */
+	wmb();
+	if (vmids)
+		ret = uvm_gmc_request_range(uvm, vmids, first, count);
 	mutex_unlock(&uvm->gart.lock);
 	return ret;
 }
@@ -248,6 +286,8 @@ void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm)
 {
 	mutex_lock(&uvm->gart.lock);
+	/* Before the hub can walk its tables. */
+	uvm->gart.loaded[vmid] = vm->pasid;
 	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid),
 		   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid + 1), root);
 	uvm_wreg(uvm, mmIH_VMID_LUT_MM(vmid),

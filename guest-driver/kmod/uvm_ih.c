@@ -11,6 +11,7 @@
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
+#include "uvm_trace.h"
 
 #define UVM_IH_BYTES		SZ_64K
 /* Ring and write-back dword, one allocation. */
@@ -35,6 +36,8 @@ struct uvm_ih_vector {
 	u8 ring;
 	u8 vmid;
 	u16 pasid;
+	/* When, in ticks of the device's clock: what its traces call it by. */
+	u64 stamp;
 	u32 data[4];
 };
 
@@ -47,6 +50,8 @@ static struct uvm_ih_vector uvm_ih_decode(const __le32 *dw)
 		.ring = FIELD_GET(GENMASK(23, 16), dw0),
 		.vmid = FIELD_GET(GENMASK(27, 24), dw0),
 		.pasid = le32_to_cpu(dw[3]),
+		.stamp = le32_to_cpu(dw[1]) |
+			 (u64)(le32_to_cpu(dw[2]) & GENMASK(15, 0)) << 32,
 	};
 	int i;
 
@@ -62,15 +67,19 @@ static void uvm_ih_fault(struct uvm_device *uvm,
 		   FIELD_GET(UVM_FAULT_ADDR_HI, vector->data[1]) << 44 |
 		   FIELD_GET(UVM_FAULT_ADDR_TOP, (u64)vector->data[1]) << 48;
 	u32 write = !!(vector->data[1] & UVM_FAULT_WRITE);
+	bool retry = vector->data[1] & UVM_FAULT_RETRY;
+	u32 cam = FIELD_GET(UVM_FAULT_CAM, vector->data[2]);
 	u32 status;
 	u64 page;
 
-	if (vector->data[1] & UVM_FAULT_RETRY) {
+	trace_uvm_page_fault(vector->stamp, vector->vmid, vector->pasid, addr,
+			     write, retry, cam);
+	if (retry) {
 		uvm_retry_note(uvm, &(struct uvm_retry_fault) {
 			.va = addr,
 			.pasid = vector->pasid,
 			.vmid = vector->vmid,
-			.cam = FIELD_GET(UVM_FAULT_CAM, vector->data[2]),
+			.cam = cam,
 			.write = write,
 		});
 		return;
@@ -93,8 +102,10 @@ static void uvm_ih_fault(struct uvm_device *uvm,
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__WALKER_ERROR, status),
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__PERMISSION_FAULTS, status),
 			    FIELD_GET(VM_L2_PROTECTION_FAULT_STATUS__CID, status));
-	if (vector->vmid)
+	if (vector->vmid) {
+		uvm_svm_failed(uvm, vector->pasid, addr);
 		uvm_vm_report(uvm, vector->pasid, addr, write, status);
+	}
 }
 
 static void uvm_ih_sdma(struct uvm_device *uvm,
@@ -105,6 +116,11 @@ static void uvm_ih_sdma(struct uvm_device *uvm,
 
 	if (index >= uvm->nr_rings || !READ_ONCE(ring->started)) {
 		atomic64_inc(&uvm->ih.unknown);
+		return;
+	}
+	if (vector->ring == UVM_PAGE_RING) {
+		uvm_page_ring_interrupt(&uvm->devmem.rings[index],
+					vector->source);
 		return;
 	}
 	if (vector->ring >= UVM_RLC_FIRST &&
@@ -148,10 +164,19 @@ void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
 	const struct uvm_ih_vector vector = uvm_ih_decode(dw);
 
 	atomic64_inc(&uvm->ih.vectors);
+	trace_uvm_vector(vector.stamp, vector.client, vector.source,
+			 vector.ring, vector.vmid, vector.pasid);
 	switch (vector.client) {
 	case IH_CLIENT_SDMA0:
 	case IH_CLIENT_SDMA1:
 		uvm_ih_sdma(uvm, &vector);
+		break;
+	case IH_CLIENT_ACCESS:
+		uvm_queue_interrupt(uvm, vector.source);
+		break;
+	case IH_CLIENT_UTCL2LOG:
+		if (vector.source == IH_SRC_ACCESS_COUNTER)
+			uvm_access_counted(uvm);
 		break;
 	case IH_CLIENT_VMC:
 	case IH_CLIENT_UTCL2:
@@ -267,6 +292,8 @@ void uvm_ih_kick(struct uvm_device *uvm)
 	for (i = 0; i < uvm->nr_rings; i++)
 		if (READ_ONCE(uvm->rings[i].started))
 			uvm_fence_process(&uvm->rings[i]);
+	for (i = 0; i < uvm->nr_rings; i++)
+		uvm_page_ring_kick(&uvm->devmem.rings[i]);
 	queue_work(uvm->ih.wq, &uvm->ih.work);
 }
 

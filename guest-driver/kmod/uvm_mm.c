@@ -15,6 +15,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
+#include <drm/drm_prime.h>
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
@@ -50,11 +51,14 @@ static void uvm_mm_kick(struct uvm_device *uvm)
 int uvm_mm_tell(struct uvm_device *uvm, const struct uvm_mm_event *event,
 		struct uvm_mm_reply *reply, struct uvm_mm_use *use)
 {
+	struct uvm_mm_log *log;
 	unsigned int flags;
 	int ret;
 
 	flags = uvm_policy_begin(uvm);
-	ret = uvm_mm_event(uvm->policy, event, reply, NULL);
+	log = uvm_record_log(uvm, event->nr_bos);
+	ret = uvm_mm_event(uvm->policy, event, reply, log);
+	uvm_record_done(uvm, log);
 	if (!ret && use && reply->kind == UVM_MM_REPLY_ID) {
 		use->ticket = reply->id;
 		list_add_tail(&use->node, &uvm->mm.uses);
@@ -109,6 +113,9 @@ static void uvm_mm_bury(struct uvm_device *uvm, u64 id)
 	uvm_mm_free_pages(bo, 0, bo->base.size);
 	uvm_mm_client_put(bo->mm.client);
 	kvfree(bo->pages);
+	/* Not before the device has forgotten its pages. */
+	if (bo->sgt)
+		drm_prime_gem_destroy(&bo->base, bo->sgt);
 	drm_gem_object_release(&bo->base);
 	kfree(bo);
 }
@@ -117,8 +124,10 @@ static bool uvm_mm_next_action(struct uvm_device *uvm,
 			       struct uvm_mm_action *action)
 {
 	unsigned int flags = uvm_policy_begin(uvm);
-	int ret = uvm_mm_next(uvm->policy, action, NULL);
+	struct uvm_mm_log *log = uvm_record_log(uvm, 0);
+	int ret = uvm_mm_next(uvm->policy, action, log);
 
+	uvm_record_done(uvm, log);
 	if (ret > 0 && (action->op == UVM_MM_DO_READY ||
 			action->op == UVM_MM_DO_REFUSED))
 		uvm_mm_answer(uvm, action);
@@ -313,11 +322,14 @@ static unsigned long uvm_mm_scan(struct shrinker *shrinker,
 		.size = (u64)sc->nr_to_scan << PAGE_SHIFT,
 	};
 	struct uvm_mm_reply reply;
+	struct uvm_mm_log *log;
 	int ret;
 
 	if (!mutex_trylock(&uvm->policy_lock))
 		return SHRINK_STOP;
-	ret = uvm_mm_event(uvm->policy, &event, &reply, NULL);
+	log = uvm_record_log(uvm, 0);
+	ret = uvm_mm_event(uvm->policy, &event, &reply, log);
+	uvm_record_done(uvm, log);
 	mutex_unlock(&uvm->policy_lock);
 	uvm_mm_kick(uvm);
 	return ret || !reply.value ? SHRINK_STOP : reply.value >> PAGE_SHIFT;
@@ -356,6 +368,13 @@ int uvm_mm_dev_init(struct uvm_device *uvm)
 	mm->shrinker->private_data = uvm;
 	shrinker_register(mm->shrinker);
 	mm->started = true;
+	mm->imports = uvm_mm_client_new(uvm, false);
+	if (IS_ERR(mm->imports)) {
+		int ret = PTR_ERR(mm->imports);
+
+		mm->imports = NULL;
+		return ret;
+	}
 	return 0;
 }
 
@@ -382,6 +401,7 @@ void uvm_mm_dev_fini(struct uvm_device *uvm)
 	}
 	if (!hash_empty(mm->bos))
 		drm_err(&uvm->drm, "buffers are left behind\n");
+	uvm_mm_client_put(mm->imports);
 	cancel_delayed_work_sync(&mm->tick);
 	destroy_workqueue(mm->wq);
 	mm->started = false;

@@ -57,6 +57,7 @@ struct uvm_mm_worker {
  * @uses: struct uvm_mm_use that wait; under the policy's lock
  * @nr_zaps: buffers that page tables are about to lose
  * @nr_pages: system pages of all buffers
+ * @imports: owner of buffers of other drivers
  */
 struct uvm_mm_dev {
 	bool started;
@@ -69,6 +70,7 @@ struct uvm_mm_dev {
 	DECLARE_HASHTABLE(bos, UVM_MM_HASH_BITS);
 	struct list_head uses;
 	atomic_t nr_zaps;
+	struct uvm_mm_client *imports;
 	atomic_long_t nr_pages;
 };
 
@@ -109,6 +111,7 @@ struct uvm_mm_use {
  * @shown: page tables that map the buffer have it, where the buffer says that
  *	it is; under its reservation lock
  * @home: UVM_DOMAIN_* where it belongs
+ * @cpu_access: the CPU is a frequent user
  * @deferred: it has memory once it is used, and may be used elsewhere than in its
  *	domain if that is full
  * @unneeded: its content may be thrown away; for people
@@ -127,6 +130,7 @@ struct uvm_mm_bo {
 	struct uvm_mm_client *client;
 	struct hlist_node node;
 	bool shown;
+	bool cpu_access;
 	bool deferred;
 	u32 home;
 	bool unneeded;
@@ -159,14 +163,14 @@ struct uvm_mm_use *uvm_mm_use_set(struct uvm_mm_client *client, const u64 *bos,
 void uvm_mm_use_end(struct uvm_mm_use *use);
 
 /* uvm_mm_bo.c */
-struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm);
+struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm, bool limited);
 void uvm_mm_client_put(struct uvm_mm_client *client);
 int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
 		   u32 flags);
 void uvm_mm_bo_fini(struct uvm_bo *bo);
 struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id);
 int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset);
-int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain);
+int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain, bool pin);
 int uvm_mm_bo_advise(struct uvm_bo *bo, bool need, u32 *retained);
 vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf);
 u64 uvm_mm_param(struct uvm_device *uvm, u32 param);

@@ -30,16 +30,17 @@ static u64 uvm_mm_limit(ulong mb)
 /**
  * uvm_mm_client_new() - an owner of buffers
  * @uvm: the device
+ * @limited: it may have as much as the module's parameters say
  *
  * Return: the client, for uvm_mm_client_put(), or an ERR_PTR.
  */
-struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm)
+struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm, bool limited)
 {
 	const struct uvm_mm_event event = {
 		.op = UVM_MM_EV_OPEN,
-		.size = uvm_mm_limit(uvm_limit_mb),
-		.offset = uvm_mm_limit(uvm_limit_vram_mb),
-		.value = uvm_mm_limit(uvm_limit_pages_mb),
+		.size = uvm_mm_limit(limited ? uvm_limit_mb : 0),
+		.offset = uvm_mm_limit(limited ? uvm_limit_vram_mb : 0),
+		.value = uvm_mm_limit(limited ? uvm_limit_pages_mb : 0),
 	};
 	struct uvm_mm_client *client;
 	struct uvm_mm_reply reply;
@@ -87,18 +88,26 @@ void uvm_mm_client_put(struct uvm_mm_client *client)
 }
 
 /* Where a buffer whose domain this is may be used, best first. */
-static u32 uvm_mm_kinds(const struct uvm_bo *bo, u32 domain,
-			u32 kinds[UVM_MM_MAX_KINDS])
+static int uvm_mm_kinds(const struct uvm_bo *bo, u32 domain,
+			u32 (*kinds)[UVM_MM_MAX_KINDS], u32 *nr)
 {
-	u32 n = 0;
+	const struct uvm_mm_wish wish = {
+		.domains = BIT(domain) | BIT(UVM_DOMAIN_GTT),
+		.preferred = domain,
+		.cpu_access = bo->mm.cpu_access,
+		.unsnooped = bo->unsnooped,
+	};
 
+	if (bo->mm.deferred && domain != UVM_DOMAIN_SYSTEM)
+		return uvm_mm_placements(&wish, kinds, nr);
+	*nr = 1;
 	if (domain == UVM_DOMAIN_VRAM)
-		kinds[n++] = UVM_MM_SEG_LOCAL;
-	if (domain == UVM_DOMAIN_GTT || (n && bo->mm.deferred))
-		kinds[n++] = UVM_MM_SEG_SNOOPED;
-	if (domain == UVM_DOMAIN_SYSTEM)
-		kinds[n++] = UVM_MM_SEG_SYSTEM;
-	return n;
+		(*kinds)[0] = UVM_MM_SEG_LOCAL;
+	else if (domain == UVM_DOMAIN_GTT)
+		(*kinds)[0] = UVM_MM_SEG_SNOOPED;
+	else
+		(*kinds)[0] = UVM_MM_SEG_SYSTEM;
+	return 0;
 }
 
 /**
@@ -128,18 +137,22 @@ int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
 
 	uvm_mm_zap_init(bo);
 	bo->mm.deferred = flags & UVM_GEM_PAGEABLE;
+	bo->mm.cpu_access = flags & UVM_GEM_CPU_ACCESS;
 	bo->mm.home = domain;
-	event.nr_kinds = uvm_mm_kinds(bo, domain, event.kinds);
-	bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT, sizeof(*bo->pages),
-			     GFP_KERNEL);
+	ret = uvm_mm_kinds(bo, domain, &event.kinds, &event.nr_kinds);
+	if (ret)
+		return ret;
+	/* Another driver's pages are there, and are not ours to swap. */
+	if (bo->pages)
+		event.flags = 0;
+	else
+		bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT,
+				     sizeof(*bo->pages), GFP_KERNEL);
 	if (!bo->pages)
 		return -ENOMEM;
 	ret = uvm_mm_tell(uvm, &event, &reply, NULL);
-	if (ret) {
-		kvfree(bo->pages);
-		bo->pages = NULL;
+	if (ret)
 		return ret;
-	}
 	kref_get(&client->ref);
 	bo->policy_id = reply.id;
 	spin_lock(&uvm->mm.lock);
@@ -185,6 +198,21 @@ struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id)
 	return found;
 }
 
+/* UVM_DOMAIN_* of a kind of segment; SYSTEM for what is none. */
+static u32 uvm_mm_domain(u32 kind)
+{
+	switch (kind) {
+	case UVM_MM_SEG_LOCAL:
+	case UVM_MM_SEG_LOCAL_INVISIBLE:
+		return UVM_DOMAIN_VRAM;
+	case UVM_MM_SEG_SNOOPED:
+	case UVM_MM_SEG_UNSNOOPED:
+		return UVM_DOMAIN_GTT;
+	default:
+		return UVM_DOMAIN_SYSTEM;
+	}
+}
+
 /**
  * uvm_mm_bo_place() - where the bytes of a buffer are at this moment
  * @bo: the buffer
@@ -203,17 +231,9 @@ int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset)
 	uvm_mm_residence(uvm->policy, bo->policy_id, &place);
 	uvm_policy_end(uvm, flags);
 	*offset = place.offset;
-	switch (place.kind) {
-	case UVM_MM_SEG_LOCAL:
-		*domain = UVM_DOMAIN_VRAM;
-		return 0;
-	case UVM_MM_SEG_SNOOPED:
-		*domain = UVM_DOMAIN_GTT;
-		return 0;
-	default:
-		*domain = UVM_DOMAIN_SYSTEM;
-		return place.kind == UVM_MM_AT_PAGES ? 0 : -EAGAIN;
-	}
+	*domain = uvm_mm_domain(place.kind);
+	return *domain != UVM_DOMAIN_SYSTEM || place.kind == UVM_MM_AT_PAGES ?
+		0 : -EAGAIN;
 }
 
 /* From its next use on, a buffer belongs in a domain. */
@@ -224,8 +244,11 @@ static int uvm_mm_bo_set_domain(struct uvm_bo *bo, u32 domain)
 		.id = bo->policy_id,
 	};
 	struct uvm_mm_reply reply;
+	int ret;
 
-	event.nr_kinds = uvm_mm_kinds(bo, domain, event.kinds);
+	ret = uvm_mm_kinds(bo, domain, &event.kinds, &event.nr_kinds);
+	if (ret)
+		return ret;
 	WRITE_ONCE(bo->mm.home, domain);
 	return uvm_mm_tell(to_uvm(bo->base.dev), &event, &reply, NULL);
 }
@@ -234,38 +257,48 @@ static int uvm_mm_bo_set_domain(struct uvm_bo *bo, u32 domain)
  * uvm_mm_bo_move() - move a buffer to a domain, where it belongs from then on
  * @bo: the buffer
  * @domain: UVM_DOMAIN_*
+ * @pin: and where it stays until UVM_MM_EV_UNPIN
  *
  * If it fails, the buffer belongs where it did.
  *
  * Return: 0 and what uvm_mm_use_set() returns.
  */
-int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain)
+int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain, bool pin)
 {
-	static const u32 kinds[] = {
-		[UVM_DOMAIN_SYSTEM] = UVM_MM_SEG_SYSTEM,
-		[UVM_DOMAIN_GTT] = UVM_MM_SEG_SNOOPED,
-		[UVM_DOMAIN_VRAM] = UVM_MM_SEG_LOCAL,
-	};
-	const struct uvm_mm_event event = {
+	struct uvm_mm_event event = {
 		.op = UVM_MM_EV_MOVE,
 		.id = bo->policy_id,
-		.value = kinds[domain],
 	};
-	u32 old = READ_ONCE(bo->mm.home);
-	struct uvm_mm_use *use;
+	u32 old = READ_ONCE(bo->mm.home), i, nr, kinds[UVM_MM_MAX_KINDS];
+	struct uvm_mm_use *use = ERR_PTR(-EINVAL);
 	int ret;
 
+	/* What is another driver's does not go to our memory. */
+	if (bo->sgt && domain == UVM_DOMAIN_VRAM)
+		return -EINVAL;
+	ret = uvm_mm_kinds(bo, domain, &kinds, &nr);
 	/* First: others that wait for the buffer are not to bring it back. */
-	ret = uvm_mm_bo_set_domain(bo, domain);
+	if (!ret)
+		ret = uvm_mm_bo_set_domain(bo, domain);
 	if (ret)
 		return ret;
-	use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
+	/* The best segment of the domain that it fits into. */
+	for (i = 0; i < nr; i++) {
+		event.value = kinds[i];
+		if (uvm_mm_domain(event.value) != domain)
+			continue;
+		use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
+		if (PTR_ERR_OR_ZERO(use) != -ENOSPC)
+			break;
+	}
 	if (IS_ERR(use)) {
 		uvm_mm_bo_set_domain(bo, old);
 		return PTR_ERR(use);
 	}
+	ret = pin ? uvm_mm_tell_of(to_uvm(bo->base.dev), UVM_MM_EV_PIN,
+				   bo->policy_id) : 0;
 	uvm_mm_use_end(use);
-	return 0;
+	return ret;
 }
 
 /**
@@ -291,7 +324,7 @@ int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
 	obj = drm_gem_object_lookup(file, args->handle);
 	ret = -ENOENT;
 	if (obj) {
-		ret = uvm_mm_bo_move(to_uvm_bo(obj), args->domain);
+		ret = uvm_mm_bo_move(to_uvm_bo(obj), args->domain, false);
 		drm_gem_object_put(obj);
 	}
 	drm_dev_exit(idx);
@@ -344,9 +377,11 @@ int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
 	obj = drm_gem_object_lookup(file, args->handle);
 	if (!obj)
 		return -ENOENT;
-	ret = uvm_mm_bo_advise(to_uvm_bo(obj),
-			       args->advice == UVM_GEM_WILL_NEED,
-			       &args->retained);
+	ret = -EINVAL;
+	if (!to_uvm_bo(obj)->sgt)
+		ret = uvm_mm_bo_advise(to_uvm_bo(obj),
+				       args->advice == UVM_GEM_WILL_NEED,
+				       &args->retained);
 	drm_gem_object_put(obj);
 	return ret;
 }
@@ -425,8 +460,9 @@ vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf)
 	err = uvm_mm_use_wait(use);
 	if (err == -ERESTARTSYS)
 		return VM_FAULT_NOPAGE;
+	/* Out of memory too: the kernel would have the access tried again for ever. */
 	if (err)
-		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+		return VM_FAULT_SIGBUS;
 	ret = uvm_mm_fault_at(bo, vmf, &use);
 	uvm_mm_use_end(use);
 	return ret;

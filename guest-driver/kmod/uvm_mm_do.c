@@ -105,9 +105,10 @@ static int uvm_mm_do_device(struct uvm_mm_worker *worker, struct uvm_bo *bo,
 
 	switch (action->op) {
 	case UVM_MM_DO_BIND:
-		uvm_gart_bind(uvm, action->gart,
-			      bo->pages + (action->offset >> PAGE_SHIFT),
-			      action->size >> PAGE_SHIFT);
+		(bo->unsnooped ? uvm_gart_bind_unsnooped : uvm_gart_bind)
+			(uvm, action->gart,
+			 bo->pages + (action->offset >> PAGE_SHIFT),
+			 action->size >> PAGE_SHIFT);
 		return 0;
 	case UVM_MM_DO_UNBIND:
 		return uvm_gart_unbind(uvm, action->gart,

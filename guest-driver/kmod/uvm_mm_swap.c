@@ -7,10 +7,57 @@
  */
 
 #include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#include <linux/swap.h>
+
+#include <drm/drm_print.h>
 
 #include "uvm_drv.h"
+
+static ulong uvm_pages_mb;
+module_param_named(pages_mb, uvm_pages_mb, ulong, 0444);
+MODULE_PARM_DESC(pages_mb, "Most MiB of system pages of all buffers together (default 0: half of the memory)");
+
+/* What part of the memory is left to others, who would be killed for it. */
+#define UVM_MM_LEFT_SHARE	16
+
+/* Whether the machine has so many pages more, in memory or by swapping others. */
+static bool uvm_mm_has_room(u64 nr)
+{
+	long have = si_mem_available() + get_nr_swap_pages();
+
+	return have > 0 && have >= nr + totalram_pages() / UVM_MM_LEFT_SHARE;
+}
+
+/* The kernel cannot swap pages of ours out; we do, when it is refused some. */
+static bool uvm_mm_may_have(struct uvm_device *uvm, u64 nr)
+{
+	u64 most = uvm_pages_mb ? (u64)uvm_pages_mb << (20 - PAGE_SHIFT) :
+				  totalram_pages() / 2;
+
+	return atomic_long_read(&uvm->mm.nr_pages) + nr <= most &&
+	       uvm_mm_has_room(nr);
+}
+
+static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
+{
+	struct uvm_device *uvm = to_uvm(bo->base.dev);
+	u64 i;
+
+	/* The kernel's mapping would stay as it is with whoever is next. */
+	if (bo->unsnooped && uvm_pages_cache(bo->pages + first, nr)) {
+		drm_err_ratelimited(&uvm->drm, "%llu pages are lost\n", nr);
+		memset(bo->pages + first, 0, nr * sizeof(*bo->pages));
+		nr = 0;
+	}
+	for (i = first; i < first + nr; i++) {
+		__free_page(bo->pages[i]);
+		bo->pages[i] = NULL;
+	}
+}
 
 /**
  * uvm_mm_free_pages() - give back the pages that are there
@@ -21,15 +68,19 @@
 void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, end = (offset + size) >> PAGE_SHIFT;
+	u64 i, nr, end = (offset + size) >> PAGE_SHIFT;
 
-	for (i = offset >> PAGE_SHIFT; i < end; i++) {
-		if (!bo->pages[i])
+	/* Another driver's stay. */
+	if (bo->sgt)
+		return;
+	for (i = offset >> PAGE_SHIFT; i < end; i += nr ?: 1) {
+		for (nr = 0; i + nr < end && bo->pages[i + nr]; nr++)
+			;
+		if (!nr)
 			continue;
-		__free_page(bo->pages[i]);
-		bo->pages[i] = NULL;
-		atomic_long_dec(&bo->mm.resident);
-		atomic_long_dec(&uvm->mm.nr_pages);
+		uvm_mm_put_pages(bo, i, nr);
+		atomic_long_sub(nr, &bo->mm.resident);
+		atomic_long_sub(nr, &uvm->mm.nr_pages);
 	}
 }
 
@@ -39,30 +90,44 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
  * @offset: first byte
  * @size: bytes
  *
- * Return: 0 or -ENOMEM; the range has no pages then.
+ * Return: 0 or -ENOMEM, also when others need what is left; the range has no
+ * pages then.
  */
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, end = (offset + size) >> PAGE_SHIFT;
+	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
 	struct page *page;
 
-	for (i = offset >> PAGE_SHIFT; i < end; i++) {
+	if (bo->sgt)
+		return 0;
+	if (!uvm_mm_may_have(uvm, nr))
+		return -ENOMEM;
+	for (i = first; i < first + nr; i++) {
+		/* Then it is not known which of them are cached, either. */
 		if (WARN_ON_ONCE(bo->pages[i]))
-			continue;
+			return -EINVAL;
+	}
+	for (i = first; i < first + nr; i++) {
 		page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
 				  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-		if (!page) {
-			uvm_mm_free_pages(bo, offset,
-					  (i << PAGE_SHIFT) - offset);
-			return -ENOMEM;
-		}
+		if (!page)
+			goto free;
 		bo->pages[i] = page;
-		atomic_long_inc(&bo->mm.resident);
-		atomic_long_inc(&uvm->mm.nr_pages);
 		cond_resched();
 	}
+	if (bo->unsnooped && uvm_pages_uncache(bo->pages + first, nr))
+		goto free;
+	atomic_long_add(nr, &bo->mm.resident);
+	atomic_long_add(nr, &uvm->mm.nr_pages);
 	return 0;
+
+free:
+	while (i-- > first) {
+		__free_page(bo->pages[i]);
+		bo->pages[i] = NULL;
+	}
+	return -ENOMEM;
 }
 
 static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
@@ -86,6 +151,8 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 		put_page(page);
 		cond_resched();
 	}
+	/* Out of the write-combining buffers, of pages that have them. */
+	wmb();
 	return 0;
 }
 
@@ -97,10 +164,13 @@ static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
  *
  * The pages stay.
  *
- * Return: 0 or an errno; the range of the backing store is undefined then.
+ * Return: 0 or an errno, -ENOMEM when neither memory nor swap has room for it;
+ * the range of the backing store is undefined then.
  */
 int uvm_mm_swap_out(struct uvm_bo *bo, u64 offset, u64 size)
 {
+	if (!uvm_mm_has_room(size >> PAGE_SHIFT))
+		return -ENOMEM;
 	return uvm_mm_swap(bo, offset, size, true);
 }
 

@@ -223,7 +223,7 @@ int uvm_ioctl_vm_config(struct drm_device *drm, void *data,
 	}
 	vm->keeps_vmid = keep;
 
-	uvm_mode_set_retry(vm, retry);
+	uvm_mode_set_retry(vm, retry || vm->svm);
 unlock:
 	mutex_unlock(&vm->config_lock);
 exit:

@@ -16,8 +16,6 @@
 
 /* GART addresses through which the memory manager copies. */
 #define UVM_PAGING_BYTES	SZ_4M
-/* What part of VRAM is kept for page tables of address spaces. */
-#define UVM_OWN_SHARE		32
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables
@@ -75,37 +73,33 @@ unsigned int uvm_policy_begin(struct uvm_device *uvm)
  */
 void uvm_policy_end(struct uvm_device *uvm, unsigned int flags)
 {
+	if (uvm_is_judged(uvm))
+		uvm_annotate(uvm);
 	memalloc_nofs_restore(flags);
 	mutex_unlock(&uvm->policy_lock);
 }
 
-/*
- * VRAM ends with what is the driver's own, tables of the GART and of address
- * spaces; the GART ends with the window of the memory manager's copies.
- */
+/* What the device describes, as the policy divides it. */
 static int uvm_policy_segments(struct uvm_device *uvm,
 			       struct uvm_mm_config *config)
 {
-	u64 own = uvm_gart_table_bytes(uvm), vram = uvm->vram.size;
-	const u64 gart = uvm->gart.size - UVM_PAGING_BYTES;
+	const struct uvm_mm_described described = {
+		.local = uvm->vram.visible,
+		.invisible = uvm->vram.size - uvm->vram.visible,
+		.unsnooped = uvm->gart.unsnooped,
+		.gart = uvm->gart.size,
+		.paging = UVM_PAGING_BYTES,
+		.tables = uvm_gart_table_bytes(uvm),
+		.own_first = uvm_has_vidmm(uvm),
+	};
+	int ret;
 
-	if (own + SZ_4M > vram) {
+	uvm_mm_dev_config(uvm, config);
+	ret = uvm_mm_divide(&described, config);
+	if (ret)
 		drm_err(&uvm->drm, "no VRAM for the table of a %llu MiB GART\n",
 			uvm->gart.size >> 20);
-		return -ENOSPC;
-	}
-	own = ALIGN(own + clamp(vram / UVM_OWN_SHARE, SZ_1M, SZ_16M), SZ_1M);
-	*config = (struct uvm_mm_config) {
-		.count = 4,
-		.segments = {
-			{ 0, vram - own, UVM_MM_SEG_LOCAL },
-			{ vram - own, own, UVM_MM_SEG_OWN_LOCAL },
-			{ 0, gart, UVM_MM_SEG_SNOOPED },
-			{ gart, UVM_PAGING_BYTES, UVM_MM_SEG_PAGING },
-		},
-	};
-	uvm_mm_dev_config(uvm, config);
-	return 0;
+	return ret;
 }
 
 /**
@@ -118,6 +112,8 @@ int uvm_policy_init(struct uvm_device *uvm)
 {
 	const struct uvm_policy_config config = { .page_size = PAGE_SIZE };
 	struct uvm_policy *policy;
+	struct uvm_mm_log *log;
+	unsigned int flags;
 	int ret;
 
 	ret = uvm_policy_segments(uvm, &uvm->mm.config);
@@ -127,7 +123,15 @@ int uvm_policy_init(struct uvm_device *uvm)
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
 	uvm->policy = policy;
-	return uvm_mm_start(policy, &uvm->mm.config, NULL);
+	ret = uvm_record_init(uvm);
+	if (ret)
+		return ret;
+	flags = uvm_policy_begin(uvm);
+	log = uvm_record_log(uvm, 0);
+	ret = uvm_mm_start(policy, &uvm->mm.config, log);
+	uvm_record_done(uvm, log);
+	uvm_policy_end(uvm, flags);
+	return ret ?: uvm_annotate_init(uvm);
 }
 
 /**
@@ -138,6 +142,7 @@ void uvm_policy_fini(struct uvm_device *uvm)
 {
 	u32 bos = 0, moves = 0;
 
+	uvm_record_fini(uvm);
 	if (!uvm->policy)
 		return;
 	uvm_policy_in_use(uvm->policy, &bos, &moves);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * User queues: the RLC rings of the SDMA instances, each lent to a process.
+ * User queues: the RLC rings of the SDMA instances and the queues of the access
+ * engine, each lent to a process.
  * A queue runs in the process's own VMID, which is reserved for as long as
  * there is one, and its packets lie in the process's own memory: the driver
  * sees none of them. So there is no fence either, and a buffer that moves
@@ -149,6 +150,12 @@ void uvm_queues_init(struct uvm_device *uvm)
 	mutex_init(&uvm->queues.lock);
 	for (i = 0; i < UVM_NR_QUEUES; i++) {
 		queue = &uvm->queues.queue[i];
+		if (i >= UVM_SDMA_QUEUES) {
+			queue->engine = UVM_ACCESS_ENGINE;
+			queue->ring = i - UVM_SDMA_QUEUES;
+			queue->doorbell = UVM_DOORBELL_ACCESS_Q0 + queue->ring;
+			continue;
+		}
 		queue->engine = i / UVM_RLC_RINGS;
 		queue->ring = UVM_RLC_FIRST + i % UVM_RLC_RINGS;
 		queue->doorbell = UVM_DOORBELL_SDMA0_GFX +
@@ -157,20 +164,29 @@ void uvm_queues_init(struct uvm_device *uvm)
 	}
 }
 
+static bool uvm_engine_exists(struct uvm_device *uvm, u32 engine)
+{
+	if (engine == UVM_ACCESS_ENGINE)
+		return uvm_has_access(uvm);
+	return engine < uvm->nr_rings;
+}
+
 /**
  * uvm_queues_free() - how many queues nobody has
  * @uvm: the device
+ * @access: of the access engine, else of SDMA
  *
  * Return: how many.
  */
-u32 uvm_queues_free(struct uvm_device *uvm)
+u32 uvm_queues_free(struct uvm_device *uvm, bool access)
 {
 	u32 i, n = 0;
 
 	mutex_lock(&uvm->queues.lock);
 	for (i = 0; i < UVM_NR_QUEUES; i++)
 		n += !uvm->queues.queue[i].vm &&
-		     uvm->queues.queue[i].engine < uvm->nr_rings;
+		     access == (i >= UVM_SDMA_QUEUES) &&
+		     uvm_engine_exists(uvm, uvm->queues.queue[i].engine);
 	mutex_unlock(&uvm->queues.lock);
 	return n;
 }
@@ -200,8 +216,13 @@ static bool uvm_queue_range_ok(struct uvm_device *uvm, u64 va, u64 size)
 static int uvm_queue_check(struct uvm_device *uvm,
 			   const struct drm_uvm_queue_create *args)
 {
-	if (args->flags || args->pad || args->ring >= uvm->nr_rings)
+	if (args->flags || args->kind > UVM_QUEUE_ACCESS)
 		return -EINVAL;
+	/* There is one access engine. */
+	if (args->ring >= (args->kind ? 1 : uvm->nr_rings))
+		return -EINVAL;
+	if (args->kind && !uvm_has_access(uvm))
+		return -EOPNOTSUPP;
 	if (!is_power_of_2(args->ring_size) ||
 	    args->ring_size < UVM_QUEUE_MIN_BYTES ||
 	    args->ring_size > UVM_QUEUE_MAX_BYTES ||
@@ -222,8 +243,10 @@ static int uvm_queue_check(struct uvm_device *uvm,
  *
  * Waits its turn for a VMID when all are in use.
  *
- * Return: 0, -EINVAL, -EBUSY when the instance has no queue left, -ENOSPC when
- * no further VMID may be reserved, -ENOMEM, -ETIMEDOUT, -ENODEV, -ERESTARTSYS.
+ * Return: 0, -EINVAL, -EOPNOTSUPP where the device has no such engine, -EBUSY
+ * when the engine has no queue left, -ENOSPC when no further VMID may be
+ * reserved, -EPERM when it would reach the memory of another process, -ENOMEM,
+ * -ETIMEDOUT, -ENODEV, -ERESTARTSYS.
  */
 int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 			   struct drm_file *file)
@@ -232,6 +255,7 @@ int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 	struct drm_uvm_queue_create *args = data;
 	struct uvm_queue *queue;
 	struct uvm_vm *vm;
+	u32 engine;
 	int idx, ret;
 
 	ret = uvm_queue_check(uvm, args);
@@ -244,10 +268,12 @@ int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 		ret = PTR_ERR(vm);
 		goto exit;
 	}
-	ret = mutex_lock_interruptible(&vm->config_lock);
+	ret = uvm_svm_may_use(vm) ?:
+	      mutex_lock_interruptible(&vm->config_lock);
 	if (ret)
 		goto exit;
-	queue = uvm_queue_claim(vm, args->ring);
+	engine = args->kind ? UVM_ACCESS_ENGINE : args->ring;
+	queue = uvm_queue_claim(vm, engine);
 	if (!queue) {
 		ret = -EBUSY;
 		goto unlock;
@@ -337,7 +363,8 @@ int uvm_ioctl_queue_destroy(struct drm_device *drm, void *data,
  *
  * A write pointer that makes no sense stops the queue, and no other.
  *
- * Return: 0, -EINVAL, -ENOENT, -EIO when doorbells do not move, -ENODEV.
+ * Return: 0, -EINVAL, -ENOENT, -EPERM as when it is made, -EIO when doorbells do
+ * not move, -ENODEV.
  */
 int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 			 struct drm_file *file)
@@ -357,6 +384,9 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		ret = -ENOENT;
 		goto exit;
 	}
+	ret = uvm_svm_may_use(queue->vm);
+	if (ret)
+		goto put;
 	if (args->flags & UVM_QUEUE_RESET) {
 		uvm_queue_stop(uvm, queue);
 		queue->wptr = args->wptr;
@@ -367,6 +397,7 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		queue->wptr = args->wptr;
 		ret = uvm_queue_ring(uvm, queue) ? 0 : -EIO;
 	}
+put:
 	uvm_queue_put(queue);
 exit:
 	drm_dev_exit(idx);

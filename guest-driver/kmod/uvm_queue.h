@@ -15,7 +15,11 @@
 /* An instance's rings: GFX, PAGE, and these for processes. */
 #define UVM_RLC_FIRST		2
 #define UVM_RLC_RINGS		2
-#define UVM_NR_QUEUES		4
+#define UVM_SDMA_QUEUES		4
+/* The access engine's queues, all for processes; its number follows SDMA's. */
+#define UVM_ACCESS_ENGINE	2
+#define UVM_ACCESS_QUEUES	4
+#define UVM_NR_QUEUES		(UVM_SDMA_QUEUES + UVM_ACCESS_QUEUES)
 
 /* Faults that the device tells of before it waits for answers. */
 #define UVM_CAM_ENTRIES		16
@@ -29,10 +33,11 @@ struct uvm_device;
 struct uvm_vm;
 
 /**
- * struct uvm_queue - a ring of an SDMA instance that a process writes
+ * struct uvm_queue - a ring that a process writes: of an SDMA instance, or of
+ *	the access engine, whose registers lie alike
  * @vm: whose, with a reference; NULL: it is free. Under uvm_queues.lock
  * @ready: it was set up. Under the address space's config_lock
- * @engine: number of the instance
+ * @engine: number of the SDMA instance, or UVM_ACCESS_ENGINE
  * @ring: number of the ring in it
  * @doorbell: slot
  * @vmid: where its packets run
@@ -71,6 +76,16 @@ struct uvm_queues {
 };
 
 /**
+ * struct uvm_access - the access engine, and the access counters
+ * @started: it executes what its queues are given
+ * @notified: counters that reached their threshold
+ */
+struct uvm_access {
+	bool started;
+	atomic64_t notified;
+};
+
+/**
  * struct uvm_retry_fault - a page fault whose access waits
  * @va: page
  * @pasid: whose
@@ -90,12 +105,14 @@ struct uvm_retry_fault {
  * struct uvm_open_fault - a fault that was not answered yet
  * @fault: the fault
  * @order: the lower came first; 0: there is none
- * @told: the process was told
+ * @told: the process was told, or need not be
+ * @mirrored: the page is the process's own memory
  */
 struct uvm_open_fault {
 	struct uvm_retry_fault fault;
 	u64 order;
 	bool told;
+	bool mirrored;
 };
 
 /**
@@ -137,7 +154,7 @@ struct uvm_retry {
 /* uvm_queue.c */
 void uvm_queues_init(struct uvm_device *uvm);
 void uvm_queues_close(struct uvm_device *uvm, struct uvm_vm *vm);
-u32 uvm_queues_free(struct uvm_device *uvm);
+u32 uvm_queues_free(struct uvm_device *uvm, bool access);
 void uvm_queue_interrupt(struct uvm_device *uvm, u8 source);
 int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 			   struct drm_file *file);
@@ -154,6 +171,11 @@ void uvm_queue_stop(struct uvm_device *uvm, struct uvm_queue *queue);
 bool uvm_queue_ring(struct uvm_device *uvm, struct uvm_queue *queue);
 void uvm_queue_look(struct uvm_device *uvm, struct uvm_queue *queue,
 		    struct drm_uvm_queue_info *info);
+
+/* uvm_access.c */
+void uvm_access_start(struct uvm_device *uvm);
+void uvm_access_stop(struct uvm_device *uvm);
+void uvm_access_counted(struct uvm_device *uvm);
 
 /* uvm_mode.c */
 bool uvm_mode_waits(const struct uvm_vm *vm);
@@ -184,8 +206,11 @@ void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n);
 bool uvm_fault_may_park(struct uvm_device *uvm);
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size);
+u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
+		      struct uvm_retry_fault *faults);
+void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
-void uvm_fault_tell(struct uvm_vm *vm);
+void uvm_fault_tell_rest(struct uvm_vm *vm);
 void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);
 int uvm_ioctl_fault_next(struct drm_device *drm, void *data,
 			 struct drm_file *file);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The registers of user queues: the RLC rings of the SDMA instances.
+ * The registers of user queues: the RLC rings of the SDMA instances, and the
+ * queues of the access engine, which has the registers of one more instance.
  */
 
 #include <linux/iopoll.h>
@@ -52,8 +53,10 @@ void uvm_queue_start(struct uvm_device *uvm, struct uvm_queue *queue)
 	uvm_queue_wreg(uvm, queue, mmSDMA_RB_RPTR_ADDR_LO(n),
 		       lower_32_bits(queue->rptr_va) &
 		       SDMA_RB_RPTR_ADDR_LO__ADDR);
-	uvm_queue_wreg(uvm, queue, mmSDMA_IB_CNTL(n),
-		       SDMA_IB_CNTL__IB_ENABLE);
+	/* The access engine has no indirect buffers. */
+	if (queue->engine != UVM_ACCESS_ENGINE)
+		uvm_queue_wreg(uvm, queue, mmSDMA_IB_CNTL(n),
+			       SDMA_IB_CNTL__IB_ENABLE);
 	uvm_queue_wreg(uvm, queue, mmSDMA_DOORBELL_OFFSET(n),
 		       FIELD_PREP(SDMA_DOORBELL_OFFSET__OFFSET,
 				  queue->doorbell * 2));
@@ -92,7 +95,9 @@ void uvm_queue_stop(struct uvm_device *uvm, struct uvm_queue *queue)
 					UVM_QUEUE_TIMEOUT_US, false, uvm, queue,
 					mmSDMA_CONTEXT_STATUS(n));
 	if (ret)
-		drm_err(&uvm->drm, "SDMA %u ring %u does not stop\n",
+		drm_err(&uvm->drm, "%s %u ring %u does not stop\n",
+			queue->engine == UVM_ACCESS_ENGINE ? "access engine" :
+							     "SDMA",
 			queue->engine, n);
 }
 

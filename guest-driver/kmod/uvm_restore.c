@@ -106,7 +106,7 @@ static void uvm_restore_work(struct work_struct *work)
 					     vm->pasid, ret);
 		}
 		uvm_mode_set_fit(vm, !ret);
-		uvm_fault_tell(vm);
+		uvm_fault_tell_rest(vm);
 	}
 	vm->restored = use;
 	/* If not, somebody asked meanwhile, and runs this with his reference. */

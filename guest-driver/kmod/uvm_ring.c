@@ -12,6 +12,7 @@
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
+#include "uvm_trace.h"
 
 /* Room for UVM_RING_JOBS jobs, several times. */
 #define UVM_RING_BYTES		SZ_64K
@@ -166,6 +167,8 @@ int uvm_ring_submit(struct uvm_ring *ring, u32 vmid, u64 ib, u32 ib_dwords,
 	uvm_ring_write(ring, packet, uvm_emit_trap(packet, 0));
 	uvm_ring_pad(ring, 0);
 	fence->end = ring->wptr;
+	/* While the engine does not know of it: the cause stands first. */
+	trace_uvm_job_run(ring->index, fence->seq, ib, ib_dwords);
 	uvm_ring_commit(ring);
 unlock:
 	mutex_unlock(&ring->lock);

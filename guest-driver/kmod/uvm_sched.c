@@ -30,6 +30,7 @@ static void uvm_job_put_parts(struct uvm_job *job)
 	if (job->vm)
 		uvm_late_end(job->vm);
 	uvm_vm_put(job->vm);
+	uvm_busy_put(job->busy);
 	if (job->ib)
 		drm_suballoc_free(job->ib, NULL);
 	/* The ring has emitted it and counts references, or never saw it. */
@@ -129,6 +130,7 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 		return ERR_PTR(job->error);
 	if (!drm_dev_enter(&ring->uvm->drm, &idx))
 		return ERR_PTR(-ENODEV);
+	job->fence->busy = job->busy;
 	if (job->vm) {
 		job->fence->pasid = job->vm->pasid;
 		ret = uvm_vmid_load(job);
@@ -139,8 +141,6 @@ static struct dma_fence *uvm_sched_run_job(struct drm_sched_job *base)
 	drm_dev_exit(idx);
 	if (ret)
 		return ERR_PTR(ret);
-	trace_uvm_job_run(ring->index, job->fence->seq, job->ib_gpu,
-			  job->ib_dwords);
 	/* One reference is the scheduler's. */
 	return dma_fence_get(&job->fence->base);
 }
@@ -154,6 +154,8 @@ static enum drm_gpu_sched_stat uvm_sched_timedout(struct drm_sched_job *base)
 	uvm_fence_process(ring);
 	uvm_ih_poll(ring->uvm);
 	if (job->fence->ring && !dma_fence_is_signaled(&job->fence->base)) {
+		if (uvm_svm_goes_on(job))
+			return DRM_GPU_SCHED_STAT_NO_HANG;
 		trace_uvm_job_timeout(ring->index, job->fence->seq);
 		uvm_ring_recover(ring, job->fence);
 	}

@@ -188,6 +188,8 @@ static int uvm_submit_space(struct uvm_submit *s)
 	vm = uvm_file_vm(s->uvm, s->file->driver_priv);
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
+	if (uvm_svm_may_use(vm))
+		return -EPERM;
 	kref_get(&vm->ref);
 	job->vm = vm;
 	uvm_late_begin(vm);
@@ -343,6 +345,7 @@ static int uvm_submit_job(struct uvm_submit *s)
 	if (IS_ERR(job))
 		return PTR_ERR(job);
 	s->job = job;
+	job->busy = uvm_busy_get(ufile->busy);
 
 	ret = uvm_submit_lookup(s);
 	if (ret)

@@ -90,6 +90,58 @@ TRACE_EVENT(uvm_vm_bind,
 		  __entry->size, __entry->writes, __entry->error)
 );
 
+TRACE_EVENT(uvm_vector,
+	TP_PROTO(u64 stamp, u32 client, u32 source, u32 ring, u32 vmid,
+		 u32 pasid),
+	TP_ARGS(stamp, client, source, ring, vmid, pasid),
+	TP_STRUCT__entry(
+		__field(u64, stamp)
+		__field(u32, client)
+		__field(u32, source)
+		__field(u32, ring)
+		__field(u32, vmid)
+		__field(u32, pasid)
+	),
+	TP_fast_assign(
+		__entry->stamp = stamp;
+		__entry->client = client;
+		__entry->source = source;
+		__entry->ring = ring;
+		__entry->vmid = vmid;
+		__entry->pasid = pasid;
+	),
+	TP_printk("stamp=%#llx client=%#x source=%u ring=%u vmid=%u pasid=%u",
+		  __entry->stamp, __entry->client, __entry->source,
+		  __entry->ring, __entry->vmid, __entry->pasid)
+);
+
+TRACE_EVENT(uvm_page_fault,
+	TP_PROTO(u64 stamp, u32 vmid, u32 pasid, u64 va, bool write, bool retry,
+		 u32 cam),
+	TP_ARGS(stamp, vmid, pasid, va, write, retry, cam),
+	TP_STRUCT__entry(
+		__field(u64, stamp)
+		__field(u32, vmid)
+		__field(u32, pasid)
+		__field(u64, va)
+		__field(bool, write)
+		__field(bool, retry)
+		__field(u32, cam)
+	),
+	TP_fast_assign(
+		__entry->stamp = stamp;
+		__entry->vmid = vmid;
+		__entry->pasid = pasid;
+		__entry->va = va;
+		__entry->write = write;
+		__entry->retry = retry;
+		__entry->cam = cam;
+	),
+	TP_printk("stamp=%#llx vmid=%u pasid=%u va=%#llx write=%d retry=%d cam=%u",
+		  __entry->stamp, __entry->vmid, __entry->pasid, __entry->va,
+		  __entry->write, __entry->retry, __entry->cam)
+);
+
 #endif /* UVM_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

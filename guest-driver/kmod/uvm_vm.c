@@ -107,6 +107,7 @@ static void uvm_vm_free(struct work_struct *work)
 	uvm_mode_set_retry(vm, false);
 	/* Those of jobs that were killed. */
 	uvm_fault_drop(uvm, vm->pasid);
+	uvm_svm_detach(vm);
 	uvm_bind_queue_fini(vm);
 	uvm_bind_release_all(vm);
 	flags = uvm_policy_begin(uvm);

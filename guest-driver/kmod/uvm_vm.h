@@ -35,6 +35,7 @@ struct uvm_job;
 struct uvm_mm_client;
 struct uvm_mm_use;
 struct uvm_ring_state;
+struct uvm_svm;
 
 /**
  * struct uvm_vms - the device's address spaces
@@ -143,6 +144,8 @@ struct uvm_vm_hang {
  * @comm: name of the process that made it
  * @pid: its id
  * @free: ends it
+ * @svm: what it mirrors of a process's memory; NULL: nothing. Set once, under
+ *	@config_lock and @lock
  */
 struct uvm_vm {
 	struct kref ref;
@@ -190,6 +193,7 @@ struct uvm_vm {
 	char comm[TASK_COMM_LEN];
 	pid_t pid;
 	struct work_struct free;
+	struct uvm_svm *svm;
 };
 
 /**
@@ -289,11 +293,14 @@ struct dma_fence *uvm_bind_push(struct uvm_vm *vm, struct uvm_bind *bind);
 void uvm_bind_kick(struct uvm_vm *vm);
 int uvm_bind_wait(struct uvm_vm *vm, struct dma_fence *fence);
 void uvm_bind_run(struct uvm_vm *vm);
+int uvm_bind_drain(struct uvm_vm *vm);
+int uvm_bind_settle(struct uvm_vm *vm);
 int uvm_bind_room(struct uvm_vm *vm);
 
 /* uvm_bind.c */
 void uvm_bind_release_all(struct uvm_vm *vm);
 void uvm_bind_free_list(struct list_head *gone);
+bool uvm_bind_is_taken(struct uvm_vm *vm, u64 first, u64 last);
 bool uvm_bo_is_bound(struct uvm_bo *bo);
 int uvm_bo_hide(struct uvm_bo *bo);
 struct uvm_vm *uvm_bo_pending(struct uvm_bo *bo, u64 *seqno, bool *lost);

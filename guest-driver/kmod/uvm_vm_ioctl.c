@@ -135,6 +135,20 @@ static int uvm_bind_find_in(const struct drm_uvm_vm_bind *args,
 	return ret;
 }
 
+/* A bind of an address space that mirrors memory does not wait: its caller does. */
+static int uvm_bind_wait_in(struct uvm_bind *bind)
+{
+	int ret;
+
+	for (; bind->nr_wait; bind->nr_wait--) {
+		ret = dma_fence_wait(bind->wait[bind->nr_wait - 1], true);
+		if (ret)
+			return ret;
+		dma_fence_put(bind->wait[bind->nr_wait - 1]);
+	}
+	return 0;
+}
+
 /* All are there before anything is changed. */
 static int uvm_bind_find_out(const struct drm_uvm_vm_bind *args,
 			     struct drm_file *file, struct drm_syncobj **out,
@@ -174,6 +188,8 @@ static int uvm_bind_submit(struct uvm_vm *vm,
 	if (!bind)
 		return -ENOMEM;
 	ret = uvm_bind_find_in(args, file, bind);
+	if (!ret && READ_ONCE(vm->svm))
+		ret = uvm_bind_wait_in(bind);
 	if (!ret && args->op == UVM_VM_OP_MAP)
 		ret = uvm_bind_bo(vm, bind, args, file, fence);
 	else if (!ret)

@@ -32,9 +32,9 @@ static int uvm_vram_find_bar(struct uvm_device *uvm)
 		return -ENODEV;
 	}
 	uvm->vram.base = region.addr;
-	if (uvm->vram.size > region.len) {
+	if (uvm->vram.visible > region.len) {
 		dev_err(&vdev->dev, "VRAM of %#llx bytes in a region of %#llx\n",
-			uvm->vram.size, region.len);
+			uvm->vram.visible, region.len);
 		return -ENODEV;
 	}
 	while (!uvm_vram_is_ready(uvm)) {
@@ -75,8 +75,45 @@ static int uvm_vram_find_carveout(struct uvm_device *uvm)
 	return 0;
 }
 
+/* What the device describes: its own memory, and what it wants of the GART. */
+static int uvm_vram_segments(struct uvm_device *uvm)
+{
+	struct uvm_vram *vram = &uvm->vram;
+	u64 word, size, local = 0;
+	u32 i;
+
+	for (i = 0; i < UVM_WIN_SEGMENTS; i++) {
+		word = uvm_win_get64(uvm->vdev, UVM_WIN_OFF_SEGMENTS + 8 * i);
+		if (!word)
+			break;
+		size = word & ~(u64)UVM_WIN_SEGMENT_KIND;
+		switch (word & UVM_WIN_SEGMENT_KIND) {
+		case UVM_WIN_SEGMENT_LOCAL:
+			/* The first of VRAM. */
+			if (local)
+				return -EINVAL;
+			vram->visible = size;
+			local += size;
+			break;
+		case UVM_WIN_SEGMENT_LOCAL_INVISIBLE:
+			local += size;
+			break;
+		case UVM_WIN_SEGMENT_UNSNOOPED:
+			uvm->gart.unsnooped = size;
+			break;
+		default:
+			/* The rest of the GART; and what we do not know. */
+			break;
+		}
+	}
+	if (!vram->visible || !IS_ALIGNED(vram->visible, SZ_16M) ||
+	    local != vram->size)
+		return -EINVAL;
+	return 0;
+}
+
 /**
- * uvm_vram_init() - find VRAM and map it
+ * uvm_vram_init() - find VRAM and map what the CPU reaches of it
  * @uvm: the device, started
  *
  * Return: 0 or an errno.
@@ -91,15 +128,22 @@ int uvm_vram_init(struct uvm_device *uvm)
 		dev_err(dev, "VRAM of %#llx bytes\n", uvm->vram.size);
 		return -ENODEV;
 	}
+	ret = uvm_vram_segments(uvm);
+	if (ret) {
+		dev_err(dev, "the segments are not those of %#llx bytes of VRAM\n",
+			uvm->vram.size);
+		return ret;
+	}
 	ret = uvm_has_uma(uvm) ? uvm_vram_find_carveout(uvm) :
 				 uvm_vram_find_bar(uvm);
 	if (ret)
 		return ret;
-	if (!devm_request_mem_region(dev, uvm->vram.base, uvm->vram.size,
+	if (!devm_request_mem_region(dev, uvm->vram.base, uvm->vram.visible,
 				     "uvm VRAM")) {
 		dev_err(dev, "VRAM at %pa is in use\n", &uvm->vram.base);
 		return -EBUSY;
 	}
-	uvm->vram.cpu = devm_ioremap_wc(dev, uvm->vram.base, uvm->vram.size);
+	uvm->vram.cpu = devm_ioremap_wc(dev, uvm->vram.base,
+					 uvm->vram.visible);
 	return uvm->vram.cpu ? 0 : -ENOMEM;
 }

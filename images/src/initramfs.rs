@@ -17,10 +17,13 @@ use crate::key::{Key, KeyBuilder};
 use crate::kmods::KernelModule;
 use crate::root::Root;
 
-/// Where `init` looks: see its own description of the three files.
+/// Where `init` looks: see its own description of the files.
 const MODULE_LIST: &str = "uvm/modules";
+/// Where tests look for the kernel's modules that nobody loads for them: a line each, its name and what to load.
+const MORE_MODULES: &str = "uvm/more";
 const ARGS: &str = "uvm/args";
 const ENV: &str = "uvm/env";
+const PARAMETERS: &str = "uvm/parameters";
 /// Names under which the tools binary is found in the guest.
 const TOOLS: [&str; 4] = ["uvm-tools", "uvm-test", "uvm-demo", "uvm-bench"];
 const FOLDERS: [&str; 9] = ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "uvm"];
@@ -32,18 +35,29 @@ const DATA: u32 = 0o100_644;
 /// The kernel wants each archive to begin at a multiple of four.
 const ALIGNMENT: u64 = 4;
 
+/// Modules of a guest, each list in load order.
+#[derive(Clone, Debug, Default)]
+pub struct Modules {
+    /// What init loads.
+    pub loaded: Vec<KernelModule>,
+    /// What lies there to be loaded: a module, and before it what it needs.
+    pub more: Vec<Vec<KernelModule>>,
+}
+
 /// Gives the archive with init, the tools, busybox and the modules, packing it where one of them changed.
 ///
 /// # Errors
 /// [`Error::Incomplete`] when the root has no static busybox, [`Error::Io`].
-pub fn base(cache: &Cache, root: &Root, tools: &Path, modules: &[KernelModule]) -> Result<PathBuf> {
+pub fn base(cache: &Cache, root: &Root, tools: &Path, modules: &Modules) -> Result<PathBuf> {
     let busybox = ["usr/bin/busybox", "bin/busybox"]
         .map(|name| root.path.join(name))
         .into_iter()
         .find(|path| path.is_file())
         .ok_or_else(|| Error::Incomplete { root: root.path.clone(), what: "busybox".into() })?;
     let key = modules
+        .loaded
         .iter()
+        .chain(modules.more.iter().flatten())
         .fold(KeyBuilder::new().key("root", &root.key), |key, module| key.bytes(&module.name, &module.data))
         .bytes("layout", [FOLDERS.join(" "), TOOLS.join(" ")].join(";").as_bytes())
         .file("tools", tools)?
@@ -52,7 +66,7 @@ pub fn base(cache: &Cache, root: &Root, tools: &Path, modules: &[KernelModule]) 
     Ok(entry.join("base.cpio"))
 }
 
-fn pack_base(cache: &Cache, key: &Key, busybox: &Path, tools: &Path, modules: &[KernelModule]) -> Result<PathBuf> {
+fn pack_base(cache: &Cache, key: &Key, busybox: &Path, tools: &Path, modules: &Modules) -> Result<PathBuf> {
     let waiting = || eprintln!("initramfs: another process is packing it, waiting");
     cache.entry("initramfs", key, Check::Content, waiting, |folder| {
         let mut archive = Archive::create(&folder.join("base.cpio"))?;
@@ -72,7 +86,8 @@ fn pack_base(cache: &Cache, key: &Key, busybox: &Path, tools: &Path, modules: &[
         archive.link("sbin", "bin")?;
         archive.file("etc/passwd", DATA, b"root:x:0:0:root:/root:/bin/sh\n")?;
         archive.file("etc/group", DATA, b"root:x:0:\n")?;
-        archive.modules(modules)?;
+        archive.modules(&modules.loaded)?;
+        archive.more_modules(modules)?;
         archive.finish()
     })
 }
@@ -90,6 +105,8 @@ pub struct Overlay {
     pub args: Vec<String>,
     /// Its environment, beside what init sets.
     pub env: Vec<(String, String)>,
+    /// Parameters of the driver's module, as a kernel's command line has them.
+    pub parameters: Vec<String>,
     /// Modules instead of the base's, in load order; none: the base's.
     pub modules: Option<Vec<KernelModule>>,
     /// Folders whose files go over the guest's.
@@ -108,6 +125,9 @@ impl Overlay {
         archive.file(ARGS, DATA, &nul_terminated(self.args.iter().map(String::as_str))?)?;
         let pairs: Vec<String> = self.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         archive.file(ENV, DATA, &nul_terminated(pairs.iter().map(String::as_str))?)?;
+        if !self.parameters.is_empty() {
+            archive.file(PARAMETERS, DATA, self.parameters.join(" ").as_bytes())?;
+        }
         if let Some(modules) = &self.modules {
             archive.modules(modules)?;
         }
@@ -214,6 +234,24 @@ impl Archive {
         self.file(MODULE_LIST, DATA, list.as_bytes())
     }
 
+    fn more_modules(&mut self, modules: &Modules) -> Result<()> {
+        let mut there: BTreeSet<&str> = modules.loaded.iter().map(|module| module.name.as_str()).collect();
+        let mut list = String::new();
+        for set in &modules.more {
+            let Some(last) = set.last() else { continue };
+            list.push_str(&last.name);
+            for module in set {
+                let name = format!("uvm/ko/{}.ko", module.name);
+                if there.insert(&module.name) {
+                    self.file(&name, DATA, &module.data)?;
+                }
+                list.push_str(&format!(" /{name}"));
+            }
+            list.push('\n');
+        }
+        self.file(MORE_MODULES, DATA, list.as_bytes())
+    }
+
     /// Everything below `folder`, at its place from there.
     fn tree(&mut self, folder: &Path) -> Result<()> {
         for path in crate::key::files_below(folder)? {
@@ -281,6 +319,24 @@ mod tests {
         assert_eq!(found[2].2, b"a\0b c\0");
         assert_eq!(found[6].1, PROGRAM);
         assert_eq!(found[6].2, b"t");
+    }
+
+    #[test]
+    fn module_that_two_need_is_there_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("out");
+        let [a, b, c] = ["a", "b", "c"].map(|name| KernelModule { name: name.into(), data: name.into() });
+        let modules = Modules { loaded: vec![a.clone()], more: vec![vec![a, b.clone()], vec![b, c], vec![]] };
+        let mut archive = Archive::create(&target).unwrap();
+        archive.modules(&modules.loaded).unwrap();
+        archive.more_modules(&modules).unwrap();
+        archive.finish().unwrap();
+
+        let found = list(&target);
+        let of = |wanted: &str| found.iter().filter(|(name, ..)| name == wanted).collect::<Vec<_>>();
+        assert_eq!(["uvm/ko/a.ko", "uvm/ko/b.ko", "uvm/ko/c.ko"].map(|name| of(name).len()), [1; 3]);
+        let list = String::from_utf8_lossy(&of("uvm/more")[0].2).into_owned();
+        assert_eq!(list, "b /uvm/ko/a.ko /uvm/ko/b.ko\nc /uvm/ko/b.ko /uvm/ko/c.ko\n");
     }
 
     #[test]

@@ -61,6 +61,18 @@ pub fn closure(modules: &Path, wanted: &[PathBuf]) -> Result<Vec<KernelModule>> 
     Ok(ordered)
 }
 
+/// The kernel's own module `name` and all it depends on, in load order; nothing where it is built in or the kernel comes
+/// without it.
+///
+/// # Errors
+/// As [`closure`].
+pub fn of_kernel(modules: &Path, name: &str) -> Result<Vec<KernelModule>> {
+    match Index::read(modules)?.paths.get(name) {
+        Some(path) => closure(modules, std::slice::from_ref(path)),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Modules in the order given, for a kernel whose own modules are not at hand.
 ///
 /// # Errors

@@ -24,6 +24,9 @@ pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<
         Some(carveout) => command.arg("--uma").arg(carveout.to_string()),
         None => command.arg("--vram").arg(options.vram.to_string()),
     };
+    if let Some(bar) = options.bar {
+        command.arg("--bar").arg(bar.to_string());
+    }
     if let Some(trace) = &options.trace {
         command.arg("--trace").args(trace);
     }

@@ -69,6 +69,17 @@ pub enum Failure {
     /// The guest's tests failed, or their report is not to be trusted.
     #[error("{0}")]
     TestsFailed(String),
+    /// The memory manager's record did not come out of the guest whole.
+    #[error("the guest sent {} of the memory manager's record, {there} came", sent.map_or("nothing".into(), |sent| format!("{sent} bytes")))]
+    NoRecord {
+        /// Bytes that the guest says it sent; none: it could not.
+        sent: Option<u64>,
+        /// Bytes in the file.
+        there: u64,
+    },
+    /// A record replayed differently.
+    #[error("{0}")]
+    OtherReplay(String),
     /// Something of this machine: a pipe, a thread, a temporary folder.
     #[error("{what}: {source}")]
     System {

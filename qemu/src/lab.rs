@@ -14,6 +14,12 @@ use crate::watch::{self, Job, Report};
 /// The backend's program, which is also its Cargo name.
 const BACKEND: &str = "vhost-device-uvm";
 
+/// Modules of the kernel's that tests may load: another driver that shares buffers, and disks.
+const MORE: [&str; 2] = ["vgem", "virtio_blk"];
+
+/// Most MiB of a record: millions of events.
+const RECORD_MB: u32 = 64;
+
 /// Prepared images, programs and choices.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -54,20 +60,24 @@ impl Lab {
                 root.release
             )));
         }
-        let mut base_modules = Vec::new();
+        let mut base = initramfs::Modules::default();
         let mut modules = None;
         if options.no_module {
             modules = Some(Vec::new());
         } else if options.modules.is_empty() {
             let module = Module::prepare(&cache, &root, &workspace.source)?;
-            base_modules = kmods::closure(&root.modules(), &[module.path])?;
+            base.loaded = kmods::closure(&root.modules(), &[module.path])?;
         } else if is_own {
             modules = Some(kmods::closure(&root.modules(), &options.modules)?);
         } else {
             modules = Some(kmods::as_given(&options.modules)?);
         }
+        if is_own {
+            base.more =
+                MORE.into_iter().map(|name| kmods::of_kernel(&root.modules(), name)).collect::<Result<_, _>>()?;
+        }
         let tools = workspace.guest_tools()?;
-        let base = initramfs::base(&cache, &root, &tools, &base_modules)?;
+        let base = initramfs::base(&cache, &root, &tools, &base)?;
         let backend = match (&options.backend, options.no_device) {
             (_, true) => None,
             (Some(program), false) => Some(program.clone()),
@@ -118,9 +128,15 @@ impl Lab {
         if overlay.modules.is_none() {
             overlay.modules.clone_from(&self.modules);
         }
+        if self.options.record.is_some() {
+            overlay.parameters.push(format!("record_mb={RECORD_MB}"));
+        }
         overlay.folders.extend(self.options.overlays.iter().cloned());
         // So that a test can hold the device's word against what was asked for.
         overlay.env.push(("UVM_VRAM_MIB".into(), (self.options.video_memory().bytes() >> 20).to_string()));
+        if let Some(bar) = self.options.bar {
+            overlay.env.push(("UVM_BAR_MIB".into(), (bar.bytes() >> 20).to_string()));
+        }
         if let Some(carveout) = self.options.carveout()? {
             overlay.env.push(("UVM_UMA".into(), carveout.to_string()));
         }

@@ -24,6 +24,7 @@ pub mod options;
 mod process;
 pub mod qemu;
 mod qmp;
+pub mod replay;
 pub mod size;
 mod streams;
 pub mod uma;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use vm::{bench, verbs, Options};
+use vm::{bench, replay, verbs, Options};
 
 /// Boots a Linux guest with the GPU memory device under QEMU; makes whatever that takes first.
 #[derive(Parser)]
@@ -45,6 +45,11 @@ enum Verb {
         #[command(flatten)]
         options: Options,
     },
+    /// Replays what `--record` recorded through this build's policy; ends with 0 when that does the same again.
+    Replay {
+        /// The record.
+        file: PathBuf,
+    },
     /// Measures: `boot` from outside, other suites inside a guest; all where none is named.
     Bench {
         /// The suites.
@@ -60,6 +65,10 @@ fn main() -> ExitCode {
         Verb::Shell { options } => verbs::shell(&options),
         Verb::Run { options, command } => verbs::run(&options, &command),
         Verb::Test { suites, options } => verbs::test(&options, &suites),
+        Verb::Replay { file } => replay::replay(&file).map(|done| {
+            println!("{} events, {} actions: the same again", done.events, done.actions);
+            0
+        }),
         Verb::Bench { suites, options } => bench::bench(&options, &suites),
     };
     match result {

@@ -39,6 +39,9 @@ pub struct Options {
     /// Video memory of the device, in MiB or with the suffix M or G.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub vram: Size,
+    /// How much of video memory the CPU reaches: the first SIZE of it.
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["uma", "no_device"])]
+    pub bar: Option<Size>,
     /// Take video memory out of the guest's memory instead: SIZE, at bus address BASE or as high as it fits.
     #[arg(long, value_name = "SIZE[@BASE]", conflicts_with_all = ["vram", "no_device"])]
     pub uma: Option<Uma>,
@@ -51,6 +54,12 @@ pub struct Options {
     /// Let the device be looked at meanwhile, over a Unix socket at this path.
     #[arg(long, value_name = "PATH", conflicts_with = "no_device")]
     pub control_socket: Option<PathBuf>,
+    /// Write what the memory manager was told and what it asked for to this file, for `cargo vm replay`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_device", "no_module"])]
+    pub record: Option<PathBuf>,
+    /// Give the guest an empty disk, in MiB or with the suffix M or G.
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Size>,
     /// Use this backend program instead of building the checkout's.
     #[arg(long, value_name = "FILE")]
     pub backend: Option<PathBuf>,
@@ -78,10 +87,13 @@ impl Default for Options {
             mem: Size::mib(1024),
             cpus: 2,
             vram: Size::mib(256),
+            bar: None,
             uma: None,
             no_device: false,
             trace: None,
             control_socket: None,
+            record: None,
+            disk: None,
             backend: None,
             qemu_args: Vec::new(),
             backend_args: Vec::new(),
@@ -105,6 +117,9 @@ impl Options {
         if !self.no_device && self.uma.is_none() && self.vram > self.mem {
             return bad(format!("--vram {}: more than the guest's memory, --mem {}", self.vram, self.mem));
         }
+        if let Some(bar) = self.bar.filter(|bar| *bar > self.vram) {
+            return bad(format!("--bar {bar}: more than video memory, --vram {}", self.vram));
+        }
         if self.cpus == 0 || self.cpus == MOST_CPUS {
             return bad(format!("--cpus {}: from 1 to {}", self.cpus, MOST_CPUS - 1));
         }
@@ -123,10 +138,10 @@ impl Options {
             if !["off", "mmio", "full"].iter().any(|known| depth.as_os_str() == *known) {
                 return bad(format!("--trace {}: off, mmio or full", depth.display()));
             }
-            let parent = trace.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if !parent.is_dir() || trace.is_dir() {
-                return bad(format!("--trace {}: no file can be made there", trace.display()));
-            }
+            check_target("--trace", trace)?;
+        }
+        if let Some(record) = &self.record {
+            check_target("--record", record)?;
         }
         Ok(())
     }
@@ -149,6 +164,14 @@ impl Options {
     pub fn time_limit(&self, default: Option<Duration>) -> Option<Duration> {
         self.timeout.map(Duration::from_secs).or(default)
     }
+}
+
+fn check_target(option: &str, file: &Path) -> Result<(), Failure> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent.is_dir() && !file.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::BadInput(format!("{option} {}: no file can be made there", file.display())))
 }
 
 fn check_file(option: &str, file: &Path) -> Result<(), Failure> {
@@ -182,6 +205,11 @@ mod tests {
     }
 
     #[test]
+    fn bar_over_vram_is_refused() {
+        assert!(refusal(|o| o.bar = Some(Size::mib(512))).contains("--bar 512M"));
+    }
+
+    #[test]
     fn carve_out_that_does_not_fit_is_refused() {
         assert!(refusal(|o| o.uma = "1G".parse().ok()).contains("--uma: 1024M are too much"));
     }
@@ -199,6 +227,7 @@ mod tests {
         assert!(refusal(|o| o.overlays = vec!["/proc/version".into()]).contains("not a folder"));
         let trace = |depth: &str, file: &str| Some(vec![depth.into(), file.into()]);
         assert!(refusal(|o| o.trace = trace("full", "/nowhere/trace")).contains("--trace /nowhere/trace"));
+        assert!(refusal(|o| o.record = Some("/nowhere/record".into())).contains("--record /nowhere/record"));
         assert!(refusal(|o| o.trace = trace("deep", "trace")).contains("--trace deep"));
     }
 }

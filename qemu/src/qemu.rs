@@ -99,6 +99,8 @@ pub(crate) struct Files<'a> {
     pub(crate) qmp: &'a Path,
     /// The backend's socket; none: no device.
     pub(crate) device: Option<&'a Path>,
+    /// The guest's disk; none: it has none.
+    pub(crate) disk: Option<&'a Path>,
 }
 
 /// QEMU's arguments. The command's own terminal is QEMU's standard input and output.
@@ -120,7 +122,16 @@ pub(crate) fn arguments(options: &Options, accel: Accel, files: &Files<'_>, inte
     // The command speaks through a port of its own, so that a kernel message never falls into one of its lines.
     let signals = if interactive { ",signal=off" } else { "" };
     add(&["-chardev", &format!("stdio,id=terminal{signals}")]);
-    add(&["-device", "virtio-serial-pci,max_ports=1", "-device", "virtconsole,chardev=terminal"]);
+    add(&["-device", "virtio-serial-pci,max_ports=2", "-device", "virtconsole,chardev=terminal"]);
+    if let Some(record) = &options.record {
+        add(&["-chardev", &format!("file,id=record,path={}", escaped(record))]);
+        add(&["-device", "virtserialport,chardev=record,name=uvm.record"]);
+    }
+    if let Some(disk) = files.disk {
+        // What is on it is worth nothing once the guest has ended.
+        add(&["-drive", &format!("file={},if=none,id=disk,format=raw,cache=unsafe", escaped(disk))]);
+        add(&["-device", "virtio-blk-pci,drive=disk"]);
+    }
     add(&["-qmp", &format!("unix:{},server=on,wait=off", escaped(files.qmp))]);
     if let Some(socket) = files.device {
         add(&["-chardev", &format!("socket,id=device,path={}", escaped(socket))]);
@@ -164,7 +175,15 @@ mod tests {
     #[test]
     fn carve_out_stands_in_the_kernels_words() {
         let path = Path::new("/x");
-        let files = Files { kernel: path, initramfs: path, console: path, status: path, qmp: path, device: Some(path) };
+        let files = Files {
+            kernel: path,
+            initramfs: path,
+            console: path,
+            status: path,
+            qmp: path,
+            device: Some(path),
+            disk: None,
+        };
         let options = Options { uma: "64M".parse().ok(), ..Options::default() };
         let list = arguments(&options, Accel::Tcg, &files, false);
         let at = list.iter().position(|word| word == "-append").unwrap();
@@ -172,9 +191,29 @@ mod tests {
     }
 
     #[test]
+    fn record_and_disk_are_there_when_they_are_wanted() {
+        let path = Path::new("/x");
+        let files = Files {
+            kernel: path,
+            initramfs: path,
+            console: path,
+            status: path,
+            qmp: path,
+            device: None,
+            disk: Some(path),
+        };
+        let options = Options { record: Some("/r,s".into()), ..Options::default() };
+        let list = arguments(&options, Accel::Tcg, &files, false);
+        for word in ["file,id=record,path=/r,,s", "virtio-blk-pci,drive=disk"] {
+            assert!(list.iter().any(|other| other == word), "{list:?}");
+        }
+    }
+
+    #[test]
     fn no_device_means_no_vhost_user() {
         let path = Path::new("/x,y");
-        let files = Files { kernel: path, initramfs: path, console: path, status: path, qmp: path, device: None };
+        let files =
+            Files { kernel: path, initramfs: path, console: path, status: path, qmp: path, device: None, disk: None };
         let list = arguments(&Options::default(), Accel::Tcg, &files, false);
         assert!(!list.iter().any(|word| word.to_string_lossy().contains("vhost-user")));
         assert!(list.iter().any(|word| word.to_string_lossy().contains("path=/x,,y")));

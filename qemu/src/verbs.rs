@@ -9,11 +9,14 @@ use crate::inject;
 use crate::ktap;
 use crate::lab::Lab;
 use crate::options::Options;
+use crate::size::Size;
 use crate::watch::{Job, Report};
 
 /// Under TCG on a busy machine the slowest suite stays well under this.
 const TEST_LIMIT: Duration = Duration::from_secs(900);
 const DEMO_LIMIT: Duration = Duration::from_secs(300);
+/// The disk that suite `swap` gets.
+const SWAP_DISK: Size = Size::mib(512);
 /// Where the demo's input lies in the guest.
 const INPUT_FOLDER: &str = "/root";
 
@@ -42,8 +45,12 @@ pub fn run(options: &Options, words: &[String]) -> Result<i32, Failure> {
 /// # Errors
 /// [`Failure::TestsFailed`] with every reason not to be content; as [`Lab::run`].
 pub fn test(options: &Options, suites: &[String]) -> Result<i32, Failure> {
-    let armed = inject::is_wanted(suites).then(|| inject::arm(options));
-    let lab = Lab::prepare(armed.as_ref().unwrap_or(options))?;
+    let mut options = if inject::is_wanted(suites) { inject::arm(options) } else { options.clone() };
+    // It needs one to swap to, which costs nothing where the suite does not.
+    if suites.iter().any(|suite| suite.split('.').next() == Some("swap")) {
+        options.disk = options.disk.or(Some(SWAP_DISK));
+    }
+    let lab = Lab::prepare(&options)?;
     let verdict = run_suites(&lab, suites, true, true)?;
     eprintln!("{}", verdict.summary.line());
     verdict.check()?;

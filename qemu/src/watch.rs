@@ -2,7 +2,7 @@
 //! One run from start to verdict: everything that happens arrives as an event, and the first that ends the run decides.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use crate::lab::Lab;
 use crate::process::Process;
 use crate::qemu::{self, Files};
 use crate::qmp;
+use crate::size::Size;
 use crate::streams::{follow, Door, Event, Lines, Source, Tail};
 
 /// How long QEMU may take to end once the guest is through, and the backend once QEMU is gone.
@@ -69,6 +70,8 @@ pub struct Report {
     pub kmsg: Vec<String>,
     /// What the command printed.
     pub output: Vec<String>,
+    /// Bytes of the memory manager's record that were carried out.
+    pub record: Option<u64>,
     /// When init came to a point, counted from the start of QEMU: `init`, `module NAME`, `run`, `exit`.
     pub stages: Vec<(String, Duration)>,
 }
@@ -91,6 +94,7 @@ pub(crate) fn run(lab: &Lab, job: &Job, on_line: &mut dyn FnMut(&str)) -> Result
     lab.overlay(job)?.write(&lab.base, &initramfs)?;
 
     let device = at("device");
+    let disk = lab.options.disk.map(|size| make_disk(at("disk"), size)).transpose()?;
     let mut backend = match &lab.backend {
         Some(program) => Some(start_backend(program, &device, lab, &sender)?),
         None => None,
@@ -106,6 +110,7 @@ pub(crate) fn run(lab: &Lab, job: &Job, on_line: &mut dyn FnMut(&str)) -> Result
         status: &status,
         qmp: &control,
         device: lab.backend.as_ref().map(|_| device.as_path()),
+        disk: disk.as_deref(),
     };
     let mut command = lab.qemu.command();
     command.args(qemu::arguments(&lab.options, lab.accel, &files, job.interactive)).stderr(Stdio::piped());
@@ -134,7 +139,29 @@ pub(crate) fn run(lab: &Lab, job: &Job, on_line: &mut dyn FnMut(&str)) -> Result
         watch.closed.push(Source::Backend);
     }
     let end = watch.until_end();
-    finish(&mut watch, end, &mut qemu, backend.as_mut(), &control)
+    let report = finish(&mut watch, end, &mut qemu, backend.as_mut(), &control)?;
+    if let Some(file) = &lab.options.record {
+        check_record(file, report.record)?;
+    }
+    Ok(report)
+}
+
+/// All of what the guest sent is there.
+fn check_record(file: &Path, sent: Option<u64>) -> Result<(), Failure> {
+    let sent = sent.ok_or(Failure::NoRecord { sent: None, there: 0 })?;
+    let there = std::fs::metadata(file).map_err(Failure::system(file.display().to_string()))?.len();
+    if there == sent {
+        Ok(())
+    } else {
+        Err(Failure::NoRecord { sent: Some(sent), there })
+    }
+}
+
+/// An empty disk takes no room until it is written.
+fn make_disk(path: PathBuf, size: Size) -> Result<PathBuf, Failure> {
+    let made = std::fs::File::create(&path).and_then(|file| file.set_len(size.bytes()));
+    made.map_err(Failure::system(path.display().to_string()))?;
+    Ok(path)
 }
 
 fn start_backend(program: &Path, socket: &Path, lab: &Lab, sender: &Sender<Event>) -> Result<Process, Failure> {
@@ -398,6 +425,7 @@ impl<'a> Watch<'a> {
                 self.report.stages.push((line.to_owned(), time));
             }
             "module-failed" => self.failed_module = Some(rest.to_owned()),
+            "record" => self.report.record = rest.parse().ok(),
             "kmsg" => self.report.kmsg.push(rest.to_owned()),
             "kmsg-warnings" => self.report.kmsg_warnings = rest.parse().ok(),
             "exit" => {

@@ -16,6 +16,8 @@ use Fidelity::{Absent, Approximate, Exact};
 
 const NO_SWAP: Fidelity = Approximate("byte swapping has no effect");
 const RING12: Fidelity = Approximate("as ring 0, without a write-back of the write pointer");
+const ACCESS: Fidelity = Approximate("the access engine: no hardware has it");
+const COUNTERS: Fidelity = Approximate("the access counters: no hardware of this family has them");
 const XNACK: Fidelity = Approximate("written at each parked access; the field layout is simplified");
 
 /// Every register of [`crate::BLOCKS`], by its name in the tables.
@@ -29,6 +31,7 @@ pub const REGISTERS: &[(&str, Fidelity)] = &[
     ("RCC_CONFIG_MEMSIZE", Exact),
     ("BIF_SDMA{}_DOORBELL_RANGE", Exact),
     ("BIF_IH_DOORBELL_RANGE", Exact),
+    ("BIF_ACCESS_DOORBELL_RANGE", ACCESS),
     ("BIOS_SCRATCH_{}", Exact),
     ("IH_VMID_{}_LUT", Exact),
     ("IH_VMID_{}_LUT_MM", Exact),
@@ -117,6 +120,30 @@ pub const REGISTERS: &[(&str, Fidelity)] = &[
     ("MC_VM_SYSTEM_APERTURE_HIGH_ADDR", Exact),
     ("MC_VM_SYSTEM_APERTURE_DEFAULT_ADDR_{}", Exact),
     ("MC_VM_MX_L1_TLB_CNTL", Approximate("SYSTEM_ACCESS_MODE acts; no ATC")),
+    ("RB{}_CNTL", ACCESS),
+    ("RB{}_BASE", ACCESS),
+    ("RB{}_BASE_HI", ACCESS),
+    ("RB{}_RPTR", ACCESS),
+    ("RB{}_RPTR_HI", ACCESS),
+    ("RB{}_WPTR", ACCESS),
+    ("RB{}_WPTR_HI", ACCESS),
+    ("RB{}_RPTR_ADDR_HI", ACCESS),
+    ("RB{}_RPTR_ADDR_LO", ACCESS),
+    ("RB{}_CONTEXT_STATUS", ACCESS),
+    ("RB{}_DOORBELL", ACCESS),
+    ("RB{}_DOORBELL_OFFSET", ACCESS),
+    ("RB{}_MINOR_PTR_UPDATE", ACCESS),
+    ("RB{}_LANES", ACCESS),
+    ("RB{}_ITEMS", ACCESS),
+    ("RB{}_ITEMS_HI", ACCESS),
+    ("THRESHOLD", COUNTERS),
+    ("CLEAR", COUNTERS),
+    ("ADDR_{}", COUNTERS),
+    ("VMID", COUNTERS),
+    ("COUNT", COUNTERS),
+    ("TRACKED", COUNTERS),
+    ("NOTIFIED", COUNTERS),
+    ("MISSED", COUNTERS),
     ("ANNOTATE_OP", Approximate("no hardware has it")),
     ("ANNOTATE_RANGE_{}", Approximate("no hardware has it")),
     ("MMIO_MMU_CNTL", Approximate("a profile of its own, after no public part")),
@@ -142,6 +169,7 @@ pub const PACKETS: &[(&str, Fidelity)] = &[
     ("TIMESTAMP_GET", Exact),
     ("TIMESTAMP_GET_GLOBAL", Exact),
     ("SRBM_WRITE", Approximate("illegal outside VMID 0")),
+    ("NEST, CHASE, EXPAND, PROBE, INSERT", Approximate("the access engine's: no hardware has it")),
     ("PRE_EXE", Absent("illegal packet")),
     ("DUMMY_TRAP", Absent("illegal packet")),
 ];
@@ -165,6 +193,11 @@ pub const BEHAVIOURS: &[(&str, Fidelity)] = &[
     ("time", Approximate("100 MHz reference clock; bandwidth is the host's")),
     ("interrupt line", Approximate("an event queue in place of MSI")),
     ("doorbells", Approximate("a queue in place of a BAR: they may be overtaken by register accesses")),
+    (
+        "access engine",
+        Approximate("no hardware has it: integer programs in place of shaders, so that their accesses can be had"),
+    ),
+    ("access counters", Approximate("no hardware of this family has them; by virtual granule, told by a vector")),
     ("graphics, compute, display, video, power management", Absent("no such block")),
 ];
 

@@ -200,6 +200,8 @@ pub mod cid {
 
     /// The SDMA instances.
     pub const SDMA: [Cid; crate::SDMA_INSTANCES] = [Cid { read: 46, write: 15 }, Cid { read: 15, write: 46 }];
+    /// The access engine.
+    pub const ACCESS: Cid = Cid { read: 48, write: 49 };
     /// The interrupt handler (OSS).
     pub const OSS: Cid = Cid { read: 14, write: 14 };
     /// The host through MM_INDEX/MM_DATA (HDP).

@@ -92,12 +92,16 @@ pub mod client {
     pub const SDMA0: u8 = 0x08;
     /// SDMA instance 1.
     pub const SDMA1: u8 = 0x09;
+    /// The access engine; the number is a shader array's.
+    pub const ACCESS: u8 = 0x0a;
     /// The MM hub's page faults.
     pub const VMC: u8 = 0x12;
     /// The data fabric: errors of VRAM.
     pub const DF: u8 = 0x17;
     /// The GC hub's page faults.
     pub const UTCL2: u8 = 0x1b;
+    /// The MM hub's access counters.
+    pub const UTCL2LOG: u8 = 0x1d;
 }
 
 /// `source_id` values of an interrupt vector.
@@ -106,6 +110,8 @@ pub mod source {
     pub const PAGE_FAULT: u8 = 0;
     /// An uncorrectable error of VRAM (client DF).
     pub const ECC_ERROR: u8 = 0;
+    /// An access counter reached its threshold (client UTCL2LOG): data as of a page fault's address, data 2 the count.
+    pub const ACCESS_COUNTER: u8 = 0;
     /// SDMA: an indirect buffer was preempted.
     pub const SDMA_IB_PREEMPT: u8 = 219;
     /// SDMA: the TRAP packet.

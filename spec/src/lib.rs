@@ -9,7 +9,9 @@
 
 #[macro_use]
 mod reg;
+pub mod access;
 pub mod annotate;
+pub mod counters;
 pub mod fidelity;
 pub mod hub;
 pub mod ih;

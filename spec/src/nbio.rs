@@ -25,6 +25,8 @@ registers! {
     BIF_SDMA_DOORBELL_RANGE = "BIF_SDMA{}_DOORBELL_RANGE" @ 0x0ef0 [2; 1] Rw { OFFSET 11:2, SIZE 20:16 }
     /// Doorbells routed to the IH: OFFSET in dwords, SIZE in dwords (0 routes none).
     BIF_IH_DOORBELL_RANGE = "BIF_IH_DOORBELL_RANGE" @ 0x0ef2 Rw { OFFSET 11:2, SIZE 20:16 }
+    /// Doorbells routed to the access engine: OFFSET in dwords, SIZE in dwords (0 routes none).
+    BIF_ACCESS_DOORBELL_RANGE = "BIF_ACCESS_DOORBELL_RANGE" @ 0x0ef3 Rw { OFFSET 11:2, SIZE 20:16 }
     /// Software scratch; the device never looks at them.
     BIOS_SCRATCH = "BIOS_SCRATCH_{}" @ 0x0058 [16; 1] Rw {}
 }
@@ -38,6 +40,8 @@ pub mod doorbell {
     pub const SDMA0_GFX: u32 = 0x100;
     /// SDMA instance 1, GFX ring.
     pub const SDMA1_GFX: u32 = 0x10a;
+    /// The access engine's queue 0; the others follow by number.
+    pub const ACCESS_Q0: u32 = 0x114;
     /// Slots of an instance.
     pub const SDMA_SLOTS: u32 = 10;
     /// IH ring 0; rings 1 and 2 follow.

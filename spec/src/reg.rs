@@ -140,10 +140,12 @@ pub const BLOCKS: &[&Block] = &[
     &crate::ih::OSSSYS,
     &crate::sdma::SDMA0,
     &crate::sdma::SDMA1,
+    &crate::access::ACCESS,
     &crate::hub::GC_HUB,
     &crate::hub::MM_HUB,
     &crate::vidmm::VIDMM,
     &crate::annotate::ANNOTATE,
+    &crate::counters::COUNTERS,
 ];
 
 /// A register found by its index; `Display` prints the vendor's name.

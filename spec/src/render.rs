@@ -80,7 +80,7 @@ pub fn c_registers(out: &mut dyn Write) -> fmt::Result {
 /// Window, interrupt vectors, page table entries and packets.
 fn c_formats(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "\n/* the config space window */")?;
-    use window::{cap, offset as o, status};
+    use window::{cap, offset as o, segment, status};
     for (name, value) in [
         ("VIRTIO_ID", u64::from(window::VIRTIO_ID)),
         ("MAGIC", u64::from(window::MAGIC)),
@@ -98,6 +98,7 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("OFF_VRAM_BASE", o::VRAM_BASE as u64),
         ("OFF_DATA", o::DATA as u64),
         ("OFF_CMD", o::CMD as u64),
+        ("OFF_SEGMENTS", o::SEGMENTS as u64),
         ("OFF_PACKETS", o::PACKETS as u64),
         ("OFF_BYTES", o::BYTES as u64),
         ("OFF_INTERRUPTS", o::INTERRUPTS as u64),
@@ -109,6 +110,15 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("CAP_RETRY_FAULTS", cap::RETRY_FAULTS),
         ("CAP_UMA", cap::UMA),
         ("CAP_VIDMM", cap::VIDMM),
+        ("CAP_ACCESS", cap::ACCESS),
+        ("CAP_SMALL_BAR", cap::SMALL_BAR),
+        ("CAP_CHECKS", cap::CHECKS),
+        ("SEGMENTS", window::SEGMENTS as u64),
+        ("SEGMENT_KIND", segment::KIND),
+        ("SEGMENT_LOCAL", segment::LOCAL),
+        ("SEGMENT_LOCAL_INVISIBLE", segment::LOCAL_INVISIBLE),
+        ("SEGMENT_SNOOPED", segment::SNOOPED),
+        ("SEGMENT_UNSNOOPED", segment::UNSNOOPED),
         ("CMD_WRITE", u64::from(window::CMD_WRITE)),
         ("CMD_INDEX", u64::from(window::CMD_INDEX)),
         ("CMD_SEQ_SHIFT", u64::from(window::CMD_SEQ_SHIFT)),
@@ -120,11 +130,16 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
     ] {
         define(out, format_args!("UVM_WIN_{name}"), format_args!("{value:#x}"))?;
     }
+    writeln!(out, "\n/* what a driver tells the device's checks */")?;
+    for (name, value) in [("FREED", crate::annotate::op::FREED), ("ALLOCATED", crate::annotate::op::ALLOCATED)] {
+        define(out, format_args!("UVM_ANNOTATE_{name}"), value)?;
+    }
     writeln!(out, "\n/* doorbell slots, 64 bits each */")?;
     use crate::nbio::doorbell;
     for (name, value) in [
         ("SDMA0_GFX", doorbell::SDMA0_GFX),
         ("SDMA1_GFX", doorbell::SDMA1_GFX),
+        ("ACCESS_Q0", doorbell::ACCESS_Q0),
         ("SDMA_SLOTS", doorbell::SDMA_SLOTS),
         ("IH", doorbell::IH),
         ("RETRY_CAM", doorbell::RETRY_CAM),
@@ -138,11 +153,14 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
         ("MC_SPACE_GPU_VA", ih::mc_space::GPU_VA),
         ("CLIENT_SDMA0", u32::from(ih::client::SDMA0)),
         ("CLIENT_SDMA1", u32::from(ih::client::SDMA1)),
+        ("CLIENT_ACCESS", u32::from(ih::client::ACCESS)),
         ("CLIENT_VMC", u32::from(ih::client::VMC)),
         ("CLIENT_DF", u32::from(ih::client::DF)),
         ("CLIENT_UTCL2", u32::from(ih::client::UTCL2)),
+        ("CLIENT_UTCL2LOG", u32::from(ih::client::UTCL2LOG)),
         ("SRC_PAGE_FAULT", u32::from(ih::source::PAGE_FAULT)),
         ("SRC_ECC_ERROR", u32::from(ih::source::ECC_ERROR)),
+        ("SRC_ACCESS_COUNTER", u32::from(ih::source::ACCESS_COUNTER)),
         ("SRC_SDMA_IB_PREEMPT", u32::from(ih::source::SDMA_IB_PREEMPT)),
         ("SRC_SDMA_TRAP", u32::from(ih::source::SDMA_TRAP)),
         ("SRC_SDMA_DOORBELL_INVALID", u32::from(ih::source::SDMA_DOORBELL_INVALID)),

@@ -62,13 +62,28 @@ uapi! {
         /// Out: the value.
         value: u64,
     }
+    /// Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+    drm_uvm_svm_prefetch SvmPrefetch {
+        /// First byte: a multiple of the page.
+        va: u64,
+        /// Bytes: a multiple of the page, more than zero.
+        size: u64,
+        /// UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+        domain: u32,
+        /// Must be zero.
+        flags: u32,
+        /// Out: bytes that were moved.
+        moved: u64,
+        /// Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
+        failed: u64,
+    }
     /// Creates a buffer object. It belongs in a domain: there it is placed now, and brought for each submission that may reach it. While none does, others may push it out of VRAM or the GTT to system pages, and from there to swap; its content survives.
     drm_uvm_gem_create GemCreate {
         /// In: bytes, more than zero. Out: bytes rounded up to pages.
         size: u64,
         /// Where it belongs: UVM_DOMAIN_*; a pageable one, VRAM or GTT.
         domain: u32,
-        /// UVM_GEM_PAGEABLE or zero.
+        /// UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
         flags: u32,
         /// Out: GEM handle.
         handle: u32,
@@ -207,9 +222,9 @@ uapi! {
         /// Out: the hub's fault status register, or zero when a later fault of others had overwritten it.
         status: u32,
     }
-    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
+    /// Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
     drm_uvm_queue_create QueueCreate {
-        /// SDMA instance.
+        /// SDMA instance; 0 for the access engine.
         ring: u32,
         /// Must be zero.
         flags: u32,
@@ -221,8 +236,8 @@ uapi! {
         rptr_va: u64,
         /// Out: the queue.
         id: u32,
-        /// Must be zero.
-        pad: u32,
+        /// UVM_QUEUE_SDMA or UVM_QUEUE_ACCESS.
+        kind: u32,
     }
     /// Ends a user queue: what it had not executed never is. When the call returns, it touches no memory any more.
     drm_uvm_queue_destroy QueueDestroy {
@@ -295,6 +310,26 @@ uapi! {
         /// Out: 1 if the content is still there, 0 if it was thrown away and reads as zeros.
         retained: u32,
     }
+    /// Lets the caller's address space mirror the caller's own memory: a submission with UVM_SUBMIT_VM or a queue may use any pointer of the process, packets included. What the device touches is brought when it is touched, and accesses of memory that does not exist, or not for that access, fail. It holds until the file is closed, and for the calling process only: nobody else may submit through the file, a child neither. Binds go into what is left: not into 2 MiB in which the device has used memory of the process (EEXIST), and such an address with a bind beside it is the process's own to answer (DRM_UVM_FAULT_NEXT). Binds with syncobjs wait for them in the call. EBUSY when the space mirrors memory already, EOPNOTSUPP when the device's addresses have less than 48 bits.
+    drm_uvm_svm_config SvmConfig {
+        /// Must be zero.
+        flags: u32,
+        /// Must be zero.
+        pad: u32,
+    }
+    /// Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
+    drm_uvm_gem_access GemAccess {
+        /// GEM handle.
+        handle: u32,
+        /// UVM_ACCESS_WRITE or zero.
+        flags: u32,
+        /// First byte of the buffer.
+        offset: u64,
+        /// Bytes, within the buffer, not zero.
+        size: u64,
+        /// Pointer to the bytes.
+        data: u64,
+    }
 }
 
 /// An ioctl: C name, number above DRM_COMMAND_BASE, structure.
@@ -317,6 +352,9 @@ pub const IOCTLS: &[(&str, u32, &str)] = &[
     ("FAULT_NEXT", nr::FAULT_NEXT, "drm_uvm_fault_next"),
     ("HANG_QUERY", nr::HANG_QUERY, "drm_uvm_hang_query"),
     ("GEM_ADVISE", nr::GEM_ADVISE, "drm_uvm_gem_advise"),
+    ("SVM_CONFIG", nr::SVM_CONFIG, "drm_uvm_svm_config"),
+    ("SVM_PREFETCH", nr::SVM_PREFETCH, "drm_uvm_svm_prefetch"),
+    ("GEM_ACCESS", nr::GEM_ACCESS, "drm_uvm_gem_access"),
 ];
 
 /// Ioctl numbers above DRM_COMMAND_BASE (0x40). All are DRM_IOWR.
@@ -340,6 +378,9 @@ pub mod nr {
     pub const FAULT_NEXT: u32 = 15;
     pub const HANG_QUERY: u32 = 16;
     pub const GEM_ADVISE: u32 = 17;
+    pub const SVM_CONFIG: u32 = 18;
+    pub const SVM_PREFETCH: u32 = 19;
+    pub const GEM_ACCESS: u32 = 27;
 }
 
 /// Declares constants once, for Rust and for C (there with UVM_ before the name).
@@ -360,6 +401,12 @@ uapi_consts! {
     DOMAIN_VRAM = 2;
     /// The buffer has memory once it is used, not before, and where VRAM is full of what is in use it may be used in GTT instead.
     GEM_PAGEABLE = 1;
+    /// The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it.
+    GEM_CPU_ACCESS = 8;
+    /// The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment.
+    GEM_UNSNOOPED = 16;
+    /// Write, not read.
+    ACCESS_WRITE = 1;
     /// The content may be thrown away.
     GEM_DONT_NEED = 0;
     /// The content is needed, as it is at first.
@@ -380,7 +427,7 @@ uapi_consts! {
     VM_WRITE = 2;
     /// The GPU may execute.
     VM_EXECUTE = 4;
-    /// Accesses snoop the CPU's caches; for system pages always so.
+    /// Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never.
     VM_SNOOPED = 8;
     /// In VRAM the bytes are encrypted; only such mappings see them clear.
     VM_TMZ = 16;
@@ -390,6 +437,10 @@ uapi_consts! {
     QUEUE_MIN_BYTES = 4096;
     /// Most bytes of a user queue's ring.
     QUEUE_MAX_BYTES = 16777216;
+    /// A queue of an SDMA instance.
+    QUEUE_SDMA = 0;
+    /// A queue of the access engine.
+    QUEUE_ACCESS = 1;
     /// Start the queue anew, empty.
     QUEUE_RESET = 1;
     /// The queue executes what it is given.
@@ -468,7 +519,7 @@ uapi_consts! {
     PARAM_RETRY_ANSWERS = 41;
     /// Times that their interrupt ring overflowed.
     PARAM_RETRY_OVERFLOWS = 42;
-    /// User queues that a process may still make, on all instances together.
+    /// User queues that a process may still make, on all SDMA instances together.
     PARAM_FREE_QUEUES = 43;
     /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
     PARAM_VRAM_ERRORS = 50;
@@ -488,4 +539,44 @@ uapi_consts! {
     PARAM_MM_REFUSED = 57;
     /// Bytes of system pages that buffers have.
     PARAM_MM_PAGES = 58;
+    /// Faults in mirrored memory that were served.
+    PARAM_SVM_FAULTS = 60;
+    /// Of these, those whose page had come meanwhile.
+    PARAM_SVM_STALE = 61;
+    /// Of these, those whose page cannot come: no memory is there, or not for that access.
+    PARAM_SVM_REFUSED = 62;
+    /// Batches that they came in.
+    PARAM_SVM_BATCHES = 63;
+    /// Page table entries written for mirrored pages.
+    PARAM_SVM_MAPPED = 64;
+    /// Page table entries taken away as memory changed.
+    PARAM_SVM_ZAPPED = 65;
+    /// Changes of memory that took any away.
+    PARAM_SVM_INVALIDATIONS = 66;
+    /// Times that the device was asked to forget mirrored pages.
+    PARAM_SVM_FLUSHES = 67;
+    /// Blocks of 2 MiB that are mirrored now.
+    PARAM_SVM_BLOCKS = 68;
+    /// Queues of the access engine that a process may still make.
+    PARAM_FREE_ACCESS_QUEUES = 80;
+    /// Times that an access counter reached its threshold.
+    PARAM_ACCESS_NOTIFICATIONS = 81;
+    /// Bytes of VRAM that hold pages of processes' own memory now.
+    PARAM_DEVMEM_USED = 70;
+    /// Bytes of processes' own memory that went to VRAM.
+    PARAM_DEVMEM_TO_VRAM = 71;
+    /// Bytes of processes' own memory that came back to system memory, for whatever reason.
+    PARAM_DEVMEM_TO_SYSTEM = 72;
+    /// Folios of 2 MiB among both, each moved by one copy.
+    PARAM_DEVMEM_HUGE = 73;
+    /// Accesses of CPUs that brought memory back.
+    PARAM_DEVMEM_CPU_FAULTS = 74;
+    /// Bytes of processes' own memory that were moved out of VRAM to make room.
+    PARAM_DEVMEM_EVICTED = 75;
+    /// Bytes that were to be moved and stayed where they were, as there was no memory or they were in use.
+    PARAM_DEVMEM_FAILED = 76;
+    /// Bytes that the CPU copied as no PAGE ring did.
+    PARAM_DEVMEM_BY_CPU = 77;
+    /// Bytes of VRAM that the CPU reaches, the first ones.
+    PARAM_VRAM_VISIBLE = 85;
 }

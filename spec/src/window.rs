@@ -42,6 +42,9 @@ pub mod offset {
     pub const DATA: usize = 0x40;
     /// Command word: [`super::command`]. Starts the access.
     pub const CMD: usize = 0x44;
+    /// The segments of the device's memory, [`super::SEGMENTS`] words of 64 bits: [`super::segment`]. The first zero ends
+    /// the list.
+    pub const SEGMENTS: usize = 0x48;
     /// Live, 64 bits: SDMA packets executed since reset.
     pub const PACKETS: usize = 0x80;
     /// Live, 64 bits: bytes that SDMA copied, filled or wrote since reset.
@@ -64,6 +67,32 @@ pub mod cap {
     pub const UMA: u64 = 1 << 1;
     /// VMID 0 translates by the `vidmm` profile's three-level table.
     pub const VIDMM: u64 = 1 << 2;
+    /// There is an access engine, and access counters.
+    pub const ACCESS: u64 = 1 << 3;
+    /// The BAR ends before VRAM does.
+    pub const SMALL_BAR: u64 = 1 << 8;
+    /// The driver is judged by checks, which hear its annotations ([`crate::annotate`]).
+    pub const CHECKS: u64 = 1 << 9;
+}
+
+/// Most segments that the window describes.
+pub const SEGMENTS: usize = 6;
+
+/// A segment as the window describes it: its bytes, a whole number of 4 KiB pages, with one of these kinds in the low
+/// bits. Segments of VRAM follow one another from its first byte on; those of the GART divide the window that the driver
+/// makes, in the order told.
+pub mod segment {
+    /// Bits of the kind.
+    pub const KIND: u64 = 0xfff;
+    /// VRAM that the CPU reaches.
+    pub const LOCAL: u64 = 1;
+    /// VRAM beyond the end of the BAR.
+    pub const LOCAL_INVISIBLE: u64 = 2;
+    /// System pages through the GART, by accesses that snoop the CPU's caches. Its bytes are zero: it has what the others
+    /// leave of the GART.
+    pub const SNOOPED: u64 = 3;
+    /// System pages through the GART, by accesses that do not snoop. Its bytes are the most that the driver should give it.
+    pub const UNSNOOPED: u64 = 4;
 }
 
 /// Bits of STATUS.

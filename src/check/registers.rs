@@ -4,7 +4,7 @@
 use super::{Report, Rule};
 use crate::gmc::Mmu;
 use std::collections::BTreeSet;
-use uvm_spec::{annotate, hub, ih, lookup, sdma, Access, Located, Reg};
+use uvm_spec::{access, annotate, hub, ih, lookup, sdma, Access, Located, Reg};
 
 /// Registers written since reset, and what the driver said.
 #[derive(Debug, Default)]
@@ -90,8 +90,8 @@ impl Registers {
 fn depends(found: &Located, value: u32, mmu: Mmu) -> Vec<u32> {
     let (block, reg, n) = (found.block, found.reg, found.element);
     let is = |other: &Reg, base: u32| block.base == base && reg.offset == other.offset;
-    if block.prefix.starts_with("SDMA") && reg.offset == sdma::RB_CNTL.offset && sdma::RB_CNTL::RB_ENABLE.is_set(value)
-    {
+    let has_rings = block.prefix.starts_with("SDMA") || block.base == access::ACCESS.base;
+    if has_rings && reg.offset == sdma::RB_CNTL.offset && sdma::RB_CNTL::RB_ENABLE.is_set(value) {
         let needs =
             [&sdma::RB_BASE, &sdma::RB_BASE_HI, &sdma::RB_RPTR, &sdma::RB_RPTR_HI, &sdma::RB_WPTR, &sdma::RB_WPTR_HI];
         return needs.iter().map(|r| block.index(r, n)).collect();

@@ -4,13 +4,13 @@
 use super::{Report, Rule};
 use crate::trace::RingId;
 use std::collections::BTreeMap;
-use uvm_spec::{packet, sdma, SDMA_INSTANCES};
+use uvm_spec::{access, packet, sdma};
 
 /// Fences whose last value is remembered.
 const FENCES: usize = 4096;
 
 /// Rings of the device.
-pub const RINGS: usize = SDMA_INSTANCES * sdma::RINGS as usize;
+pub const RINGS: usize = access::INSTANCE * sdma::RINGS as usize + access::QUEUES as usize;
 
 /// Its number among the device's rings.
 pub fn number(ring: RingId) -> usize {

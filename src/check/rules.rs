@@ -54,11 +54,11 @@ rules! {
     /// A fence's value went backwards.
     FenceBackwards = "fence_backwards" in "packets.md";
     /// A register was written with bits set that none of its fields has.
-    ReservedBits = "reserved_bits_set" in "../../REGISTERS.md";
+    ReservedBits = "reserved_bits_set" in "registers.md";
     /// A read-only register was written.
-    ReadOnly = "read_only_written" in "../../REGISTERS.md";
+    ReadOnly = "read_only_written" in "registers.md";
     /// A register was touched that does not exist.
-    Undefined = "undefined_register" in "../../REGISTERS.md";
+    Undefined = "undefined_register" in "registers.md";
     /// Something was switched on that depends on a register that was never written.
     ResetValue = "reset_value_dependence" in "device.md";
     /// A request to an invalidation engine followed another whose acknowledge was never read.

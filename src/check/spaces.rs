@@ -69,6 +69,15 @@ struct Page {
     changed: Option<[u64; RINGS]>,
 }
 
+/// How a translation leads to a system page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    snoops: bool,
+    /// Another address space has used the page the other way since. A driver that gives a VMID to nobody invalidates it
+    /// when somebody gets it, so this is no fault before the translation is used again.
+    crossed: bool,
+}
+
 #[derive(Debug)]
 pub struct Spaces {
     /// Who has the turn.
@@ -88,8 +97,8 @@ pub struct Spaces {
     unread: [bool; hub::INVALIDATE_ENGINES as usize],
     /// Per engine: since when its semaphore is held.
     held: [Option<u64>; hub::INVALIDATE_ENGINES as usize],
-    /// How system pages are mapped: whether they were used snooped, and not snooped.
-    snooped: BTreeMap<u64, (bool, bool)>,
+    /// How system pages are mapped: bus page, VMID and page of translations that were used and not invalidated since.
+    snooped: BTreeMap<(u64, u8, u64), Way>,
     /// Freed VRAM: first byte, bytes.
     freed: BTreeMap<u64, u64>,
 }
@@ -166,11 +175,16 @@ impl Spaces {
                 self.unflushed &= !vmids;
                 self.translated &= !vmids;
                 self.pages.retain(|&(vmid, _), _| !named(vmid));
+                self.snooped.retain(|&(_, vmid, _), _| !named(vmid));
             }
-            Some((first, last)) => self.pages.retain(|&(vmid, page), _| {
-                let va = page << PAGE_SHIFT;
-                !(named(vmid) && va >= first && va <= last)
-            }),
+            Some((first, last)) => {
+                let gone = |vmid: u8, page: u64| {
+                    let va = page << PAGE_SHIFT;
+                    named(vmid) && va >= first && va <= last
+                };
+                self.pages.retain(|&(vmid, page), _| !gone(vmid, page));
+                self.snooped.retain(|&(_, vmid, page), _| !gone(vmid, page));
+            }
         }
     }
 
@@ -262,10 +276,8 @@ impl Spaces {
         if self.snooped.len() >= PAGES {
             self.snooped.clear();
         }
-        let (with, without) = self.snooped.entry(at.addr >> PAGE_SHIFT).or_default();
         let snoops = used.entry & pte::SNOOPED != 0;
-        (*with, *without) = (*with || snoops, *without || !snoops);
-        if *with && *without && access == Access::Write {
+        if self.aliases((at.addr >> PAGE_SHIFT, vmid, va >> PAGE_SHIFT), snoops) && access == Access::Write {
             report.add(Rule::Alias, at.addr >> PAGE_SHIFT, || {
                 format!(
                     "{}: VMID {vmid} {va:#x} writes bus address {:#x}, mapped snooped and not snooped",
@@ -273,6 +285,18 @@ impl Spaces {
                 )
             });
         }
+    }
+    /// Notes the use of a translation; whether the page is in use the other way.
+    fn aliases(&mut self, key: (u64, u8, u64), snoops: bool) -> bool {
+        let (page, vmid, _) = key;
+        let known = self.snooped.insert(key, Way { snoops, crossed: false });
+        let mut aliases = known.is_some_and(|way| way.crossed && way.snoops == snoops);
+        let uses = self.snooped.range_mut((page, 0, 0)..=(page, u8::MAX, u64::MAX));
+        for (&(_, other, _), way) in uses.filter(|(_, way)| way.snoops != snoops) {
+            way.crossed = true;
+            aliases |= other == vmid;
+        }
+        aliases
     }
     pub fn stood_in(&mut self, report: &mut Report, vmid: u8, va: u64) {
         report.add(Rule::DummyPage, va >> PAGE_SHIFT << 4 | u64::from(vmid), || {

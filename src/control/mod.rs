@@ -50,6 +50,8 @@ pub enum Request {
     Vmids {},
     /// Page faults: [`crate::view::Faults`].
     Faults {},
+    /// What the checks found: [`crate::view::Findings`]; refused where nobody judges.
+    Findings {},
     /// Lets something go wrong, see [`crate::inject`]: the injections as lines.
     Inject {
         /// What.

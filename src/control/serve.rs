@@ -200,6 +200,10 @@ fn answer(line: &[u8], device: &Handle) -> Answer {
         }
         Request::Vmids {} => ok(&device.look(crate::Gpu::view_vmids)),
         Request::Faults {} => ok(&device.look(crate::Gpu::view_faults)),
+        Request::Findings {} => match device.look(crate::Gpu::view_findings) {
+            Some(findings) => ok(&findings),
+            None => refuse("nobody judges the driver: start the device with --check"),
+        },
         Request::Inject { spec } => match spec.parse::<Spec>() {
             Ok(_) if device.look(|gpu| gpu.injections().len()) >= MOST_INJECTIONS => {
                 refuse(format_args!("{MOST_INJECTIONS} faults are injected already"))

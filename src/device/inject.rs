@@ -76,6 +76,7 @@ impl Gpu {
         self.begin(Call::Heal);
         let Some(injected) = self.injected.take() else { return };
         self.sdma.iter_mut().for_each(Sdma::clear_hangs);
+        self.access.clear_hangs();
         self.mm_hub.clear_corruptions();
         self.vram.clear_poison();
         for (engine, request, _) in injected.withheld {
@@ -110,11 +111,10 @@ impl Gpu {
         let struck = fault.struck.clone();
         log::info!("injected: {}", fault.spec);
         match fault.spec.kind {
-            Kind::Hang { instance, ring, after } => {
-                if let Some(sdma) = self.sdma.get_mut(instance) {
-                    sdma.hang(ring, after, struck);
-                }
-            }
+            Kind::Hang { instance, ring, after } => match self.sdma.get_mut(instance) {
+                Some(sdma) => sdma.hang(ring, after, struck),
+                None => self.access.hang(ring, after, struck),
+            },
             Kind::CorruptPte { vmid, page, after, xor } => self.mm_hub.corrupt(vmid, page, after, xor, struck),
             Kind::Ecc { page } => {
                 let pages = self.vram.size() >> PAGE_SHIFT;
@@ -188,9 +188,9 @@ impl Gpu {
         let progress = if now < paused_until {
             until(paused_until, now)
         } else {
-            let before: u64 = self.sdma.iter().map(|s| s.bytes).sum();
+            let before = self.moved();
             let progress = self.quantum();
-            let moved = self.sdma.iter().map(|s| s.bytes).sum::<u64>() - before;
+            let moved = self.moved() - before;
             match (slow, self.injected.as_deref_mut()) {
                 (Some(factor), Some(injected)) if moved > 0 => {
                     injected.paused_until = now.saturating_add(moved.saturating_mul(factor) / NOMINAL);

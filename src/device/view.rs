@@ -3,11 +3,12 @@
 //! effects that a read has.
 
 use super::*;
+use crate::access::program;
 use crate::gmc::walk::{Look, Step as WalkLevel};
 use crate::gmc::{Access, Cause, Translation};
 use crate::sdma::engine::view::RingState;
 use crate::sdma::packet::{fixed_dwords, MAX_FIXED};
-use crate::trace::describe_packet;
+use crate::trace::{describe_packet, engine_name};
 use crate::view::*;
 use uvm_spec::{hub, pte, sdma as sdmaspec, Access as RegAccess, Located, PAGE_SIZE, VMIDS};
 
@@ -26,6 +27,12 @@ impl Gpu {
         }
         if let Some((sdma, offset)) = self.sdma.iter().find_map(|s| Some((s, s.regs().offset_of(index)?))) {
             return sdma.read(offset);
+        }
+        if let Some(offset) = self.access.regs().offset_of(index) {
+            return self.access.read(offset);
+        }
+        if let Some(offset) = self.mm_hub.counters.regs().offset_of(index) {
+            return self.mm_hub.counters.read(offset);
         }
         if let Some(offset) = self.ih.regs().offset_of(index) {
             return self.ih.read(offset);
@@ -79,7 +86,9 @@ impl Gpu {
         self.rings().map(|(instance, state)| self.ring(&memory, instance, state)).collect()
     }
     fn rings(&self) -> impl Iterator<Item = (usize, RingState)> + '_ {
-        self.sdma.iter().enumerate().flat_map(|(n, sdma)| sdma.rings().into_iter().map(move |ring| (n, ring)))
+        let sdma =
+            self.sdma.iter().enumerate().flat_map(|(n, sdma)| sdma.rings().into_iter().map(move |ring| (n, ring)));
+        sdma.chain(self.access.rings().into_iter().map(|queue| (accessspec::INSTANCE, queue)))
     }
     fn ring(&self, memory: &Memory<'_>, instance: usize, state: RingState) -> Ring {
         let ahead = state.wptr.wrapping_sub(state.rptr);
@@ -87,7 +96,7 @@ impl Gpu {
         let at = |i: u64| state.base.wrapping_add(state.rptr.wrapping_add(4 * i) & (state.size - 1));
         Ring {
             instance,
-            ring: sdmaspec::RING_NAMES.get(state.ring).copied().unwrap_or("?").into(),
+            ring: queue_name(instance, state.ring).into(),
             state: state.state.into(),
             why: state.why,
             base: Hex(state.base),
@@ -95,22 +104,25 @@ impl Gpu {
             rptr: Hex(state.rptr),
             wptr: Hex(state.wptr),
             vmid: state.vmid,
-            packet: there.then(|| self.packet(memory, state.vmid, ahead / 4, at)),
+            packet: there.then(|| self.packet(memory, instance, state.vmid, ahead / 4, at)),
             ib: state.ib.map(|(vmid, base, dwords, pos)| {
                 let left = u64::from(dwords.saturating_sub(pos));
-                let packet = self.packet(memory, vmid, left, |i| base.wrapping_add(4 * (u64::from(pos) + i)));
+                let packet = self.packet(memory, instance, vmid, left, |i| base.wrapping_add(4 * (u64::from(pos) + i)));
                 IndirectBuffer { vmid, base: Hex(base), dwords, at: pos, packet: Some(packet) }
             }),
         }
     }
     /// The packet whose dword n lies at `at(n)`, of which there are `left`.
-    fn packet(&self, memory: &Memory<'_>, vmid: u8, left: u64, at: impl Fn(u64) -> u64) -> String {
+    fn packet(&self, memory: &Memory<'_>, engine: usize, vmid: u8, left: u64, at: impl Fn(u64) -> u64) -> String {
         let load = |i: u64| {
             let place = self.mm_hub.peek(memory, vmid, at(i) & !3, Access::Read).ok()?.at?;
             memory.load::<u32>(place).map(u32::from_le)
         };
         let Some(header) = load(0) else { return "(cannot be read)".into() };
-        let fixed = fixed_dwords(header).unwrap_or(1).min(MAX_FIXED) as u64;
+        let fixed = match engine {
+            accessspec::INSTANCE => program::fixed_dwords(header).unwrap_or(1).min(accessspec::MAX_DWORDS),
+            _ => fixed_dwords(header).unwrap_or(1).min(MAX_FIXED),
+        } as u64;
         let dwords: Option<Vec<u32>> = (0..fixed.min(left)).map(load).collect();
         dwords.map_or_else(|| "(cannot be read)".into(), |dwords| describe_packet(&dwords))
     }
@@ -118,7 +130,8 @@ impl Gpu {
     /// What the translation caches hold: of `vmid`, or of all; at most `most` entries a cache.
     pub fn view_tlb(&self, vmid: Option<u8>, most: usize) -> Tlbs {
         let (l1, l2) = self.mm_hub.caches();
-        let named = l1.iter().enumerate().map(|(n, tlb)| (format!("L1 SDMA{n}"), Some(n), tlb));
+        let name = |n: usize| format!("L1 {}", engine_name(u8::try_from(n).unwrap_or(u8::MAX)));
+        let named = l1.iter().enumerate().map(|(n, tlb)| (name(n), Some(n), tlb));
         let caches = named.chain([("L2".to_string(), None, l2)]).map(|(name, client, tlb)| {
             let lines = self.mm_hub.stream_pages().filter(|(n, ..)| Some(*n) == client).map(|(_, vmid, va, page)| {
                 (vmid, va, Translation { at: Some(page.phys(0)), len: PAGE_SIZE, entry: page.entry, bits: PAGE_SHIFT })
@@ -157,6 +170,14 @@ impl Gpu {
         spaces.collect()
     }
 
+    /// What the checks found; None where nobody judges.
+    pub fn view_findings(&self) -> Option<Findings> {
+        self.checks.tell(|checker| Findings {
+            findings: checker.findings().map(finding).collect(),
+            counts: checker.counts().iter().map(|(rule, &count)| (rule.name().into(), count)).collect(),
+        })
+    }
+
     /// What is known of page faults.
     pub fn view_faults(&self) -> Faults {
         let hubs = [("MMHUB", &self.mm_hub), ("GC", &self.gc_hub)];
@@ -169,9 +190,10 @@ impl Gpu {
                 text: status(value),
             })
         });
-        let parked = self.rings().filter_map(|(n, r)| {
-            r.parked.map(|fault| ParkedRing {
-                ring: ring_name(n, r.ring),
+        let parked = self.rings().flat_map(|(n, r)| {
+            let ring = ring_name(n, r.ring);
+            r.parked.into_iter().map(move |fault| ParkedRing {
+                ring: ring.clone(),
                 vmid: fault.vmid,
                 va: Hex(fault.va),
                 access: fault.access.name().into(),
@@ -209,7 +231,13 @@ impl Gpu {
 }
 
 fn ring_name(instance: usize, ring: usize) -> String {
-    format!("SDMA{instance} {}", sdmaspec::RING_NAMES.get(ring).copied().unwrap_or("?"))
+    RingId::new(instance, ring).to_string()
+}
+
+/// The name of a ring among those of its engine.
+fn queue_name(instance: usize, ring: usize) -> &'static str {
+    let names = if instance == accessspec::INSTANCE { accessspec::QUEUE_NAMES } else { sdmaspec::RING_NAMES };
+    names.get(ring).copied().unwrap_or("?")
 }
 
 /// First and last byte of the pages from `start` to `end`.
@@ -279,4 +307,9 @@ fn recent(o: &crate::gmc::recent::Occurrence) -> RecentFault {
         cause: cause.to_string(),
         retry,
     }
+}
+
+fn finding(found: &crate::check::Finding) -> crate::view::Finding {
+    let (rule, chapter) = (found.rule.name().into(), found.rule.chapter().into());
+    crate::view::Finding { time: found.time, rule, what: found.what.clone(), chapter }
 }

@@ -223,6 +223,18 @@ impl<'a, 'm> Vm<'a, 'm> {
             Piece::Nothing(_) => Ok(0),
         }
     }
+    /// Reads the quadword at `va`, whose low three bits are ignored.
+    pub fn load64(&mut self, vmid: u8, va: u64) -> Result<u64, Stop> {
+        match self.piece(vmid, va & !7, 8, Access::Read)? {
+            Piece::Memory(s) => self.memory.load_from(&s).ok_or(Stop::Error),
+            Piece::Secret(addr, _) => {
+                let mut bytes = [0; 8];
+                self.memory.read_secret(addr, &mut bytes).ok_or(Stop::Error)?;
+                Ok(u64::from_le_bytes(bytes))
+            }
+            Piece::Nothing(_) => Ok(0),
+        }
+    }
     /// Writes the dword at `va`, whose low two bits are ignored, after everything before it.
     pub fn store32(&mut self, vmid: u8, va: u64, value: u32) -> Result<(), Stop> {
         match self.piece(vmid, va & !3, 4, Access::Write)? {
@@ -318,6 +330,9 @@ impl<'a, 'm> Vm<'a, 'm> {
         if self.hub.checks().is_on() {
             self.hub.note_use(self.memory, vmid, va, access, Used { entry: page.entry, at: Some(at) });
         }
+        if self.hub.counters.counts(self.client) {
+            self.vectors.extend(self.hub.counters.note(vmid, va, at));
+        }
         self.memory.slice(at, usize::try_from(PAGE_SIZE - offset).map_or(len, |left| left.min(len)))
     }
     /// The contiguous piece at `va`, at most `len` bytes.
@@ -332,6 +347,9 @@ impl<'a, 'm> Vm<'a, 'm> {
                 }
                 let len = usize::try_from(t.len).unwrap_or(usize::MAX).min(len);
                 let Some(at) = t.at else { return Ok(Piece::Nothing(len)) };
+                if self.hub.counters.counts(self.client) {
+                    self.vectors.extend(self.hub.counters.note(vmid, va, at));
+                }
                 let len = if access == Access::Write && !self.atomic { len } else { self.sound(at, len)? };
                 let secret = t.entry & pte::TMZ != 0 && at.space == Space::Vram;
                 match self.memory.slice(at, len) {

@@ -5,7 +5,9 @@ mod view;
 
 use super::corrupt::Corruptions;
 use super::walk::{shift, walk, walk_from, Step, LINE};
-use super::{Access, Cause, Context, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space};
+use super::{
+    Access, Cause, Context, Counters, DummyPage, Fault, Look, Memory, Page, Pages, PdeCache, Phys, Recent, Space,
+};
 use super::{Stream, Tlb, Translation, Vidmm};
 use crate::check::{Checks, Seen, Used};
 use crate::inject::Struck;
@@ -61,6 +63,8 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    /// Accesses over the bus.
+    pub counters: Counters,
     trace: Tracer,
     checks: Checks,
     /// The last faults.
@@ -89,8 +93,8 @@ const LINE_BITS: u32 = PAGE_SHIFT + LINE.ilog2();
 /// Levels of directories at most.
 const PDE_LEVELS: u8 = 4;
 
-/// Clients of a hub: the SDMA instances.
-pub const CLIENTS: usize = 2;
+/// Clients of a hub: the SDMA instances and the access engine.
+pub const CLIENTS: usize = 3;
 
 /// Sizes of a hub's caches, entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +152,7 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            counters: Counters::default(),
             trace: Tracer::default(),
             checks: Checks::default(),
             recent: Recent::default(),
@@ -180,6 +185,7 @@ impl Hub {
         self.streams = Default::default();
         self.l2.reset();
         self.pdes.reset();
+        self.counters = Counters::default();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
         self.recent.clear();
     }

@@ -7,6 +7,7 @@
 
 pub mod access;
 mod corrupt;
+pub mod counters;
 pub mod dummy;
 pub mod fault;
 pub mod hub;
@@ -23,6 +24,7 @@ pub mod walk;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Stop, Vm};
+pub use counters::Counters;
 pub use dummy::DummyPage;
 pub use fault::{Cause, Fault};
 pub use hub::{Client, Hub, HubId, TlbSizes};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The verbs that ask a running device: `regs`, `walk`, `rings`, `tlb`, `vmids`, `faults`, `inject`, `top`.
+//! The verbs that ask a running device: `regs`, `walk`, `rings`, `tlb`, `vmids`, `faults`, `findings`, `inject`, `top`.
 
 mod text;
 mod top;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use vhost_device_uvm::control::{ask, ClientError, Request};
 use vhost_device_uvm::inject;
-use vhost_device_uvm::view::{AddressSpace, Faults, Hex, Register, Ring, Tlbs, Walk};
+use vhost_device_uvm::view::{AddressSpace, Faults, Findings, Hex, Register, Ring, Tlbs, Walk};
 
 /// Exit status of a question that makes no sense: a register or an address that does not exist.
 const REFUSED: u8 = 2;
@@ -59,6 +59,11 @@ pub enum Live {
     },
     /// Show what a running device knows of page faults
     Faults {
+        #[command(flatten)]
+        to: To,
+    },
+    /// Show what a running device with --check found the driver to do wrong
+    Findings {
         #[command(flatten)]
         to: To,
     },
@@ -118,6 +123,9 @@ pub fn run(command: &Live) -> ExitCode {
         }
         Live::Vmids { to } => show(to, &Request::Vmids {}, |out, spaces: Vec<AddressSpace>| text::vmids(out, &spaces)),
         Live::Faults { to } => show(to, &Request::Faults {}, |out, faults: Faults| text::faults(out, &faults)),
+        Live::Findings { to } => {
+            show(to, &Request::Findings {}, |out, findings: Findings| text::findings(out, &findings))
+        }
         Live::Inject { spec, heal, to } => {
             let request = match (spec, heal) {
                 (Some(spec), _) => Request::Inject { spec: spec.to_string() },

@@ -2,7 +2,8 @@
 //! Views as text.
 
 use std::io::{Result, Write};
-use vhost_device_uvm::view::{AddressSpace, FaultStatus, Faults, Register, Ring, Tlbs, Walk};
+use vhost_device_uvm::trace::{engine_name, seconds};
+use vhost_device_uvm::view::{AddressSpace, FaultStatus, Faults, Finding, Findings, Register, Ring, Tlbs, Walk};
 
 /// One line a register; if `detailed`, one a field too.
 pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) -> Result<()> {
@@ -47,7 +48,8 @@ pub fn walk(out: &mut dyn Write, walk: &Walk) -> Result<()> {
 /// One line a ring, and what it stands at.
 pub fn rings(out: &mut dyn Write, rings: &[Ring]) -> Result<()> {
     for ring in rings {
-        write!(out, "SDMA{} {:<4} {:<9}", ring.instance, ring.ring, ring.state)?;
+        let engine = engine_name(u8::try_from(ring.instance).unwrap_or(u8::MAX));
+        write!(out, "{engine} {:<4} {:<9}", ring.ring, ring.state)?;
         if ring.state == "disabled" {
             writeln!(out)?;
             continue;
@@ -138,6 +140,17 @@ pub fn faults(out: &mut dyn Write, faults: &Faults) -> Result<()> {
         let times = if f.times > 1 { format!(", {} times", f.times) } else { String::new() };
         let retry = if f.retry { ", retried" } else { "" };
         writeln!(out, "#{} VMID {} {} of {}: {}{retry}{times}", f.number, f.vmid, f.access, f.va, f.cause)?;
+    }
+    Ok(())
+}
+
+pub fn findings(out: &mut dyn Write, findings: &Findings) -> Result<()> {
+    writeln!(out, "{} findings", findings.findings.len())?;
+    for Finding { time, rule, what, chapter } in &findings.findings {
+        writeln!(out, "{:>14.6} {rule}: {what} (guide, {chapter})", seconds(*time))?;
+    }
+    for (rule, count) in &findings.counts {
+        writeln!(out, "{rule}: {count} times")?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! An SDMA instance: its registers, its rings, and the fetch of packets from a ring or an indirect buffer.
 
-mod hang;
 pub mod view;
 
 use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
@@ -9,10 +8,11 @@ use super::work::{Outcome, Stream, Work};
 use crate::check::{Checks, Pointers};
 use crate::gmc::access::Reported;
 use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
+use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
+use crate::ring::{self, Hangs};
 use crate::throttle::Throttle;
 use crate::trace::{Event, RingId, Tracer};
-use hang::Hang;
 use uvm_spec::sdma::*;
 use uvm_spec::{hub::cid, ih, Block};
 
@@ -47,7 +47,7 @@ pub struct Io<'a, 'm> {
     pub memory: &'m Memory<'m>,
     /// Where interrupt vectors go.
     pub vectors: &'a mut Vec<ih::Vector>,
-    /// Where faults go whose access waits: one a step at most.
+    /// Where faults go whose access waits: one a step of an SDMA ring at most, one a lane of a program.
     pub retries: &'a mut Vec<Fault>,
     /// Reference clock.
     pub now: u64,
@@ -106,7 +106,7 @@ pub struct Sdma {
     /// Offset of the settable time stamp from the reference clock.
     timestamp: u64,
     stops: Throttle,
-    hangs: Vec<Hang>,
+    hangs: Hangs,
     /// Packets executed since reset.
     pub packets: u64,
     /// Bytes copied, filled or written since reset.
@@ -144,7 +144,7 @@ impl Sdma {
             turn: 0,
             timestamp: 0,
             stops: Throttle::default(),
-            hangs: Vec::new(),
+            hangs: Hangs::default(),
             packets: 0,
             bytes: 0,
         }
@@ -170,7 +170,7 @@ impl Sdma {
     }
     /// A guest's write.
     pub fn write(&mut self, offset: u32, value: u32) -> Option<Written> {
-        let was_enabled = |s: &Self, n| s.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0;
+        let was_enabled = |s: &Self, n| ring::enabled(&s.regs, n);
         let before = self.regs.find(offset).is_some_and(|(r, n)| r.offset == RB_CNTL.offset && was_enabled(self, n));
         let written = self.regs.write(offset, value)?;
         let n = written.element;
@@ -187,39 +187,29 @@ impl Sdma {
         Some(written)
     }
     /// A doorbell at dword offset `dw` of the aperture. True if it was a ring's.
-    #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
     pub fn doorbell(&mut self, dw: u32, value: u64) -> bool {
-        let hit = (0..RINGS).find(|&n| self.rings_doorbell(n, dw));
-        let Some(n) = hit else { return false };
-        self.regs.set_field(&DOORBELL, n, DOORBELL::CAPTURED, 1);
-        self.regs.set(&RB_WPTR, n, value as u32);
-        self.regs.set(&RB_WPTR_HI, n, (value >> 32) as u32);
+        let Some(n) = ring::of_doorbell(&self.regs, dw) else { return false };
+        ring::rang(&mut self.regs, n, value);
         self.take_wptr(n);
         true
     }
+    /// Ring `ring` stands still instead of fetching the packet after `after` more, until it is switched off.
+    pub fn hang(&mut self, ring: usize, after: u64, struck: Struck) {
+        self.hangs.add(ring, after, struck);
+    }
+    /// No hang is to come any more, and rings that hang go on.
+    pub fn clear_hangs(&mut self) {
+        self.hangs.clear();
+        self.rings.iter_mut().for_each(|ring| ring.hung = false);
+    }
     fn take_wptr(&mut self, n: u32) {
-        let wptr = self.wide(&RB_WPTR, &RB_WPTR_HI, n) & !3;
+        let wptr = ring::wptr(&self.regs, n);
         if let Some(ring) = self.rings.get_mut(n as usize) {
             ring.wptr = wptr;
         }
     }
-    fn wide(&self, low: &uvm_spec::Reg, high: &uvm_spec::Reg, n: u32) -> u64 {
-        u64::from(self.regs.get(low, n)) | u64::from(self.regs.get(high, n)) << 32
-    }
     fn rptr(&self, n: u32) -> u64 {
-        self.wide(&RB_RPTR, &RB_RPTR_HI, n) & !3
-    }
-    /// Bytes of ring `n`.
-    fn ring_size(&self, n: u32) -> u64 {
-        4 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40)
-    }
-    fn ring_base(&self, n: u32) -> u64 {
-        u64::from(self.regs.get(&RB_BASE, n)) << 8 | u64::from(self.regs.get(&RB_BASE_HI, n)) << 40
-    }
-    #[allow(clippy::cast_possible_truncation)] // two dwords of one pointer
-    fn set_rptr(&mut self, n: u32, rptr: u64) {
-        self.regs.set(&RB_RPTR, n, rptr as u32);
-        self.regs.set(&RB_RPTR_HI, n, (rptr >> 32) as u32);
+        ring::rptr(&self.regs, n)
     }
 
     /// Whether ring `n` has something to do and may do it at time `now`.
@@ -242,7 +232,7 @@ impl Sdma {
     fn busy(&self, n: u32) -> bool {
         let Some(ring) = self.rings.get(n as usize) else { return false };
         self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) == 0
-            && self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0
+            && ring::enabled(&self.regs, n)
             && ring.exception == exception::NONE
             && (ring.work.is_some() || ring.ib.is_some() || ring.owed.is_some() || ring.wptr != self.rptr(n))
     }
@@ -300,14 +290,7 @@ impl Sdma {
         if let Some(state) = self.rings.get_mut(ring) {
             state.parked = Some(Parked { fault: *fault, due: io.retry_due });
         }
-        let (low, high) = match fault.access {
-            Access::Write => (&UTCL1_WR_XNACK0, &UTCL1_WR_XNACK1),
-            _ => (&UTCL1_RD_XNACK0, &UTCL1_RD_XNACK1),
-        };
-        #[allow(clippy::cast_possible_truncation)] // two parts of one page number
-        let (page_low, page_high) = ((fault.va >> 12) as u32, (fault.va >> 44) as u32 & 0xf);
-        self.regs.set(low, 0, page_low);
-        self.regs.set(high, 0, page_high | u32::from(fault.vmid) << 4 | 1 << 26);
+        ring::tell_waiting(&mut self.regs, fault.access == Access::Write, fault.vmid, fault.va);
         io.trace.fault_raised(fault, Some(RingId::new(self.number, ring)));
         io.retries.push(*fault);
     }
@@ -363,7 +346,7 @@ impl Sdma {
         let vmid = state.ib.map_or(0, |ib| ib.vmid);
         *state = Ring { wptr: state.wptr, next, ..Ring::default() };
         log::debug!("SDMA{} ring {n}: indirect buffer of VMID {vmid} preempted", self.number);
-        self.set_rptr(n, next);
+        ring::set_rptr(&mut self.regs, n, next);
         self.write_back_rptr(ring, n, next, io);
         if self.regs.field(&CNTL, 0, CNTL::IB_PREEMPT_INT_ENABLE) != 0 {
             self.interrupt(n, ih::source::SDMA_IB_PREEMPT, u32::from(vmid), io);
@@ -421,14 +404,11 @@ impl Sdma {
             self.regs.set(&IB_SIZE, n, 0);
         }
         let next = state.next;
-        self.set_rptr(n, next);
+        ring::set_rptr(&mut self.regs, n, next);
         self.write_back_rptr(ring, n, next, io);
     }
     fn write_back_rptr(&mut self, ring: usize, n: u32, rptr: u64, io: &mut Io<'_, '_>) {
-        if self.regs.field(&RB_CNTL, n, RB_CNTL::RPTR_WRITEBACK_ENABLE) == 0 {
-            return;
-        }
-        let addr = self.wide(&RB_RPTR_ADDR_LO, &RB_RPTR_ADDR_HI, n) & !3;
+        let Some(addr) = ring::write_back(&self.regs, n) else { return };
         let (client, vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return };
         let mut vm = Vm::new(io.hub, io.memory, client, io.vectors, &mut state.reported);
@@ -443,11 +423,14 @@ impl Sdma {
 
     /// Fetches, decodes and starts the next packet.
     fn fetch(&mut self, ring: usize, n: u32, io: &mut Io<'_, '_>) -> Result<Step, Halt> {
-        if !self.hangs.is_empty() && self.hangs_now(ring) {
+        if self.hangs.strikes(ring) {
+            if let Some(state) = self.rings.get_mut(ring) {
+                state.hung = true;
+            }
             return Ok(Step::Idle);
         }
         let rptr = self.rptr(n);
-        let (size, base) = (self.ring_size(n), self.ring_base(n));
+        let (size, base) = (ring::size(&self.regs, n), ring::base(&self.regs, n));
         let (client, ring_vmid) = (self.client(), self.vmid(n));
         let Some(state) = self.rings.get_mut(ring) else { return Ok(Step::Idle) };
         let (vmid, left) = match state.ib {
@@ -566,10 +549,10 @@ impl Sdma {
         let halted = self.regs.field(&F32_CNTL, 0, F32_CNTL::HALT) != 0;
         (0..RINGS).zip(&self.rings).map(move |(n, ring)| {
             let state = Pointers {
-                enabled: self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0,
+                enabled: ring::enabled(&self.regs, n),
                 wptr: ring.wptr,
                 rptr: self.rptr(n),
-                size: 4 << self.regs.field(&RB_CNTL, n, RB_CNTL::RB_SIZE).min(40),
+                size: ring::size(&self.regs, n),
                 halted,
             };
             (RingId::new(self.number, n as usize), state)
@@ -582,12 +565,8 @@ impl Sdma {
     }
     /// The ring whose doorbell is at dword offset `dw` of the aperture, and whether the ring is enabled.
     pub fn doorbell_target(&self, dw: u32) -> Option<(RingId, bool)> {
-        let n = (0..RINGS).find(|&n| self.rings_doorbell(n, dw))?;
-        Some((RingId::new(self.number, n as usize), self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) != 0))
-    }
-    fn rings_doorbell(&self, n: u32, dw: u32) -> bool {
-        self.regs.field(&DOORBELL, n, DOORBELL::ENABLE) != 0
-            && self.regs.field(&DOORBELL_OFFSET, n, DOORBELL_OFFSET::OFFSET) == dw
+        let n = ring::of_doorbell(&self.regs, dw)?;
+        Some((RingId::new(self.number, n as usize), ring::enabled(&self.regs, n)))
     }
     #[allow(clippy::cast_possible_truncation)] // two dwords of one address
     fn show_ib(&mut self, n: u32, base: u64, dwords: u32) {
@@ -600,12 +579,7 @@ impl Sdma {
     /// The ring stops on the packet at its read pointer.
     fn stop(&mut self, ring: usize, n: u32, code: u32, io: &mut Io<'_, '_>) {
         let rptr = self.rptr(n);
-        let why = match code {
-            exception::ILLEGAL => "illegal packet",
-            exception::FAULT => "page fault without a default page",
-            exception::POISON => "uncorrectable error in what it read",
-            _ => "indirect buffer inside an indirect buffer",
-        };
+        let why = ring::exception_name(code).unwrap_or("?");
         let name = RING_NAMES.get(ring).copied().unwrap_or("?");
         self.stops.warn(format_args!("SDMA{} {name} stopped at RPTR {rptr:#x}: {why}", self.number));
         if code == exception::ILLEGAL && self.vmid(n) == 0 && self.rings.get(ring).is_some_and(|r| r.ib.is_none()) {
@@ -635,7 +609,7 @@ impl Sdma {
     fn vmid(&self, n: u32) -> u8 {
         match n {
             0 | 1 => 0,
-            _ => u8::try_from(self.regs.field(&RB_CNTL, n, RB_CNTL::RB_VMID)).unwrap_or(0),
+            _ => ring::vmid(&self.regs, n),
         }
     }
     fn client(&self) -> Client {

@@ -228,8 +228,9 @@ fn fill(vm: &mut Vm<'_, '_>, vmid: u8, dst: u64, value: u32, unit: u8, until: u6
 /// The two widths of the atomic unit. INC wraps to 0 above the operand; DEC wraps to the operand below 0 or above it.
 macro_rules! atomic_unit {
     ($name:ident, $atomic:ty, $int:ty, $signed:ty) => {
+        /// Does `op` with `src` (and `cmp`) to `a`; gives back what was there.
         #[allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)] // signed minimum and maximum
-        fn $name(a: &$atomic, op: u32, src: $int, cmp: $int) -> $int {
+        pub fn $name(a: &$atomic, op: u32, src: $int, cmp: $int) -> $int {
             let order = Ordering::SeqCst;
             match op {
                 atomic::SWAP => a.swap(src, order),

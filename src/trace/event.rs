@@ -33,10 +33,10 @@ pub enum Who {
     Sdma(u8),
 }
 
-/// A ring of an SDMA instance.
+/// A ring of an SDMA instance, or a queue of the access engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RingId {
-    /// SDMA instance.
+    /// SDMA instance, or [`uvm_spec::access::INSTANCE`].
     pub instance: u8,
     /// Ring of the instance.
     pub ring: u8,

@@ -8,8 +8,9 @@ use super::event::{Answer, RingId, Stage};
 use crate::gmc::{Access, Fault};
 use uvm_spec::PAGE_SHIFT;
 
-/// Most faults that live at once. The device has fewer: each ring waits for one, and a packet tells of two.
-const MOST: usize = 256;
+/// Most faults that live at once. The device has fewer: each SDMA ring waits for one, each queue of the access engine for
+/// as many as a program has lanes, and a packet tells of two.
+const MOST: usize = 512;
 
 #[derive(Debug)]
 struct Open {
@@ -75,6 +76,13 @@ impl Faults {
     /// `ring` makes its access again.
     pub(super) fn retried(&mut self, ring: RingId) -> Option<(u64, Stage)> {
         let open = self.open.iter_mut().find(|o| o.waiting & ring.bit() != 0)?;
+        open.waiting &= !ring.bit();
+        Some((open.id, Stage::Retried { ring }))
+    }
+    /// An access of `ring`, which may wait for several pages, is made again: the one of `fault`.
+    pub(super) fn access_retried(&mut self, ring: RingId, fault: &Fault) -> Option<(u64, Stage)> {
+        let same = |o: &&mut Open| o.is_of(fault) && o.access == fault.access && o.waiting & ring.bit() != 0;
+        let open = self.open.iter_mut().find(same)?;
         open.waiting &= !ring.bit();
         Some((open.id, Stage::Retried { ring }))
     }

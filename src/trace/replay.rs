@@ -7,6 +7,7 @@ use super::reader::{Reader, TraceError};
 use super::tape::{Divergence, Tape};
 use super::Tracer;
 use crate::bus::{ManualClock, SystemMemory};
+use crate::check::Checks;
 use crate::device::{Gpu, GpuError};
 use std::path::Path;
 use thiserror::Error;
@@ -67,6 +68,10 @@ impl Replay {
         let trace = Tracer::replay(Tape::new(input));
         gpu.set_trace(trace.clone());
         Ok(Self { gpu, trace })
+    }
+    /// Lets the checks judge the driver in what is replayed from now on: see [`Gpu::findings`].
+    pub fn judge(&mut self) {
+        self.gpu.judged_by(Checks::quiet(self.gpu.config().mmu));
     }
     /// The device as it is now.
     pub fn gpu(&self) -> &Gpu {

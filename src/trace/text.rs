@@ -2,11 +2,12 @@
 //! Events as text: registers by name and field, packets by name and operand, interrupt vectors by client and source.
 
 use super::event::{cache, Answer, Call, Depth, Event, Found, RingId, Stage, Who};
+use super::guest::GuestEvent;
 use crate::bus::CLOCK_HZ;
 use crate::gmc::{Access, Phys};
 use std::fmt::{self, Write};
 use uvm_spec::ih::{client, source, PageFault, Vector};
-use uvm_spec::{lookup, packet, sdma};
+use uvm_spec::{access, lookup, packet, sdma};
 
 /// Reference clocks as seconds.
 pub fn seconds(ticks: u64) -> f64 {
@@ -15,10 +16,20 @@ pub fn seconds(ticks: u64) -> f64 {
     seconds
 }
 
+/// An engine's name: an SDMA instance, or the access engine.
+pub fn engine_name(instance: u8) -> String {
+    if usize::from(instance) == access::INSTANCE {
+        "ACCESS".into()
+    } else {
+        format!("SDMA{instance}")
+    }
+}
+
 impl fmt::Display for RingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = sdma::RING_NAMES.get(usize::from(self.ring)).copied().unwrap_or("?");
-        write!(f, "SDMA{} {name}", self.instance)
+        let names = if usize::from(self.instance) == access::INSTANCE { access::QUEUE_NAMES } else { sdma::RING_NAMES };
+        let name = names.get(usize::from(self.ring)).copied().unwrap_or("?");
+        write!(f, "{} {name}", engine_name(self.instance))
     }
 }
 
@@ -72,11 +83,12 @@ pub fn describe(event: &Event) -> String {
                 Found::Page { at: None, entry } => format!("nothing resident by {entry:#x}"),
                 Found::Fault { cause, retry } => format!("fault {cause:?}{}", if *retry { ", retry" } else { "" }),
             };
-            format!("walk SDMA{client} vmid {vmid} {} {va:#x}: {end}", way(*access))
+            format!("walk {} vmid {vmid} {} {va:#x}: {end}", engine_name(*client), way(*access))
         }
         Event::Fill { client, vmid, va, bits, caches } => {
             let bytes = 1u64.checked_shl(*bits).unwrap_or(0);
-            format!("fill {} of SDMA{client} vmid {vmid} {va:#x}, {bytes:#x} bytes", caches_of(*caches))
+            let client = engine_name(*client);
+            format!("fill {} of {client} vmid {vmid} {va:#x}, {bytes:#x} bytes", caches_of(*caches))
         }
         Event::Invalidate { hub, engine, vmids, range, caches } => {
             let what = match range {
@@ -98,6 +110,13 @@ pub fn describe(event: &Event) -> String {
         Event::Lost { events } => format!("{events} events lost here"),
         Event::End => "end".into(),
     }
+}
+
+/// An event of the guest's kernel, and what of the device it is about.
+pub(super) fn describe_guest(event: &GuestEvent) -> String {
+    let GuestEvent { task, cpu, name, text, .. } = event;
+    let fault = event.fault.map_or(String::new(), |id| format!(" (fault {id})"));
+    format!("{task} on CPU {cpu}: {name} {text}{fault}")
 }
 
 fn describe_stage(stage: &Stage) -> String {
@@ -174,7 +193,9 @@ pub fn describe_register(index: u32, value: u32) -> String {
 /// A packet's fixed dwords as `NAME operand=value ..`.
 pub fn describe_packet(dwords: &[u32]) -> String {
     let Some(&header) = dwords.first() else { return "(empty)".into() };
-    let Some(shape) = packet::shape(header) else { return format!("illegal header {header:#010x}") };
+    let Some(shape) = packet::shape(header).or_else(|| access::shape(header)) else {
+        return format!("illegal header {header:#010x}");
+    };
     let mut text = String::from(shape.name);
     if header > 0xffff {
         let _ = write!(text, " header={header:#010x}");
@@ -201,8 +222,10 @@ fn interrupt(dwords: [u32; 8]) -> String {
     let who = match v.client {
         client::SDMA0 => "SDMA0".into(),
         client::SDMA1 => "SDMA1".into(),
+        client::ACCESS => "ACCESS".into(),
         client::VMC => "VMC".into(),
         client::UTCL2 => "UTCL2".into(),
+        client::UTCL2LOG => "UTCL2LOG".into(),
         other => format!("client {other:#x}"),
     };
     let what = match (v.client, v.source) {
@@ -211,6 +234,13 @@ fn interrupt(dwords: [u32; 8]) -> String {
             let way = if f.write { "write" } else { "read" };
             let retry = if f.retry { ", retry" } else { "" };
             return format!("{who} page fault: {way} of {:#x}, vmid {} pasid {}{retry}", f.va, v.vmid, v.pasid);
+        }
+        (client::UTCL2LOG, source::ACCESS_COUNTER) => {
+            let va = PageFault::unpack(v.data).va;
+            return format!(
+                "{who} access counter: {} accesses at {va:#x}, vmid {} pasid {}",
+                v.data[2], v.vmid, v.pasid
+            );
         }
         (_, source::SDMA_TRAP) => "TRAP".into(),
         (_, source::SDMA_IB_PREEMPT) => "IB_PREEMPT".into(),

@@ -259,6 +259,13 @@ impl Tracer {
             state.fault(step);
         });
     }
+    /// An access of a ring, which may wait for several pages, is made again.
+    pub fn access_retried(&self, ring: RingId, fault: &Fault) {
+        self.with(|state| {
+            let step = state.faults.access_retried(ring, fault);
+            state.fault(step);
+        });
+    }
     /// An engine's step is over, and what it raised is told.
     #[inline]
     pub fn settle(&self) {

@@ -31,15 +31,15 @@ pub(super) struct Backend {
     device: Arc<SharedGpu>,
     doorbells: Doorbells,
     /// Bytes of the VRAM BAR, if there is one.
-    vram_size: Option<u64>,
+    bar: Option<u64>,
     /// Doorbells were left for another round.
     pub(super) again: EventFd,
 }
 
 impl Backend {
-    pub(super) fn new(device: Arc<SharedGpu>, vram_size: Option<u64>) -> io::Result<Self> {
+    pub(super) fn new(device: Arc<SharedGpu>, bar: Option<u64>) -> io::Result<Self> {
         let again = EventFd::new(EFD_NONBLOCK)?;
-        Ok(Self { device, doorbells: Doorbells::default(), vram_size, again })
+        Ok(Self { device, doorbells: Doorbells::default(), bar, again })
     }
 
     fn serve_doorbells(&self, vring: &Vring) {
@@ -89,7 +89,7 @@ impl VhostUserBackend for Backend {
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
         let always =
             VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::REPLY_ACK;
-        if self.vram_size.is_none() {
+        if self.bar.is_none() {
             return always;
         }
         always
@@ -130,10 +130,10 @@ impl VhostUserBackend for Backend {
     }
 
     fn get_shmem_config(&self) -> io::Result<VhostUserShMemConfig> {
-        // QEMU makes a BAR of the region as it is, and a BAR's size is a power of two: what VRAM does not fill stays a hole
+        // QEMU makes a BAR of the region as it is, and a BAR's size is a power of two: what is left of it stays a hole
         // that reads as zero. The window tells VRAM's own size.
         let mut sizes = [0; REGION as usize + 1];
-        let size = self.vram_size.unwrap_or(0);
+        let size = self.bar.unwrap_or(0);
         sizes[REGION as usize] = size.checked_next_power_of_two().unwrap_or(size);
         Ok(VhostUserShMemConfig::new(1, &sizes))
     }

@@ -78,18 +78,27 @@ impl Server {
     /// Serves `gpu` on `socket`. `memory` is the map that `gpu` was made with.
     pub fn start(gpu: Gpu, config: &Config, memory: SystemMemory, socket: Socket) -> Result<Self, ServeError> {
         let uma = gpu.vram().file().is_none();
-        let caps = [(cap::RETRY_FAULTS, true), (cap::UMA, uma), (cap::VIDMM, config.mmu == Mmu::Vidmm)];
+        let visible = config.segments.visible(config.vram_size);
+        let caps = [
+            (cap::RETRY_FAULTS, true),
+            (cap::ACCESS, true),
+            (cap::UMA, uma),
+            (cap::VIDMM, config.mmu == Mmu::Vidmm),
+            (cap::SMALL_BAR, visible < config.vram_size),
+            (cap::CHECKS, gpu.checks().is_on()),
+        ];
         let caps = caps.iter().filter(|(_, has)| *has).map(|(bit, _)| bit).sum();
-        let identity = Identity { caps, vram_size: config.vram_size, levels: config.levels };
+        let segments = config.segments.describe(config.vram_size);
+        let identity = Identity { caps, vram_size: config.vram_size, levels: config.levels, segments };
         let mapper = match gpu.vram().file() {
             Some(vram) => {
                 let vram = vram.try_clone().map_err(ServeError::system("VRAM's descriptor"))?;
-                Mapper::new(vram, config.vram_size).map_err(ServeError::system("a thread"))?
+                Mapper::new(vram, visible).map_err(ServeError::system("a thread"))?
             }
             None => Mapper::idle(),
         };
         let device = Arc::new(SharedGpu::new(gpu, identity, memory.clone(), mapper));
-        let backend = Backend::new(Arc::clone(&device), if uma { None } else { Some(config.vram_size) })
+        let backend = Backend::new(Arc::clone(&device), if uma { None } else { Some(visible) })
             .map_err(ServeError::system("an event"))?;
         let backend = Arc::new(backend);
         let daemon =

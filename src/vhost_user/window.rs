@@ -8,7 +8,7 @@
 
 use crate::device::Counters;
 use uvm_spec::nbio::DOORBELLS;
-use uvm_spec::window::{offset, status, CMD_INDEX, CMD_WRITE, MAGIC, SIZE, VERSION};
+use uvm_spec::window::{offset, status, CMD_INDEX, CMD_WRITE, MAGIC, SEGMENTS, SIZE, VERSION};
 use uvm_spec::{lookup, IH_RINGS, MMIO_DWORDS, SDMA_INSTANCES};
 
 /// What the window tells of the device once and for all.
@@ -20,6 +20,8 @@ pub struct Identity {
     pub vram_size: u64,
     /// Levels of the GPUVM page tables.
     pub levels: u32,
+    /// The segments: [`uvm_spec::window::segment`].
+    pub segments: [u64; SEGMENTS],
 }
 
 /// What the window mirrors, as it stands when a block is read.
@@ -73,6 +75,9 @@ impl Window {
         put(&mut fixed, offset::LEVELS, &identity.levels.to_le_bytes());
         put(&mut fixed, offset::SDMA_INSTANCES, &dword(SDMA_INSTANCES).to_le_bytes());
         put(&mut fixed, offset::DOORBELLS, &DOORBELLS.to_le_bytes());
+        for (n, segment) in identity.segments.iter().enumerate() {
+            put(&mut fixed, offset::SEGMENTS + 8 * n, &segment.to_le_bytes());
+        }
         Self { fixed, shadow: [0; SIZE], data: 0, cmd: 0, undefined: false }
     }
 

@@ -11,6 +11,7 @@ pub mod names;
 pub use hex::Hex;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// Why something cannot be shown: what was asked for does not exist.
@@ -244,6 +245,28 @@ pub struct AddressSpace {
     pub pasid: u32,
     /// The rings that have work in it.
     pub busy: Vec<String>,
+}
+
+/// What a driver does wrong by the checks, as far as it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Every finding, oldest first: one a place, at most 100 a rule.
+    pub findings: Vec<Finding>,
+    /// How often each rule was broken, by its name.
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// A thing that a driver did wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// When, reference clock.
+    pub time: u64,
+    /// The rule's name.
+    pub rule: String,
+    /// What happened and where.
+    pub what: String,
+    /// The chapter of the guide that says the rule.
+    pub chapter: String,
 }
 
 /// What is known of page faults.

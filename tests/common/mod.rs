@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
+pub mod access;
 pub mod data;
 pub mod memory;
 pub mod model;

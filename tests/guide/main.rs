@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may give up, and knows its numbers")]
 
+mod access;
 mod checks;
 mod driver;
 mod faults;

@@ -7,6 +7,7 @@ pub const MM_INDEX_HI: u32 = 0x00006;
 pub const RCC_DOORBELL_APER_EN: u32 = 0x00de0;
 pub const BIF_SDMA_DOORBELL_RANGE: u32 = 0x00ef0;
 pub const BIF_IH_DOORBELL_RANGE: u32 = 0x00ef2;
+pub const BIF_ACCESS_DOORBELL_RANGE: u32 = 0x00ef3;
 pub const BIOS_SCRATCH: u32 = 0x00058;
 
 pub const IH_VMID_LUT_MM: u32 = 0x010b0;
@@ -87,3 +88,12 @@ pub const RETRY_FAULTS: u32 = 1 << 7 | 1 << 8;
 pub const CLIENT_SDMA0: u32 = 0x08;
 pub const CLIENT_SDMA1: u32 = 0x09;
 pub const CLIENT_VMC: u32 = 0x12;
+
+pub const ACCESS_LANES: u32 = 0x01720;
+pub const ACCESS_ITEMS: u32 = 0x01721;
+pub const ACCESS_COUNTER_CNTL: u32 = 0x1e100;
+pub const ACCESS_COUNTER_THRESHOLD: u32 = 0x1e101;
+pub const ACCESS_COUNTER_CLEAR: u32 = 0x1e102;
+pub const ACCESS_COUNTER_ADDR: u32 = 0x1e103;
+pub const ACCESS_COUNTER_VMID: u32 = 0x1e105;
+pub const ACCESS_COUNTER_COUNT: u32 = 0x1e106;

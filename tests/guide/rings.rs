@@ -9,6 +9,8 @@ use crate::regs::*;
 pub const GFX: u32 = 0;
 pub const PAGE_RING: u32 = 1;
 pub const RLC0: u32 = 2;
+/// The access engine, in place of an instance: its queues' registers lie where a third one's would.
+pub const ACCESS: u32 = 2;
 
 /// Two scattered pages.
 pub const RING_PAGES: u64 = 2;
@@ -43,10 +45,11 @@ impl Ring {
 impl Driver {
     /// Un-halts an instance and routes its doorbells.
     pub fn start_engine(&mut self, instance: u32) {
-        self.write(BIF_SDMA_DOORBELL_RANGE + instance, (DOORBELLS + 8 * instance) << 2 | 8 << 16);
+        let range = if instance == ACCESS { BIF_ACCESS_DOORBELL_RANGE } else { BIF_SDMA_DOORBELL_RANGE + instance };
+        self.write(range, (DOORBELLS + 8 * instance) << 2 | 8 << 16);
         let at = instance * SDMA_STRIDE;
-        // Traps, the translation cache, and an interrupt for each preempted indirect buffer.
-        self.write(SDMA_CNTL + at, 1 | 1 << 1 | 1 << 30);
+        // Traps, the translation cache, and where there are any an interrupt for each preempted indirect buffer.
+        self.write(SDMA_CNTL + at, 1 | 1 << 1 | if instance == ACCESS { 0 } else { 1 << 30 });
         self.write(SDMA_F32_CNTL + at, 0);
     }
 
@@ -75,7 +78,9 @@ impl Driver {
         self.write(RB_RPTR_ADDR_HI + at, (ring.writeback.address >> 32) as u32);
         self.write(DOORBELL_OFFSET + at, ring.doorbell() << 2);
         self.write(DOORBELL + at, 1 << 28);
-        self.write(IB_CNTL + at, 1);
+        if ring.instance != ACCESS {
+            self.write(IB_CNTL + at, 1);
+        }
         self.write(RB_CNTL + at, 1 | LOG2_DWORDS << 1 | 1 << 12 | vmid << 24);
     }
 

@@ -50,12 +50,12 @@ fn another_rule_or_an_event_left_out_shows() {
     let rule = 2 + 2 + 2;
     assert_eq!((other[0], other[2..4].to_vec(), other[rule]), (1, vec![0x80, 0x20], 0));
     other[rule] = 1;
-    assert!(matches!(replay(&other), Err(Stopped::Action(_) | Stopped::Answer(_))));
+    assert!(matches!(replay(&other), Err(Stopped::Action(..) | Stopped::Answer(..))));
 
     let mut bytes = [0; 16];
     let mut tick = Recorder::new(&mut bytes);
     tick.event(&Event::Tick, &Ok(uvm_policy::event::Reply::Retained(true)));
     let cut = [&log[..], tick.bytes()].concat();
-    assert!(matches!(replay(&cut), Err(Stopped::Answer(at)) if at == log.len()));
+    assert!(matches!(replay(&cut), Err(Stopped::Answer(at, _)) if at == log.len()));
     assert!(matches!(replay(&log[..log.len() - 1]), Err(Stopped::Malformed(_))));
 }

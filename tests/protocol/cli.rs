@@ -42,6 +42,12 @@ fn wrong_values_are_usage_errors() {
     for size in ["0", "1", "17M", "lots", "-256M", "99999999999999999999G", "1.5G", ""] {
         refused(&["--socket-path", "x", &format!("--vram={size}")], 2, "--vram");
     }
+    for size in ["0", "1", "17M", "lots"] {
+        refused(&["--socket-path", "x", &format!("--bar={size}")], 2, "--bar");
+    }
+    refused(&["--socket-path", "x", "--bar=32M", "--uma=32M"], 2, "cannot be used with");
+    refused(&["--socket-path", "x", "--vram=16M", "--bar=32M"], 1, "a BAR of 33554432 bytes: VRAM has 16777216");
+    refused(&["--socket-path", "x", "--unsnooped=100"], 1, "multiple of 4 KiB");
     for levels in ["0", "6", "four"] {
         refused(&["--socket-path", "x", "--levels", levels], 2, "--levels");
     }

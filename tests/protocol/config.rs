@@ -4,7 +4,7 @@
 use crate::process::Process;
 use crate::session::Session;
 use uvm_spec::nbio::{self, NBIO};
-use uvm_spec::window::{self, offset, status};
+use uvm_spec::window::{self, cap, offset, status};
 use uvm_spec::{lookup, MMIO_DWORDS};
 use vhost::vhost_user::message::VhostUserConfigFlags;
 use vhost::vhost_user::VhostUserFrontend;
@@ -21,6 +21,22 @@ fn identity_follows_the_command_line() {
     assert_eq!(({ regions.nregions }, { regions.memory_sizes }[0]), (1, 64 << 20), "a BAR's size is a power of two");
     assert_eq!(session.load(offset::STATUS) & status::VRAM_READY, 0);
     assert_eq!(session.read(NBIO.index(&nbio::RCC_CONFIG_MEMSIZE, 0)), 48);
+}
+
+#[test]
+fn small_bar_shows_the_first_part_and_the_segments_say_so() {
+    let process = Process::start(&["--vram", "64M", "--bar", "48M", "--unsnooped", "1M"]);
+    let mut session = Session::connect(&process.socket());
+    session.start();
+    assert_ne!(u64::from(session.load(offset::CAPS)) & cap::SMALL_BAR, 0);
+    assert_eq!(u64::from(session.load(offset::CAPS)) & cap::CHECKS, 0);
+    assert_eq!(session.load(offset::VRAM_SIZE), 64 << 20);
+    let words: Vec<u32> = (0..window::SEGMENTS).map(|n| session.load(offset::SEGMENTS + 8 * n)).collect();
+    assert_eq!(words, [48 << 20 | 1, 16 << 20 | 2, 3, 1 << 20 | 4, 0, 0]);
+    let regions = session.front.get_shmem_config().unwrap();
+    assert_eq!({ regions.memory_sizes }[0], 64 << 20, "the next power of two");
+    assert_eq!({ session.vram().request.len }, 48 << 20, "nothing beyond the BAR is mapped");
+    assert_eq!(session.read(NBIO.index(&nbio::RCC_CONFIG_MEMSIZE, 0)), 64);
 }
 
 #[test]

@@ -20,9 +20,13 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
+        Self::with(&[])
+    }
+    fn with(options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.as_path().join("control");
-        let process = Process::start(&["--vram", "16M", "--control-socket", path.to_str().unwrap()]);
+        let process =
+            Process::start(&[&["--vram", "16M", "--control-socket", path.to_str().unwrap()], options].concat());
         Self { process, folder }
     }
     fn path(&self) -> PathBuf {
@@ -207,7 +211,7 @@ fn malformed_requests_are_answered_and_harm_nobody() {
     // Requests that arrive together are answered in order; one that arrives in pieces, when it is whole.
     client.send(b"{\"verb\":\"vmids\"}\n{\"verb\":\"rings\"}\n{\"verb\":");
     assert_eq!(client.answer()["ok"].as_array().unwrap().len(), 16);
-    assert_eq!(client.answer()["ok"].as_array().unwrap().len(), 8);
+    assert_eq!(client.answer()["ok"].as_array().unwrap().len(), 12);
     client.send(b"\"faults\"}\n");
     assert_eq!(client.answer()["ok"]["count"], 0);
     lab.process.assert_sane();
@@ -258,7 +262,7 @@ fn two_clients_at_once_each_get_their_own_answers() {
     let lab = Lab::new();
     let mut guest = lab.guest();
     std::thread::scope(|scope| {
-        for (request, len) in [("{\"verb\":\"vmids\"}", 16), ("{\"verb\":\"rings\"}", 8)] {
+        for (request, len) in [("{\"verb\":\"vmids\"}", 16), ("{\"verb\":\"rings\"}", 12)] {
             let lab = &lab;
             scope.spawn(move || {
                 let mut client = lab.client();
@@ -281,6 +285,26 @@ fn clients_may_look_before_a_front_end_is_there() {
     assert!(lab.text(&["rings"]).contains("SDMA0 GFX  disabled"));
     assert!(lab.text(&["walk", "--vmid", "0", "0"]).contains("VMID 0"));
     lab.guest();
+}
+
+#[test]
+fn findings_are_told_while_they_are_made() {
+    let lab = Lab::with(&["--check"]);
+    let mut guest = lab.guest();
+    assert!(!lab.text(&["findings"]).contains("read_only_written"));
+    // STATUS_REG of SDMA0 is read-only.
+    guest.session.write(0x1260 + 0x25, 1);
+    let told = lab.json(&["findings"]);
+    let last = told["findings"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["rule"], "read_only_written", "{told}");
+    assert_eq!(told["counts"]["read_only_written"], 1, "{told}");
+    let text = lab.text(&["findings"]);
+    assert!(text.contains("SDMA0_STATUS_REG") && text.contains("registers.md"), "{text}");
+
+    let silent = Lab::new();
+    let output = silent.run(&["findings"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--check"));
 }
 
 #[test]

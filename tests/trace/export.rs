@@ -215,6 +215,11 @@ impl Message {
             let key = varint(&mut raw);
             let value = match key & 7 {
                 0 => Value::Number(varint(&mut raw)),
+                1 => {
+                    let (bytes, rest) = raw.split_first_chunk().unwrap();
+                    raw = rest;
+                    Value::Number(u64::from_le_bytes(*bytes))
+                }
                 2 => {
                     let len = varint(&mut raw) as usize;
                     let bytes = raw[..len].to_vec();

@@ -195,3 +195,29 @@ fn nothing_is_overwritten_unless_it_may_be() {
         assert_eq!(std::fs::read_to_string(&out).unwrap(), "mine");
     }
 }
+
+/// A full trace is judged although nobody did when it was recorded.
+#[test]
+fn the_report_tells_what_the_driver_did_wrong() {
+    let bench = Bench::new();
+    let page_of = |name: &str, depth: Depth, wrong: bool| {
+        let path = bench.path(name);
+        let mut rig = Rig::bare();
+        record(&mut rig, depth, &path);
+        rig.bring_up();
+        if wrong {
+            // STATUS_REG of SDMA0 is read-only.
+            rig.write(0x1260 + 0x25, 1);
+        }
+        rig.gpu.set_trace(Tracer::default());
+        let page = bench.path(&format!("{name}.html"));
+        assert_eq!(call("trace report", &[&path, &page]).status.code(), Some(0));
+        std::fs::read_to_string(page).unwrap()
+    };
+    let wrong = page_of("wrong", Depth::Full, true);
+    assert!(wrong.contains("<td>read_only_written</td>") && wrong.contains("SDMA0_STATUS_REG"), "{wrong}");
+    assert!(wrong.contains("read_only_written: 1 times."), "{wrong}");
+    let right = page_of("right", Depth::Full, false);
+    assert!(right.contains("Findings of the checks") && !right.contains("read_only_written"), "{right}");
+    assert!(page_of("shallow", Depth::Mmio, true).contains("Nobody judged the driver"));
+}

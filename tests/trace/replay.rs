@@ -2,7 +2,12 @@
 //! A full trace runs again, bit by bit, and what was tampered with is told.
 
 use crate::common::data::{scatter, sequence, Mapping, Op, Player};
-use crate::common::{model::SDMA, packets as p, spaces::RETRY, *};
+use crate::common::{
+    model::SDMA,
+    packets as p,
+    spaces::{ON, RETRY},
+    *,
+};
 use crate::scripted::*;
 use proptest::prelude::*;
 use uvm_spec::nbio;
@@ -100,6 +105,59 @@ proptest! {
         let events = memory.events();
         prop_assert_eq!(whole(&events).map_err(|e| TestCaseError::fail(e.to_string()))?, events.len() as u64);
     }
+}
+
+/// Lanes of a program that wait for several pages at once, in the access engine, and counters that tell.
+#[test]
+fn lanes_and_access_counters_replay_as_they_were() {
+    use crate::common::access::{Operand, Program};
+    let (mut rig, memory) = recorded(Config::default());
+    rig.bring_up();
+    rig.cam_on();
+    rig.space(4, ON | RETRY);
+    rig.access_queue(1, 4);
+    // Counters on, for the access engine alone, told after 8.
+    rig.write(0x1e101, 8);
+    rig.write(0x1e100, 1 | 4 << 8);
+    let page = |n: u64| ((1 << 32) + 0x8_0000 + n * 4096) | bit::RAM;
+    for n in (0..16).filter(|n| n % 3 == 0) {
+        rig.set_pte(4, 64 + n, page(n));
+    }
+    let d = Operand::affine(64 << 12, 0, [1024, 4, 0]);
+    let (a, b) = (Operand::default(), Operand::default());
+    let trips = [16, 40, 1];
+    let program =
+        Program::Nest { element: 2, func: 12, update: 0x0f, reduce: false, trips, imm: 1, sum: 64 << 12, a, b, d };
+    rig.access(1, &[program.packet(24), p::trap(5)].concat());
+    let mut told = 0;
+    for _ in 0..100 {
+        rig.settle();
+        let vectors = rig.take_vectors();
+        told += vectors.iter().filter(|v| v[0] & 0xff == 0x1d).count();
+        for fault in crate::common::spaces::faults(&vectors) {
+            rig.set_pte(4, fault.page, page(fault.page - 64));
+            rig.answer(fault.cam);
+        }
+        while rig.gpu.take_interrupt().is_some() {}
+    }
+    assert!(rig.access_drained(1));
+    assert!(told > 0);
+    let events = memory.events();
+    assert_eq!(whole(&events).unwrap(), events.len() as u64);
+    let text: Vec<String> = events.iter().map(|(_, event)| vhost_device_uvm::trace::describe(event)).collect();
+    for wanted in [
+        "packet ACCESS Q1 vmid 4",
+        "NEST header=",
+        "retried by ACCESS Q1",
+        "UTCL2LOG access counter: 8 accesses",
+        "ACCESS TRAP",
+    ] {
+        assert!(text.iter().any(|line| line.contains(wanted)), "{wanted} is not told");
+    }
+    // Each fault that was raised is retried, or shares the retry of another lane's.
+    let raised = text.iter().filter(|l| l.contains("raised: write") && l.contains("ACCESS Q1 waits")).count();
+    let retried = text.iter().filter(|l| l.contains("retried by ACCESS Q1")).count();
+    assert!(raised >= retried && retried >= 10, "{raised} raised, {retried} retried");
 }
 
 /// A run with retried faults of two queues, one of them answered without a mapping, and encrypted pages.

@@ -235,7 +235,7 @@ fn the_page_is_whole_and_needs_nothing_from_elsewhere() {
     for outside in ["http", "src=", "href=", "@import", "url("] {
         assert!(!page.contains(outside), "{outside}");
     }
-    for id in ["vram", "copies", "faults", "rings", "tlb", "pages", "counts"] {
+    for id in ["vram", "copies", "faults", "rings", "tlb", "pages", "findings", "counts"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     // Every element that is opened is closed, in its order.

@@ -27,6 +27,25 @@ impl Domain {
     }
 }
 
+/// A set of domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DomainMask(u32);
+
+impl DomainMask {
+    /// From bits `1 << domain`; bits that name no domain are an error.
+    pub fn from_bits(bits: u32) -> Result<Self, Error> {
+        if bits & !0b111 != 0 {
+            return Err(Error::Invalid);
+        }
+        Ok(Self(bits))
+    }
+
+    /// Whether a domain is in the set.
+    pub fn has(self, domain: Domain) -> bool {
+        self.0 & 1u32.wrapping_shl(domain as u32) != 0
+    }
+}
+
 /// A domain and the offset in it (bytes from the segment's base on; zero in SYSTEM).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {

@@ -123,13 +123,13 @@
 //! **Beside the manager.** `uvm_policy_alloc`, `_reserve` and `_free` take ranges for the driver itself, best in segments
 //! of its own.
 //!
-//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. What is taken beside the manager
-//! is part of that (`uvm_mm_log_range`), unless it lies in the driver's own segments, which decide nothing.
+//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. Ranges that are taken beside the
+//! manager are part of that, since they decide what is free.
 //!
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
 //! and moves. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
 //! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
-//! rules in `evict`, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
+//! rules in `evict`, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
 //! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
 //! them.
 #![no_std]
@@ -139,6 +139,8 @@
 extern crate alloc;
 
 mod buffers;
+mod chunks;
+mod divide;
 mod domain;
 mod error;
 pub mod event;
@@ -146,6 +148,7 @@ mod evict;
 mod gather;
 mod heap;
 mod ids;
+mod journal;
 mod manager;
 mod page;
 mod paging;
@@ -157,14 +160,17 @@ mod retire;
 mod run;
 mod segment;
 mod slab;
+pub mod svm;
 mod table;
 mod victims;
 mod vm;
 mod vmid;
+mod watch;
 mod working_set;
 
 pub use buffers::BoInfo;
-pub use domain::{Domain, Location};
+pub use divide::Described;
+pub use domain::{Domain, DomainMask, Location};
 pub use error::Error;
 pub use evict::EvictKind;
 pub use heap::{BlockKind, From};
@@ -175,4 +181,5 @@ pub use residency::{Limits, Residence, Spec, Usage, PRIORITIES};
 pub use segment::{Placements, SegmentDesc, SegmentKind, SegmentTable};
 pub use vm::{Change, Invalidate, Mapping, Prepared, TableWrite, UpdateRequest, VmConfig, VmInfo};
 pub use vmid::{Grab, GrabRequest, Grant, VmidWait, ALL_HUBS, HUBS};
+pub use watch::RangeChange;
 pub use working_set::PASSES;

@@ -10,6 +10,7 @@ use crate::domain::Domain;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
+use crate::journal::{Journal, Note};
 use crate::manager::Manager;
 use crate::page::PageSize;
 use crate::pasid::Pasids;
@@ -19,6 +20,7 @@ use crate::slab::Slab;
 use crate::table::try_push;
 use crate::vm::{TablePages, Update, Vm};
 use crate::vmid::Vmids;
+use crate::watch::Watch;
 
 /// A range of addresses that memory is given out of.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +92,8 @@ pub struct Policy {
     pub(crate) table_pages: TablePages,
     pub(crate) pasids: Pasids,
     pub(crate) vmids: Vmids,
+    pub(crate) watch: Watch,
+    pub(crate) journal: Journal,
 }
 
 impl Policy {
@@ -107,6 +111,8 @@ impl Policy {
             table_pages: TablePages::default(),
             pasids: Pasids::new(),
             vmids: Vmids::try_new()?,
+            watch: Watch::default(),
+            journal: Journal::default(),
         })
     }
 
@@ -149,7 +155,27 @@ impl Policy {
     /// walks from root to leaf of a balanced tree, except where an alignment beyond the page meets a segment
     /// whose free ranges are all too short to surely hold an aligned one: then each is looked at.
     pub fn alloc(&mut self, segment: SegmentId, request: &AllocRequest) -> Result<Allocation, Error> {
-        self.alloc_as(segment, request, BlockKind::Caller)
+        self.take(segment, request, BlockKind::Caller)
+    }
+
+    /// Takes a range for somebody else than the memory manager.
+    pub(crate) fn take(
+        &mut self,
+        segment: SegmentId,
+        request: &AllocRequest,
+        kind: BlockKind,
+    ) -> Result<Allocation, Error> {
+        let range = self.alloc_as(segment, request, kind)?;
+        self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
+    }
+
+    /// Gives such a range back.
+    pub(crate) fn give(&mut self, id: BlockId) -> Result<(), Error> {
+        let Allocation { segment, offset, .. } = self.allocation(id)?;
+        self.release(id)?;
+        self.journal.note(Note::Gave { segment, offset });
+        Ok(())
     }
 
     pub(crate) fn alloc_as(
@@ -176,7 +202,7 @@ impl Policy {
         };
         let wish = Request { len, align: page.pages_down(align), from: request.from, within };
         let key = target.heap.alloc(&wish, kind)?;
-        self.allocation(BlockId::pack(segment, key))
+        self.taken(segment, BlockId::pack(segment, key))
     }
 
     /// Takes a fixed range: [`Error::NoSpace`] when a page of it is taken already.
@@ -191,7 +217,15 @@ impl Policy {
         }
         let (start, end) = (self.page.pages_down(start), self.page.pages_up(end));
         let key = target.heap.reserve(start, end.saturating_sub(start))?;
-        self.allocation(BlockId::pack(segment, key))
+        let range = self.taken(segment, BlockId::pack(segment, key))?;
+        self.journal.note(Note::Took { segment, offset: range.offset, size: range.size });
+        Ok(range)
+    }
+
+    fn taken(&mut self, segment: SegmentId, id: BlockId) -> Result<Allocation, Error> {
+        let range = self.allocation(id)?;
+        self.note(segment, &range, false);
+        Ok(range)
     }
 
     /// Gives back what `alloc` or `reserve` gave. What belongs to a buffer is [`Error::Busy`]: its buffer
@@ -200,13 +234,16 @@ impl Policy {
         if self.allocation(id)?.kind == BlockKind::Buffer {
             return Err(Error::Busy);
         }
-        self.release(id)
+        self.give(id)
     }
 
     pub(crate) fn release(&mut self, id: BlockId) -> Result<(), Error> {
         let (segment, key) = id.unpack().ok_or(Error::Unknown)?;
+        let range = self.allocation(id)?;
         let target = self.segments.get_mut(usize::from(segment.0)).ok_or(Error::Unknown)?;
-        target.heap.free(key).map(drop)
+        target.heap.free(key)?;
+        self.note(segment, &range, true);
+        Ok(())
     }
 
     /// Where a segment's offsets start.
@@ -251,6 +288,24 @@ impl Policy {
             blocks: stats.blocks,
             holes: stats.holes,
         })
+    }
+
+    /// How full the segments of a domain's buffers are, together; the longest free range is that of one of them.
+    pub fn stats_of(&self, domain: Domain) -> Result<SegmentStats, Error> {
+        let fits = |kind: SegmentKind| kind.domain() == domain && !kind.is_own() && kind != SegmentKind::Paging;
+        let mut sum: Option<SegmentStats> = None;
+        for id in self.segment_ids().filter(|id| self.kind(*id).is_some_and(fits)) {
+            let (one, all) = (self.stats(id)?, sum.unwrap_or_default());
+            sum = Some(SegmentStats {
+                size: all.size.saturating_add(one.size),
+                used: all.used.saturating_add(one.used),
+                reserved: all.reserved.saturating_add(one.reserved),
+                longest_free: all.longest_free.max(one.longest_free),
+                blocks: all.blocks.saturating_add(one.blocks),
+                holes: all.holes.saturating_add(one.holes),
+            });
+        }
+        sum.ok_or(Error::Unknown)
     }
 
     /// The segment of a domain where the driver's own ranges go: its own one, or the first.

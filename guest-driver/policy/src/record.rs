@@ -5,7 +5,8 @@
 //! A log is a sequence of records, each a sequence of numbers in LEB128: a tag, the count of the words that follow,
 //! the words. The first record is the start: page size, chunk, rule of eviction, and three words a segment. An
 //! event's record ends in its answer, two words. What takes ranges of segments beside the memory manager (page
-//! tables, rings) is recorded too, since it decides what is free.
+//! tables, rings) is recorded too, since it decides what is free. A log that was cut off at the end of a record is a log;
+//! one that begins again, as when the driver was loaded twice, is one as well.
 
 use alloc::vec::Vec;
 
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::event::{Action, Event, Failure, Issued, Reply};
 use crate::evict::EvictKind;
 use crate::ids::{ActionId, BoId, ProcessId, SegmentId, TicketId};
+use crate::journal::Note;
 use crate::manager::ManagerConfig;
 use crate::policy::Policy;
 use crate::residency::{Limits, Spec};
@@ -23,6 +25,7 @@ use crate::table::try_push;
 const START: u64 = 1;
 const TAKE: u64 = 2;
 const GIVE: u64 = 3;
+const RETIRE: u64 = 4;
 /// Tags of events and of actions begin here.
 const EVENT: u64 = 16;
 const ACTION: u64 = 64;
@@ -72,6 +75,11 @@ impl<'a> Recorder<'a> {
         self.record(GIVE, |out| [u64::from(segment.0), offset].into_iter().for_each(out));
     }
 
+    /// A page of a segment was taken out of use for good.
+    pub fn retire(&mut self, segment: SegmentId, offset: u64) {
+        self.record(RETIRE, |out| [u64::from(segment.0), offset].into_iter().for_each(out));
+    }
+
     /// An event and its answer.
     pub fn event(&mut self, event: &Event, answer: &Result<Reply, Error>) {
         self.record(EVENT.wrapping_add(event_tag(event)), |out| {
@@ -108,6 +116,34 @@ impl<'a> Recorder<'a> {
                 return true;
             }
         }
+    }
+}
+
+/// Bytes that a record without a list takes, at most: eight words.
+const RECORD: usize = 2 + 8 * WORD;
+/// Bytes that a word takes, at most.
+const WORD: usize = 10;
+
+impl Policy {
+    /// From now on, what others do to segments is noted for [`Policy::record_notes`].
+    pub fn begin_notes(&mut self) {
+        self.journal.begin();
+    }
+
+    /// Records what others did to segments since the last time. Before each event and each action.
+    pub fn record_notes(&mut self, log: &mut Recorder) {
+        let lost = self.journal.drain(|note| match note {
+            Note::Took { segment, offset, size } => log.take(segment, offset, size),
+            Note::Gave { segment, offset } => log.give(segment, offset),
+            Note::Retired { segment, offset } => log.retire(segment, offset),
+        });
+        log.lost = log.lost.saturating_add(lost);
+    }
+
+    /// Bytes that these notes and one record, of an event with `bos` allocations or of an action, take at most.
+    pub fn record_room(&self, bos: usize) -> usize {
+        let notes = self.journal.len().saturating_mul(RECORD);
+        notes.saturating_add(RECORD).saturating_add(bos.saturating_mul(WORD))
     }
 }
 
@@ -257,10 +293,12 @@ pub struct Replayed {
 pub enum Stopped {
     /// The log is cut off or not a log; at this byte.
     Malformed(usize),
-    /// Another answer than the recorded one.
-    Answer(usize),
+    /// Another answer than the recorded one: its two words, as a record has them.
+    Answer(usize, [u64; 2]),
     /// Another action than the recorded one, or none.
-    Action(usize),
+    Action(usize, Option<Issued>),
+    /// A range that others had is not free, or not theirs.
+    Range(usize),
     /// The replay itself had no memory.
     NoMemory,
 }
@@ -269,6 +307,71 @@ impl From<Error> for Stopped {
     fn from(_: Error) -> Self {
         Stopped::NoMemory
     }
+}
+
+/// A record as it stands in a log.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it is of.
+    pub name: &'static str,
+    /// Its words.
+    pub words: Vec<u64>,
+    /// Where the next one begins.
+    pub next: usize,
+}
+
+const EVENTS: [&str; 19] = [
+    "Open",
+    "Close",
+    "Create",
+    "Destroy",
+    "Map",
+    "Unmap",
+    "Submit",
+    "Fault",
+    "CpuAccess",
+    "Move",
+    "Cancel",
+    "Fence",
+    "Pin",
+    "Unpin",
+    "Advise",
+    "Pressure",
+    "Tick",
+    "Done",
+    "Place",
+];
+const ACTIONS: [&str; 14] = [
+    "AllocPages",
+    "FreePages",
+    "Bind",
+    "Unbind",
+    "Copy",
+    "Clear",
+    "SwapOut",
+    "SwapIn",
+    "SwapDrop",
+    "Zap",
+    "WritePtes",
+    "Ready",
+    "Refused",
+    "Gone",
+];
+
+/// The record at a byte of a log; `None` where there is none, or no memory to read it.
+pub fn record_at(log: &[u8], at: usize) -> Option<Record> {
+    let (mut reader, mut words) = (Reader { log, at }, Vec::new());
+    let tag = reader.record(&mut words).ok().flatten()?;
+    let of = |names: &[&'static str], first: u64| {
+        let index = usize::try_from(tag.checked_sub(first)?).ok()?;
+        names.get(index).copied()
+    };
+    let name = match tag {
+        ACTION.. => of(&ACTIONS, ACTION),
+        EVENT.. => of(&EVENTS, EVENT),
+        _ => of(&["Start", "Take", "Give", "Retire"], START),
+    };
+    Some(Record { name: name?, words, next: reader.at })
 }
 
 /// Does again what a log says, on a policy of its own: the same answers and the same actions, or the first
@@ -290,12 +393,16 @@ pub fn replay(log: &[u8]) -> Result<Replayed, Stopped> {
         match (tag, words.as_slice()) {
             (TAKE, [segment, offset, size]) => {
                 let segment = u8::try_from(*segment).map_err(|_| malformed)?;
-                policy.reserve(SegmentId(segment), *offset, *size).map_err(|_| Stopped::Answer(at))?;
+                policy.reserve(SegmentId(segment), *offset, *size).map_err(|_| Stopped::Range(at))?;
             }
             (GIVE, [segment, offset]) => {
                 let segment = u8::try_from(*segment).map_err(|_| malformed)?;
                 let range = policy.find(SegmentId(segment), *offset);
-                range.and_then(|range| policy.free(range.id)).map_err(|_| Stopped::Answer(at))?;
+                range.and_then(|range| policy.free(range.id)).map_err(|_| Stopped::Range(at))?;
+            }
+            (RETIRE, [segment, offset]) => {
+                let segment = u8::try_from(*segment).map_err(|_| malformed)?;
+                policy.retire(SegmentId(segment), *offset).map_err(|_| Stopped::Range(at))?;
             }
             (EVENT..ACTION, words) => {
                 let [event @ .., status, value] = words else { return Err(malformed) };
@@ -305,17 +412,17 @@ pub fn replay(log: &[u8]) -> Result<Replayed, Stopped> {
                 }
                 let answer = take_event(policy, tag.wrapping_sub(EVENT), event).ok_or(malformed)??;
                 if answer_words(&answer) != [*status, *value] {
-                    return Err(Stopped::Answer(at));
+                    return Err(Stopped::Answer(at, answer_words(&answer)));
                 }
                 done.events = done.events.saturating_add(1);
             }
             (_, words) => {
-                let issued = policy.next_action().ok_or(Stopped::Action(at))?;
+                let issued = policy.next_action().ok_or(Stopped::Action(at, None))?;
                 let mut rest = words.iter();
                 let mut same = tag == ACTION.wrapping_add(action_tag(&issued.action));
                 action_words(&issued, &mut |word| same = same && rest.next() == Some(&word));
                 if !same || rest.next().is_some() {
-                    return Err(Stopped::Action(at));
+                    return Err(Stopped::Action(at, Some(issued)));
                 }
                 done.actions = done.actions.saturating_add(1);
             }
@@ -455,6 +562,98 @@ mod tests {
         log.event(&Event::Pressure(u64::MAX), &Ok(Reply::Freeing(0)));
 
         assert_eq!((log.bytes().len(), log.lost()), (before, 1));
+    }
+
+    /// A log of events on a segment of which others take ranges, with what those did or without.
+    fn log_beside_others(told: bool) -> Vec<u8> {
+        let mut policy = Policy::new(4096).unwrap();
+        let config = ManagerConfig { chunk: 4096, evict: EvictKind::Lru };
+        let segments = [
+            SegmentDesc { kind: SegmentKind::Local, base: 0, size: 16 << 12 },
+            SegmentDesc { kind: SegmentKind::Snooped, base: 0, size: 16 << 12 },
+            SegmentDesc { kind: SegmentKind::Paging, base: 1 << 20, size: 4 << 12 },
+        ];
+        for segment in &segments {
+            policy.add_segment_of(segment).unwrap();
+        }
+        policy.start(&config).unwrap();
+        let mut bytes = [0; 4096];
+        let mut log = Recorder::new(&mut bytes);
+        log.start(4096, &segments, &config);
+        policy.begin_notes();
+
+        let request =
+            |pages: u64| crate::AllocRequest { size: pages << 12, align: 0, from: crate::From::Bottom, within: None };
+        let mut tell = |policy: &mut Policy, event: &Event| {
+            let answer = policy.handle(event);
+            if told {
+                policy.record_notes(&mut log);
+            }
+            log.event(event, &answer);
+            while let Some(issued) = policy.next_action() {
+                log.action(&issued);
+                if let Some(id) = issued.id {
+                    let done = Event::Done(id, Ok(()));
+                    let answer = policy.handle(&done);
+                    log.event(&done, &answer);
+                }
+            }
+            answer.unwrap()
+        };
+        let Reply::Process(process) = tell(&mut policy, &Event::Open(Limits::NONE)) else { panic!("no process") };
+        let (first, second) = (policy.alloc(SegmentId(0), &request(2)), policy.alloc(SegmentId(0), &request(3)));
+        policy.free(first.unwrap().id).unwrap();
+        policy.retire(SegmentId(0), 0).unwrap();
+        let placements = Placements::new(&[SegmentKind::Local]).unwrap();
+        let spec = Spec { size: 2 << 12, align: 0, placements, priority: 1, pageable: true, fallback: false };
+        let Reply::Bo(bo) = tell(&mut policy, &Event::Create(process, spec)) else { panic!("no buffer") };
+        // Behind the other's range, as its hole lacks a page.
+        tell(&mut policy, &Event::Submit { process, bos: &[bo], addressed: false });
+        policy.free(second.unwrap().id).unwrap();
+        tell(&mut policy, &Event::Tick);
+        assert_eq!(log.lost(), 0);
+        log.bytes().to_vec()
+    }
+
+    #[test]
+    fn ranges_of_others_are_part_of_the_log() {
+        let log = log_beside_others(true);
+
+        // Open, Create, Submit, the end of a Clear, Tick; Clear and Ready.
+        assert_eq!(replay(&log), Ok(Replayed { events: 5, actions: 2 }));
+        assert!(matches!(replay(&log_beside_others(false)), Err(Stopped::Action(_, Some(_)))));
+        // Twice, as when a driver was loaded twice.
+        assert!(replay(&[&log[..], &log[..]].concat()).is_ok());
+    }
+
+    #[test]
+    fn records_are_read_one_after_another() {
+        let log = log_beside_others(true);
+        let mut names = Vec::new();
+        let mut at = 0;
+        while let Some(record) = record_at(&log, at) {
+            names.push(record.name);
+            at = record.next;
+        }
+
+        assert_eq!(at, log.len());
+        assert_eq!(names[..7], ["Start", "Open", "Take", "Take", "Give", "Retire", "Create"]);
+    }
+
+    #[test]
+    fn room_is_enough_for_notes_and_the_longest_record() {
+        let mut policy = Policy::new(4096).unwrap();
+        policy.begin_notes();
+        let note = Note::Took { segment: SegmentId(255), offset: u64::MAX, size: u64::MAX };
+        (0..5).for_each(|_| policy.journal.note(note));
+        let bos = [BoId::from_raw(u64::MAX); 9];
+        let mut bytes = alloc::vec![0; policy.record_room(bos.len())];
+        let mut log = Recorder::new(&mut bytes);
+        policy.record_notes(&mut log);
+        let submit = Event::Submit { process: ProcessId::from_raw(u64::MAX), bos: &bos, addressed: true };
+        log.event(&submit, &Err(Error::Busy));
+
+        assert_eq!(log.lost(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::ids::SegmentId;
+use crate::journal::Note;
 use crate::policy::Policy;
 
 impl Policy {
@@ -14,7 +15,9 @@ impl Policy {
     pub fn retire(&mut self, segment: SegmentId, offset: u64) -> Result<bool, Error> {
         let (page, base) = (self.page_size(), self.segment_base(segment)?);
         let start = offset.checked_sub(base).ok_or(Error::Invalid)?;
-        self.heap_mut(segment)?.retire(start.checked_div(page).ok_or(Error::Invalid)?)
+        let now = self.heap_mut(segment)?.retire(start.checked_div(page).ok_or(Error::Invalid)?)?;
+        self.journal.note(Note::Retired { segment, offset });
+        Ok(now)
     }
 
     /// Number of pages of a segment that were retired.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Segments: the ranges of addresses that memory is given out of, as the device describes them.
 
-use crate::domain::Domain;
+use crate::domain::{Domain, DomainMask};
 use crate::error::Error;
 use crate::heap::Heap;
 use crate::table::Few;
@@ -84,20 +84,20 @@ pub struct SegmentDesc {
 
 /// The segments of a device, in the order in which they are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentTable(Few<SegmentDesc, 5>);
+pub struct SegmentTable(Few<SegmentDesc, 7>);
 
 impl SegmentTable {
     /// VRAM of `vram` bytes of which the BAR shows the first `visible`, and a GART of `gart` bytes at `gart_base`
     /// whose last `paging` bytes are the paging segment.
     pub fn discrete(vram: u64, visible: u64, gart_base: u64, gart: u64, paging: u64) -> Result<Self, Error> {
         let visible = visible.min(vram);
-        let mut table = Self(Few::new(SegmentDesc { kind: SegmentKind::Local, base: 0, size: 0 }));
-        table.add(SegmentKind::Local, 0, visible);
-        table.add(SegmentKind::LocalInvisible, visible, vram.saturating_sub(visible));
+        let mut table = Self::none();
+        table.add(SegmentDesc { kind: SegmentKind::Local, base: 0, size: visible });
+        table.add(SegmentDesc { kind: SegmentKind::LocalInvisible, base: visible, size: vram.saturating_sub(visible) });
         let rest = gart.checked_sub(paging).ok_or(Error::Invalid)?;
         let bounce = gart_base.checked_add(rest).ok_or(Error::Invalid)?;
-        table.add(SegmentKind::Snooped, gart_base, rest);
-        table.add(SegmentKind::Paging, bounce, paging);
+        table.add(SegmentDesc { kind: SegmentKind::Snooped, base: gart_base, size: rest });
+        table.add(SegmentDesc { kind: SegmentKind::Paging, base: bounce, size: paging });
         Ok(table)
     }
 
@@ -116,19 +116,24 @@ impl SegmentTable {
         unsnooped: u64,
         paging: u64,
     ) -> Result<Self, Error> {
-        let mut table = Self(Few::new(SegmentDesc { kind: SegmentKind::Local, base: 0, size: 0 }));
+        let mut table = Self::none();
         let second = gart_base.checked_add(snooped).ok_or(Error::Invalid)?;
         let third = second.checked_add(unsnooped).ok_or(Error::Invalid)?;
-        table.add(SegmentKind::Local, local_base, local);
-        table.add(SegmentKind::Snooped, gart_base, snooped);
-        table.add(SegmentKind::Unsnooped, second, unsnooped);
-        table.add(SegmentKind::Paging, third, paging);
+        table.add(SegmentDesc { kind: SegmentKind::Local, base: local_base, size: local });
+        table.add(SegmentDesc { kind: SegmentKind::Snooped, base: gart_base, size: snooped });
+        table.add(SegmentDesc { kind: SegmentKind::Unsnooped, base: second, size: unsnooped });
+        table.add(SegmentDesc { kind: SegmentKind::Paging, base: third, size: paging });
         Ok(table)
     }
 
-    fn add(&mut self, kind: SegmentKind, base: u64, size: u64) {
-        if size != 0 {
-            self.0.push(SegmentDesc { kind, base, size });
+    pub(crate) fn none() -> Self {
+        Self(Few::new(SegmentDesc { kind: SegmentKind::Local, base: 0, size: 0 }))
+    }
+
+    /// One more segment, unless it is empty.
+    pub(crate) fn add(&mut self, desc: SegmentDesc) {
+        if desc.size != 0 {
+            self.0.push(desc);
         }
     }
 
@@ -163,6 +168,27 @@ impl Placements {
     pub(crate) fn with(mut self, kind: SegmentKind) -> Self {
         self.0.push(kind);
         self
+    }
+
+    /// What a user's domains mean: VRAM beyond the BAR first unless the CPU is a user too, PCIe behind VRAM unless
+    /// it is `preferred`.
+    pub fn of(domains: DomainMask, preferred: Option<Domain>, cpu_access: bool, snooped: bool) -> Self {
+        let mut list = Self::NONE;
+        let pcie = if snooped { SegmentKind::Snooped } else { SegmentKind::Unsnooped };
+        let gtt_first = preferred == Some(Domain::Gtt) && domains.has(Domain::Gtt);
+        if gtt_first {
+            list.0.push(pcie);
+        }
+        if domains.has(Domain::Vram) {
+            if !cpu_access {
+                list.0.push(SegmentKind::LocalInvisible);
+            }
+            list.0.push(SegmentKind::Local);
+        }
+        if domains.has(Domain::Gtt) && !gtt_first {
+            list.0.push(pcie);
+        }
+        list
     }
 
     /// The list for a job that knows no page tables of processes.

@@ -9,13 +9,20 @@ use rustix::io::Errno;
 use uvm_spec::uapi::{self, nr};
 
 mod bo;
+pub mod foreign;
+mod memory;
 mod queue;
+mod reserve;
+mod svm;
 mod sync;
 mod sys;
 mod vm;
 
 pub use bo::{Bo, Domain};
+pub use memory::{forked, May, Words, HUGE};
 pub use queue::Queue;
+pub use reserve::Reservation;
+pub use svm::Mirror;
 pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::Mapping;
 pub use vm::{Space, RW};

@@ -10,10 +10,13 @@
 //! | `/uvm/modules` | paths of kernel modules in load order, one a line; the last is the driver       |
 //! | `/uvm/args`    | the command's arguments, each ended by NUL; missing or empty: a shell          |
 //! | `/uvm/env`     | `NAME=VALUE` strings, each ended by NUL                                        |
+//! | `/uvm/parameters` | parameters of the driver's module; missing: none                            |
 //!
 //! What happened goes to the second serial port, a line each, for the launcher to read: `init`, `module NAME`,
-//! `module-failed NAME: REASON`, `run`, `kmsg LINE`, `kmsg-warnings N`, `exit N`. The `exit` line is always the last.
+//! `module-failed NAME: REASON`, `run`, `kmsg LINE`, `kmsg-warnings N`, `record BYTES`, `exit N`. The `exit` line is
+//! always the last. Where there is a virtio port called `uvm.record`, the memory manager's record goes there in the end.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -28,10 +31,12 @@ use rustix::system::{finit_module, reboot, RebootCommand};
 use rustix::termios::{isatty, tcdrain, tcgetattr, tcsetattr, OptionalActions, OutputModes};
 
 mod kmsg;
+mod record;
 
 const MODULES: &str = "/uvm/modules";
 const ARGS: &str = "/uvm/args";
 const ENV: &str = "/uvm/env";
+const PARAMETERS: &str = "/uvm/parameters";
 const STATUS_PORT: &str = "/dev/ttyS1";
 /// The command's terminal, apart from the kernel's console: no kernel message ever falls into one of its lines.
 const TERMINAL: &str = "/dev/hvc0";
@@ -75,6 +80,11 @@ fn boot(status: &mut Status) -> Result<i32> {
     status.line("init");
     let watch = kmsg::Watch::start();
     let code = if load_modules(status)? { run_command(status)? } else { STATUS_NO_MODULE };
+    match record::carry_out() {
+        Ok(Some(bytes)) => status.line(&format!("record {bytes}")),
+        Ok(None) => {}
+        Err(error) => eprintln!("init: the record: {error:#}"),
+    }
     match watch.and_then(kmsg::Watch::finish) {
         Ok(report) => {
             for line in &report.lines {
@@ -90,7 +100,7 @@ fn boot(status: &mut Status) -> Result<i32> {
 fn mount_all() -> Result<()> {
     for (kind, target, options) in MOUNTS {
         fs::create_dir_all(target).with_context(|| format!("making {target}"))?;
-        let options = std::ffi::CString::new(*options).context("mount options")?;
+        let options = CString::new(*options).context("mount options")?;
         mount(*kind, *target, *kind, MountFlags::empty(), Some(options.as_c_str()))
             .with_context(|| format!("mounting {kind} on {target}"))?;
     }
@@ -107,9 +117,11 @@ fn load_modules(status: &mut Status) -> Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error).context(MODULES),
     };
-    for path in list.lines().filter(|line| !line.is_empty()) {
+    let mut paths = list.lines().filter(|line| !line.is_empty()).peekable();
+    while let Some(path) = paths.next() {
+        let parameters = if paths.peek().is_none() { parameters()? } else { CString::default() };
         let name = Path::new(path).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let loaded = File::open(path).and_then(|file| Ok(finit_module(file.as_fd(), c"", 0)?));
+        let loaded = File::open(path).and_then(|file| Ok(finit_module(file.as_fd(), &parameters, 0)?));
         match loaded {
             Ok(()) => status.line(&format!("module {name}")),
             Err(error) => {
@@ -120,6 +132,15 @@ fn load_modules(status: &mut Status) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// What the driver is loaded with.
+fn parameters() -> Result<CString> {
+    match fs::read(PARAMETERS) {
+        Ok(bytes) => CString::new(bytes).context(PARAMETERS),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(CString::default()),
+        Err(error) => Err(error).context(PARAMETERS),
+    }
 }
 
 /// Runs the command, or a shell where none is named; returns its status as a shell counts it.

@@ -11,6 +11,7 @@ mod init;
 mod model;
 mod rng;
 mod test;
+mod uvm;
 
 /// A tool: its name and its entry point, which gets the arguments after the name.
 type Tool = (&'static str, fn(&[String]) -> anyhow::Result<ExitCode>);

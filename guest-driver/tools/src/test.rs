@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{bail, Context, Result};
 
+mod access;
 mod beside;
 mod bo;
 mod borrowed;
@@ -14,15 +15,21 @@ mod bringup;
 mod case;
 mod chaos;
 mod evict;
+mod fdinfo;
+mod gart;
 mod hang;
 mod inject;
 mod kmsg;
 mod ktap;
+mod prime;
 mod purpose;
 mod queues;
 mod reload;
 mod retry;
 mod segments;
+mod svm;
+mod svm_migrate;
+mod swap;
 mod uma;
 mod vidmm;
 mod vm;
@@ -42,12 +49,18 @@ const SUITES: &[(&str, &[Case])] = &[
     ("vmid", vmid::CASES),
     ("faults", vm::FAULTS),
     ("queues", queues::CASES),
+    ("access", access::CASES),
     ("hang", hang::CASES),
     ("segments", segments::CASES),
     ("evict", evict::CASES),
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
+    ("swap", swap::CASES),
     ("purge", evict::PURGE),
+    ("svm", svm::CASES),
+    ("prime", prime::CASES),
+    ("fdinfo", fdinfo::CASES),
+    ("migrate", svm_migrate::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -91,8 +104,14 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == evict::WORKER {
             return evict::worker(rest);
         }
+        if first == swap::WORKER {
+            return swap::worker(rest);
+        }
         if first == vm::WORKER {
             return vm::worker();
+        }
+        if first == access::WORKER {
+            return access::worker();
         }
         if first == queues::WORKER {
             return queues::worker(rest);

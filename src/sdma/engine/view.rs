@@ -26,8 +26,8 @@ pub struct RingState {
     pub busy: bool,
     /// The indirect buffer in execution: VMID, base, dwords, position in dwords.
     pub ib: Option<(u8, u64, u32, u32)>,
-    /// The fault that it waits for.
-    pub parked: Option<Fault>,
+    /// The faults that it waits for.
+    pub parked: Vec<Fault>,
 }
 
 impl Sdma {
@@ -41,29 +41,21 @@ impl Sdma {
             ring: usize::try_from(n).ok()?,
             state,
             why,
-            base: self.ring_base(n),
-            size: self.ring_size(n),
+            base: ring::base(&self.regs, n),
+            size: ring::size(&self.regs, n),
             rptr: self.rptr(n),
             wptr: ring.wptr,
             vmid: self.vmid(n),
             busy: self.busy(n),
             ib: ring.ib.map(|ib| (ib.vmid, ib.base, ib.dwords, ib.pos)),
-            parked: ring.parked.map(|p| p.fault),
+            parked: ring.parked.iter().map(|p| p.fault).collect(),
         })
     }
     fn state(&self, n: u32, ring: &Ring) -> (&'static str, Option<String>) {
         if self.regs.field(&RB_CNTL, n, RB_CNTL::RB_ENABLE) == 0 {
             return ("disabled", None);
         }
-        let stopped = match ring.exception {
-            exception::NONE => None,
-            exception::ILLEGAL => Some("illegal packet"),
-            exception::FAULT => Some("page fault without a default page"),
-            exception::POISON => Some("uncorrectable error in what it read"),
-            exception::NESTED_IB => Some("indirect buffer inside an indirect buffer"),
-            _ => Some("unknown"),
-        };
-        if let Some(why) = stopped {
+        if let Some(why) = ring::exception_name(ring.exception) {
             return ("exception", Some(why.into()));
         }
         if let Some(Parked { fault, due }) = ring.parked {

@@ -4,6 +4,7 @@
 
 use super::Exporter;
 use crate::trace::event::Event;
+use crate::trace::guest::GuestEvent;
 use crate::trace::text::{describe, name, seconds};
 use serde_json::{json, Map, Value};
 use std::io::{self, Write};
@@ -42,6 +43,12 @@ impl Exporter for Json {
         }
         line.insert("text".into(), describe(event).into());
         writeln!(out, "{}", Value::Object(line))
+    }
+    fn guest(&mut self, event: &GuestEvent, out: &mut dyn Write) -> io::Result<()> {
+        let GuestEvent { time, task, cpu, name, text, fault, fence } = event;
+        let line = json!({ "time": seconds(*time), "ticks": time, "event": "guest", "task": task, "cpu": cpu,
+            "name": name, "fault": fault, "fence": fence, "text": text });
+        writeln!(out, "{line}")
     }
 }
 

@@ -8,6 +8,8 @@
 use super::Exporter;
 use crate::bus::CLOCK_HZ;
 use crate::trace::event::{Event, Who};
+use crate::trace::guest::GuestEvent;
+use crate::trace::text::describe_guest;
 use std::io::{self, Write};
 use uvm_spec::MMIO_DWORDS;
 
@@ -65,6 +67,10 @@ impl Exporter for Mmiotrace {
             Event::Reset => writeln!(out, "MARK {at} device reset"),
             _ => Ok(()),
         }
+    }
+    fn guest(&mut self, event: &GuestEvent, out: &mut dyn Write) -> io::Result<()> {
+        self.begin(event.time, out)?;
+        writeln!(out, "MARK {} {}", stamp(event.time), describe_guest(event))
     }
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.begin(self.last, out)?;

@@ -6,7 +6,8 @@ mod mmiotrace;
 mod perfetto;
 
 use super::event::Event;
-use super::text::{describe, seconds};
+use super::guest::{Guest, GuestEvent};
+use super::text::{describe, describe_guest, seconds};
 use super::TraceError;
 use crate::view::{names, ViewError};
 use std::collections::BTreeSet;
@@ -34,6 +35,8 @@ pub struct Selection {
     pub seam: bool,
     /// Where register accesses and doorbells lie for mmiotrace, bus address.
     pub base: u64,
+    /// What the guest's kernel said meanwhile.
+    pub guest: Guest,
 }
 
 impl Selection {
@@ -56,6 +59,8 @@ impl Selection {
 /// Where a format goes, event by event.
 trait Exporter {
     fn event(&mut self, number: u64, time: u64, event: &Event, out: &mut dyn Write) -> std::io::Result<()>;
+    /// An event of the guest's kernel.
+    fn guest(&mut self, event: &GuestEvent, out: &mut dyn Write) -> std::io::Result<()>;
     /// After the last event.
     fn end(&mut self, _out: &mut dyn Write) -> std::io::Result<()> {
         Ok(())
@@ -67,6 +72,9 @@ struct Text;
 impl Exporter for Text {
     fn event(&mut self, number: u64, time: u64, event: &Event, out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "{number:>8} {:>14.6} {}", seconds(time), describe(event))
+    }
+    fn guest(&mut self, event: &GuestEvent, out: &mut dyn Write) -> std::io::Result<()> {
+        writeln!(out, "{:>8} {:>14.6} {}", "guest", seconds(event.time), describe_guest(event))
     }
 }
 
@@ -86,15 +94,22 @@ pub fn export(
     };
     let mut events = 0;
     let mut result = Ok(());
+    let mut guest = selection.guest.events().iter().peekable();
     for (number, item) in (0..).zip(trace) {
         match item {
             Ok((time, event)) if selection.takes(&event) => {
+                while let Some(event) = guest.next_if(|event| event.time < time) {
+                    exporter.guest(event, out)?;
+                }
                 exporter.event(number, time, &event, out)?;
                 events += 1;
             }
             Ok(_) => {}
             Err(error) => result = Err(error),
         }
+    }
+    for event in guest {
+        exporter.guest(event, out)?;
     }
     exporter.end(out)?;
     out.flush()?;

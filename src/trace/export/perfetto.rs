@@ -6,6 +6,7 @@
 use super::Exporter;
 use crate::bus::CLOCK_HZ;
 use crate::trace::event::{Event, Found, RingId, Stage};
+use crate::trace::guest::{fence_of, GuestEvent};
 use crate::trace::text::{describe, describe_packet, name, way};
 use prost::Message;
 use std::collections::BTreeSet;
@@ -65,6 +66,9 @@ struct TrackEvent {
     name: Option<String>,
     #[prost(int64, optional, tag = "30")]
     counter_value: Option<i64>,
+    /// Arrows between the events of both sides that are about one thing.
+    #[prost(fixed64, repeated, packed = "false", tag = "47")]
+    flow_ids: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -99,6 +103,8 @@ enum Track {
     Fault(u64),
     TlbHits,
     Walks,
+    /// A processor of the guest.
+    Guest(u32),
 }
 
 impl Track {
@@ -114,6 +120,7 @@ impl Track {
             Self::Ring(r) => 1 << 16 | ring(r),
             Self::Waiting(r) => 2 << 16 | ring(r),
             Self::Vmid(vmid) => 3 << 16 | u64::from(vmid),
+            Self::Guest(cpu) => 4 << 16 | u64::from(cpu),
             Self::Fault(id) => 1 << 32 | id,
         }
     }
@@ -128,6 +135,7 @@ impl Track {
             Self::Waiting(ring) => (format!("{ring} occupancy"), Some("bytes")),
             Self::Vmid(vmid) => (format!("VMID {vmid}"), None),
             Self::Fault(id) => (format!("fault {id}"), None),
+            Self::Guest(cpu) => (format!("guest CPU {cpu}"), None),
         };
         let device = self == Self::Device;
         TrackDescriptor {
@@ -207,8 +215,8 @@ impl Perfetto {
                 self.end_slice(track, out)
             }
             Stage::Delivered { stamp, cam } => {
-                let label =
-                    Label::new("fault", "delivered".into()).number("stamp", *stamp).number("cam", (*cam).into());
+                let label = Label::new("fault", "delivered".into()).flow(Some(flow_of_fault(id)));
+                let label = label.number("stamp", *stamp).number("cam", (*cam).into());
                 self.instant(track, label, out)?;
                 self.told(id, out)
             }
@@ -229,17 +237,28 @@ impl Perfetto {
     }
 }
 
+/// A fault's way through both traces.
+fn flow_of_fault(id: u64) -> u64 {
+    1 << 56 | id
+}
+
+/// A job's, by the instance and the value of its fence.
+fn flow_of_fence((instance, value): (u32, u32)) -> u64 {
+    2 << 56 | u64::from(instance) << 32 | u64::from(value)
+}
+
 /// What an event is called, and what is known of it.
 #[derive(Clone)]
 struct Label {
     category: &'static str,
     name: String,
     annotations: Vec<DebugAnnotation>,
+    flows: Vec<u64>,
 }
 
 impl Label {
     fn new(category: &'static str, name: String) -> Self {
-        Self { category, name, annotations: Vec::new() }
+        Self { category, name, annotations: Vec::new(), flows: Vec::new() }
     }
     fn number(mut self, name: &str, value: u64) -> Self {
         let annotation = DebugAnnotation { name: Some(name.into()), uint_value: Some(value), string_value: None };
@@ -251,12 +270,17 @@ impl Label {
         self.annotations.push(annotation);
         self
     }
+    fn flow(mut self, flow: Option<u64>) -> Self {
+        self.flows.extend(flow);
+        self
+    }
     fn event(self, kind: i32) -> TrackEvent {
         TrackEvent {
             r#type: Some(kind),
             categories: vec![self.category.into()],
             name: Some(self.name),
             debug_annotations: self.annotations,
+            flow_ids: self.flows,
             ..TrackEvent::default()
         }
     }
@@ -276,10 +300,11 @@ impl Exporter for Perfetto {
                 let label = label("register", format!("doorbell {slot:#x}")).number("value", *value);
                 self.instant(Track::Registers, label, out)
             }
-            Event::Packet { ring, vmid, dwords, .. } => {
+            Event::Packet { ring, vmid, dwords, indirect, .. } => {
                 let text = describe_packet(dwords);
                 let name = text.split(' ').next().unwrap_or_default().to_string();
-                self.begin(Track::Ring(*ring), label("packet", name).number("vmid", (*vmid).into()), out)
+                let fence = fence_of(*ring, dwords).filter(|_| !indirect).map(flow_of_fence);
+                self.begin(Track::Ring(*ring), label("packet", name).number("vmid", (*vmid).into()).flow(fence), out)
             }
             Event::Ring { ring, rptr, wptr } => {
                 if rptr == wptr {
@@ -310,6 +335,13 @@ impl Exporter for Perfetto {
             Event::Reset | Event::Lost { .. } => self.instant(Track::Registers, label("device", describe(event)), out),
             _ => Ok(()),
         }
+    }
+    fn guest(&mut self, event: &GuestEvent, out: &mut dyn Write) -> io::Result<()> {
+        self.last = self.last.max(event.time);
+        let GuestEvent { task, name, text, .. } = event;
+        let label = Label::new("guest", name.clone()).text("task", task.clone()).text("text", text.clone());
+        let label = label.flow(event.fault.map(flow_of_fault)).flow(event.fence.map(flow_of_fence));
+        self.instant(Track::Guest(event.cpu), label, out)
     }
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let open: Vec<Track> = self.open.iter().copied().collect();

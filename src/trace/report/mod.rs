@@ -7,6 +7,7 @@ mod svg;
 use super::event::{Event, RingId, Stage};
 use super::stat::Stat;
 use super::TraceError;
+use crate::check::{Finding, Rule};
 use crate::gmc::{Phys, Space};
 use std::collections::{BTreeMap, HashMap};
 use uvm_spec::{PAGE_SHIFT, PAGE_SIZE};
@@ -85,6 +86,8 @@ pub struct Report {
     copies: Vec<(u64, u64)>,
     /// Faults by number: their place among those that are drawn.
     drawn: HashMap<u64, usize>,
+    /// What the driver did wrong, and how often by rule; None if nobody judged.
+    findings: Option<(Vec<Finding>, BTreeMap<Rule, u64>)>,
 }
 
 impl Report {
@@ -118,12 +121,21 @@ impl Report {
             tlb: (0, 0),
             copies: Vec::new(),
             drawn: HashMap::new(),
+            findings: None,
         };
         for item in open()? {
             let (time, event) = item?;
             report.event(time, &event);
         }
         Ok(report)
+    }
+    /// Whether the trace can be replayed.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+    /// Adds what the checks found: findings, and how often each rule was broken.
+    pub fn with_findings(self, findings: Vec<Finding>, counts: BTreeMap<Rule, u64>) -> Self {
+        Self { findings: Some((findings, counts)), ..self }
     }
     /// The map of VRAM: columns of time, each from the first byte on.
     pub fn map(&self) -> &[[Cell; ROWS]] {

@@ -13,7 +13,7 @@ use std::fmt::Write;
 const STYLE: &str = "body{font:14px/1.4 system-ui,sans-serif;margin:2em auto;max-width:1120px;padding:0 1em;color:#222;\
 background:#fff}h1{font-size:1.4em}h2{font-size:1.1em;margin:1.6em 0 .3em}p{margin:.3em 0}svg{max-width:100%;height:auto}\
 svg text{font-size:11px;fill:#555}.axis{stroke:#999;fill:none}table{border-collapse:collapse}\
-td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid #ddd}th{text-align:left}td:first-child{text-align:left}\
+td,th{padding:.15em .8em;text-align:right;border-bottom:1px solid #ddd}th{text-align:left}td:first-child,td.text{text-align:left}\
 pre{background:#f6f6f6;padding:.8em;overflow:auto}.key i{display:inline-block;width:1em;height:1em;margin:0 .3em -.15em 1em}\
 .in{fill:#2b6cb0;background:#2b6cb0}.out{fill:#dd6b20;background:#dd6b20}.other{fill:#805ad5;background:#805ad5}\
 .wr{fill:#2f855a;background:#2f855a}.held{fill:#e2e8f0;background:#e2e8f0}.wait{fill:#e53e3e;background:#e53e3e}\
@@ -65,6 +65,7 @@ pub(super) fn page(report: &Report, name: &str) -> String {
     section(&mut page, "rings", "Ring occupancy", &keys, occupancy(report, &rings));
     section(&mut page, "tlb", "TLB hit rate", &[("l0", "hits of all translations")], hit_rate(report));
     hottest(&mut page, report);
+    findings(&mut page, report);
     let _ = write!(
         page,
         "<h2 id=\"counts\">Counts</h2>\n<pre>{}</pre>\n</body></html>\n",
@@ -204,4 +205,32 @@ fn hottest(page: &mut String, report: &Report) {
         let _ = writeln!(page, "<tr><td>{at}</td><td>{}</td><td>{}</td></tr>", heat.read, heat.written);
     }
     page.push_str("</table>\n");
+}
+
+fn findings(page: &mut String, report: &Report) {
+    page.push_str("<h2 id=\"findings\">Findings of the checks</h2>\n");
+    let Some((findings, counts)) = &report.findings else {
+        page.push_str("<p>Nobody judged the driver: that takes a full trace from the device's start.</p>\n");
+        return;
+    };
+    if findings.is_empty() {
+        page.push_str("<p>None: no rule of the programming guide was broken.</p>\n");
+        return;
+    }
+    page.push_str("<table><tr><th>rule</th><th>s</th><th>what</th><th>guide</th></tr>\n");
+    for finding in findings {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{:.6}</td><td class=\"text\">{}</td><td class=\"text\">{}</td></tr>",
+            finding.rule.name(),
+            seconds(finding.time.saturating_sub(report.first)),
+            escape(&finding.what),
+            finding.rule.chapter()
+        );
+    }
+    page.push_str("</table>\n<p>");
+    for (rule, count) in counts {
+        let _ = write!(page, "{}: {count} times. ", rule.name());
+    }
+    page.push_str("</p>\n");
 }

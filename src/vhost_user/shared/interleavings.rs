@@ -126,7 +126,7 @@ impl Guest {
         let memory = GuestMemoryAtomic::new(ram.clone());
         let config = Config { vram_size: 16 << 20, levels: 3, ..Config::default() };
         let gpu = Gpu::new(config, memory.clone(), Box::new(Ticks(AtomicU64::new(0)))).unwrap();
-        let identity = Identity { caps: 0, vram_size: 16 << 20, levels: 3 };
+        let identity = Identity { caps: 0, vram_size: 16 << 20, levels: 3, segments: [0; 6] };
         let shared = SharedGpu::new(gpu, identity, memory.clone(), Mapper::idle());
         let guest = Self { shared, ram, memory, window: shuttle::sync::Mutex::new(0) };
         for frame in 0..PAGES {

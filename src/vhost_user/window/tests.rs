@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use uvm_spec::window::command;
 
-const IDENTITY: Identity = Identity { caps: 0, vram_size: 256 << 20, levels: 4 };
+const IDENTITY: Identity = Identity { caps: 0, vram_size: 256 << 20, levels: 4, segments: [0; 6] };
 
 fn word(block: &[u8; SIZE], at: usize) -> u32 {
     u32::from_le_bytes(block[at..at + 4].try_into().unwrap())

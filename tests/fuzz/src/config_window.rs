@@ -107,7 +107,7 @@ fn apply(front: &mut FrontEnd, ours: &mut Device, theirs: &mut Device, access: A
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let (mut ours, mut theirs) = (Device::new(), Device::new());
-    let window = Window::new(Identity { caps: 0, vram_size: VRAM, levels: 4 });
+    let window = Window::new(Identity { caps: 0, vram_size: VRAM, levels: 4, segments: [0; 6] });
     let mut front = FrontEnd { window, cache: [0; SIZE], seq: 0 };
     for _ in 0..MAX_STEPS {
         if input.0.is_empty() {

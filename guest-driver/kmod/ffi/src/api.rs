@@ -184,7 +184,7 @@ pub extern "C" fn uvm_policy_find(
     })
 }
 
-/// uvm_policy_stats() - how full the segment of a domain's buffers is
+/// uvm_policy_stats() - how full the segments of a domain's buffers are, together
 /// @policy: the policy
 /// @domain: VRAM or GTT
 /// @stats: the counts
@@ -198,8 +198,8 @@ pub extern "C" fn uvm_policy_stats(
 ) -> c_int {
     let (Some(policy), Some(stats)) = (policy, stats) else { return errno(Error::Invalid) };
     answer(stats, || {
-        let segment = policy.0.buffer_segment_of(Domain::from_raw(domain)?)?;
-        policy.0.stats(segment).map(UvmPolicyStats::from)
+        let domain = Domain::from_raw(domain)?;
+        policy.0.stats_of(domain).map(UvmPolicyStats::from)
     })
 }
 

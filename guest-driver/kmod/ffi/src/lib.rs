@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod api;
+mod chunk_api;
 mod errno;
 #[cfg(uvm_kernel)]
 mod kernel;
@@ -24,15 +25,22 @@ mod message;
 mod mm_api;
 mod mm_types;
 mod retire_api;
+mod segment_api;
+mod svm_api;
+mod svm_types;
 mod types;
 mod update_api;
 mod vm_types;
 mod vmid_api;
 
 pub use api::*;
+pub use chunk_api::*;
 pub use mm_api::*;
 pub use mm_types::*;
 pub use retire_api::*;
+pub use segment_api::*;
+pub use svm_api::*;
+pub use svm_types::*;
 pub use types::*;
 pub use update_api::*;
 pub use vm_types::*;

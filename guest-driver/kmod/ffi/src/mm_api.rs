@@ -56,7 +56,12 @@ pub unsafe extern "C" fn uvm_mm_start(
         }
         policy.0.start(&manager)?;
         // SAFETY: the caller's contract.
-        unsafe { record(log, |log| log.start(policy.0.page_size(), descs, &manager)) };
+        unsafe {
+            record(log, |log| {
+                log.start(policy.0.page_size(), descs, &manager);
+                policy.0.begin_notes();
+            });
+        }
         Ok(())
     })();
     status(started)
@@ -100,7 +105,12 @@ pub unsafe extern "C" fn uvm_mm_event(
     };
     let answer = policy.0.handle(&event);
     // SAFETY: the caller's contract.
-    unsafe { record(log, |log| log.event(&event, &answer)) };
+    unsafe {
+        record(log, |log| {
+            policy.0.record_notes(log);
+            log.event(&event, &answer);
+        });
+    }
     let (told, status) = match answer {
         Ok(told) => (told.into(), 0),
         Err(Error::Wait(token)) => (UvmMmReply { id: token.raw(), ..Reply::Done.into() }, errno(Error::Wait(token))),
@@ -184,30 +194,26 @@ pub unsafe extern "C" fn uvm_mm_next(
     let (Some(policy), Some(action)) = (policy, action) else { return errno(Error::Invalid) };
     let Some(issued) = policy.0.next_action() else { return 0 };
     // SAFETY: the caller's contract.
-    unsafe { record(log, |log| log.action(&issued)) };
+    unsafe {
+        record(log, |log| {
+            policy.0.record_notes(log);
+            log.action(&issued);
+        });
+    }
     action.write(issued.into());
     1
 }
 
-/// uvm_mm_log_range() - record a range of a segment that somebody else takes or gives back
-/// @log: where
-/// @segment: its number in struct uvm_mm_config
-/// @offset: first byte
-/// @size: bytes; 0: given back
+/// uvm_mm_log_room() - how much the next record may take
+/// @policy: the policy
+/// @bos: allocations of the event
 ///
-/// Return: 0, or -EINVAL.
+/// What others did to segments is recorded before it and counts too.
 ///
-/// # Safety
-///
-/// `log` is NULL or its `bytes` points at `size` bytes.
+/// Return: bytes, at most; U32_MAX also for more.
 #[no_mangle]
-pub unsafe extern "C" fn uvm_mm_log_range(log: Option<&mut UvmMmLog>, segment: u32, offset: u64, size: u64) -> c_int {
-    let Ok(segment) = u8::try_from(segment).map(SegmentId) else { return errno(Error::Invalid) };
-    // SAFETY: the caller's contract.
-    unsafe {
-        record(log, |log| if size == 0 { log.give(segment, offset) } else { log.take(segment, offset, size) });
-    }
-    0
+pub extern "C" fn uvm_mm_log_room(policy: Option<&UvmPolicy>, bos: u32) -> u32 {
+    policy.map_or(0, |policy| u32::try_from(policy.0.record_room(bos as usize)).unwrap_or(u32::MAX))
 }
 
 /// uvm_mm_residence() - where the bytes of an allocation are valid now

@@ -27,8 +27,9 @@ use crate::vm_types::*;
 /// uvm_policy_vm_flush() serves all that have landed; uvm_policy_update_retire() ends each. The
 /// policy's lock is not held for the writes nor for the invalidation.
 ///
-/// Return: 0, -EBUSY while another change of the address space is planned, -EEXIST, -ENOMEM,
-/// -ENOENT, -EINVAL.
+/// Return: 0, -EBUSY while another change of the address space is planned, -EEXIST also for what
+/// was handed over, -ENOMEM, -ENOENT also where nothing was handed over that could be taken back,
+/// -EINVAL.
 #[no_mangle]
 pub extern "C" fn uvm_policy_update_begin(
     policy: Option<&mut UvmPolicy>,
@@ -46,6 +47,8 @@ pub extern "C" fn uvm_policy_update_begin(
             UVM_POLICY_CHANGE_MAP => Change::Map { attributes, bo, bo_offset },
             UVM_POLICY_CHANGE_PRT => Change::Prt,
             UVM_POLICY_CHANGE_UNMAP => Change::Unmap,
+            UVM_POLICY_CHANGE_HAND_OVER => Change::HandOver,
+            UVM_POLICY_CHANGE_TAKE_BACK => Change::TakeBack,
             _ => return Err(Error::Invalid),
         };
         let replace = flags & UVM_POLICY_UPDATE_REPLACE != 0;
@@ -266,6 +269,30 @@ pub extern "C" fn uvm_policy_vm_reached(
 ) -> c_int {
     let (Some(policy), Some(entry)) = (policy, entry) else { return errno(Error::Invalid) };
     answer(entry, || policy.0.vm_reached(VmId::from_raw(vm), va))
+}
+
+/// uvm_policy_vm_leaf() - where the leaf table lies that was handed over for a block
+/// @policy: the policy
+/// @vm: the address space
+/// @va: any address of the block
+/// @leaf: its 512 entries: @table and @domain; nothing is to be written
+///
+/// The table is the driver's from the moment that UVM_POLICY_CHANGE_HAND_OVER is committed until
+/// UVM_POLICY_CHANGE_TAKE_BACK is; entries may be written once the first has landed.
+///
+/// Return: 0, -ENOENT where none was handed over, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_policy_vm_leaf(
+    policy: Option<&UvmPolicy>,
+    vm: u64,
+    va: u64,
+    leaf: Option<&mut MaybeUninit<UvmPolicyWrite>>,
+) -> c_int {
+    let (Some(policy), Some(leaf)) = (policy, leaf) else { return errno(Error::Invalid) };
+    answer(leaf, || {
+        let (domain, table) = policy.0.vm_leaf(VmId::from_raw(vm), va)?;
+        Ok(UvmPolicyWrite { table, domain: domain as u32, ..UvmPolicyWrite::default() })
+    })
 }
 
 /// uvm_policy_table_page_add() - give a page of system memory for page tables

@@ -12,6 +12,10 @@ pub const UVM_POLICY_CHANGE_MAP: u32 = 1;
 pub const UVM_POLICY_CHANGE_PRT: u32 = 2;
 /// Change: map nothing.
 pub const UVM_POLICY_CHANGE_UNMAP: u32 = 3;
+/// Change: give the leaf table of an aligned 2 MiB, where nothing is mapped, over to the driver.
+pub const UVM_POLICY_CHANGE_HAND_OVER: u32 = 4;
+/// Change: take such 2 MiB back; nothing is mapped there then.
+pub const UVM_POLICY_CHANGE_TAKE_BACK: u32 = 5;
 
 /// Update: what is mapped there already makes way; without, it is -EEXIST.
 pub const UVM_POLICY_UPDATE_REPLACE: u32 = 1;

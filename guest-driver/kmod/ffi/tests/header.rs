@@ -5,17 +5,64 @@ use std::path::{Path, PathBuf};
 
 const UPDATE: &str = "UVM_UPDATE_HEADER";
 
-const START: &str = "/* SPDX-License-Identifier: GPL-2.0 */
+/// A header, and what it is made of.
+struct Header {
+    file: &'static str,
+    guard: &'static str,
+    about: &'static str,
+    sources: &'static [&'static str],
+    /// What the sources' own items do not say, before them.
+    before: &'static str,
+    /// And behind them.
+    after: &'static str,
+}
+
+const HEADERS: [Header; 3] = [
+    Header {
+        file: "uvm_policy.h",
+        guard: "UVM_POLICY_H",
+        about: " * All calls on one policy are made under one sleeping mutex of the driver. Sizes and offsets are
+ * bytes. Functions that return int return 0 or a negative errno, and write their results only with
+ * 0, except where it says otherwise.",
+        sources: &["types", "vm_types", "api", "vmid_api", "update_api", "retire_api", "chunk_api"],
+        before: "#include <linux/compiler.h>\n#include <linux/types.h>",
+        after: NEEDED_FROM_C,
+    },
+    Header {
+        file: "uvm_policy_mm.h",
+        guard: "UVM_POLICY_MM_H",
+        about: " * The memory manager, a part of struct uvm_policy: what uvm_policy.h says holds here as well.",
+        sources: &["mm_types", "mm_api", "segment_api"],
+        before: "#include <linux/types.h>\n\nstruct uvm_policy;\nstruct uvm_policy_stats;",
+        after: "",
+    },
+    Header {
+        file: "uvm_policy_svm.h",
+        guard: "UVM_POLICY_SVM_H",
+        about: " * Memory that the device shares with processes: apart from struct uvm_policy, under a mutex of its
+ * own. What uvm_policy.h says of sizes and results holds here as well.",
+        sources: &["svm_types", "svm_api"],
+        before: "#include <linux/types.h>",
+        after: "",
+    },
+];
+
+/// Structures that a header other than their own names.
+const FOREIGN: [&str; 2] = ["uvm_policy", "uvm_policy_stats"];
+
+fn start(about: &str) -> String {
+    format!(
+        "/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The border between the driver and its policy, which is written in Rust.
  *
  * Generated from guest-driver/kmod/ffi: do not edit. To regenerate:
  * UVM_UPDATE_HEADER=1 cargo test -p uvm-kmod-ffi --test header
  *
- * All calls on one policy are made under one sleeping mutex of the driver. Sizes and offsets are
- * bytes. Functions that return int return 0 or a negative errno, and write their results only with
- * 0, except where it says otherwise.
- */";
+{about}
+ */"
+    )
+}
 
 const NEEDED_FROM_C: &str = "/**
  * uvm_rust_alloc() - memory for the policy's tables
@@ -44,10 +91,23 @@ void uvm_rust_free(void *ptr);
  * Implemented by the driver: pr_emerg(\"%.*s\") and BUG().
  */
 void __noreturn uvm_rust_panic(const char *msg, size_t len);
+
+#include \"uvm_policy_mm.h\"
+#include \"uvm_policy_svm.h\"
 ";
 
-/// Rust names to C ones; the opaque policy first.
-const NAMES: [(&str, &str); 23] = [
+/// Rust names to C ones.
+const NAMES: [(&str, &str); 36] = [
+    ("UvmPolicySvm", "uvm_policy_svm"),
+    ("UvmPolicySvmConfig", "uvm_policy_svm_config"),
+    ("UvmPolicySvmFault", "uvm_policy_svm_fault"),
+    ("UvmPolicySvmRegion", "uvm_policy_svm_region"),
+    ("UvmPolicySvmPlan", "uvm_policy_svm_plan"),
+    ("UvmPolicySvmNotification", "uvm_policy_svm_notification"),
+    ("UvmPolicySvmEvent", "uvm_policy_svm_event"),
+    ("UvmPolicySvmAttributes", "uvm_policy_svm_attributes"),
+    ("UvmPolicySvmRecord", "uvm_policy_svm_record"),
+    ("UvmPolicySvmStats", "uvm_policy_svm_stats"),
     ("UvmMmSegment", "uvm_mm_segment"),
     ("UvmMmConfig", "uvm_mm_config"),
     ("UvmMmEvent", "uvm_mm_event"),
@@ -58,6 +118,9 @@ const NAMES: [(&str, &str); 23] = [
     ("UvmMmStats", "uvm_mm_stats"),
     ("UvmMmLog", "uvm_mm_log"),
     ("UvmPolicy", "uvm_policy"),
+    ("UvmMmDescribed", "uvm_mm_described"),
+    ("UvmMmWish", "uvm_mm_wish"),
+    ("UvmPolicyRangeChange", "uvm_policy_range_change"),
     ("UvmPolicyConfig", "uvm_policy_config"),
     ("UvmPolicyRequest", "uvm_policy_request"),
     ("UvmPolicyRange", "uvm_policy_range"),
@@ -77,51 +140,45 @@ fn crate_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn committed() -> PathBuf {
-    crate_dir().join("../uvm_policy.h")
-}
+impl Header {
+    fn committed(&self) -> PathBuf {
+        crate_dir().join("..").join(self.file)
+    }
 
-fn generate() -> String {
-    let mut config = cbindgen::Config {
-        language: cbindgen::Language::C,
-        style: cbindgen::Style::Tag,
-        header: Some(START.into()),
-        include_guard: Some("UVM_POLICY_H".into()),
-        no_includes: true,
-        after_includes: Some("#include <linux/compiler.h>\n#include <linux/types.h>".into()),
-        tab_width: 8,
-        function: cbindgen::FunctionConfig { args: cbindgen::Layout::Horizontal, ..Default::default() },
-        documentation_style: cbindgen::DocumentationStyle::Doxy,
-        usize_is_size_t: true,
-        ..cbindgen::Config::default()
-    };
-    config.export.rename = NAMES.iter().map(|(rust, c)| ((*rust).into(), (*c).into())).collect();
-    let mut header = Vec::new();
-    cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(crate_dir().join("src/types.rs"))
-        .with_src(crate_dir().join("src/vm_types.rs"))
-        .with_src(crate_dir().join("src/mm_types.rs"))
-        .with_src(crate_dir().join("src/api.rs"))
-        .with_src(crate_dir().join("src/vmid_api.rs"))
-        .with_src(crate_dir().join("src/update_api.rs"))
-        .with_src(crate_dir().join("src/mm_api.rs"))
-        .with_src(crate_dir().join("src/retire_api.rs"))
-        .generate()
-        .expect("cbindgen reads the crate")
-        .write(&mut header);
-    in_kernel_style(&String::from_utf8(header).expect("a header is text"))
+    fn generate(&self) -> String {
+        let mut config = cbindgen::Config {
+            language: cbindgen::Language::C,
+            style: cbindgen::Style::Tag,
+            header: Some(start(self.about)),
+            include_guard: Some(self.guard.into()),
+            no_includes: true,
+            after_includes: Some(self.before.into()),
+            tab_width: 8,
+            function: cbindgen::FunctionConfig { args: cbindgen::Layout::Horizontal, ..Default::default() },
+            documentation_style: cbindgen::DocumentationStyle::Doxy,
+            usize_is_size_t: true,
+            ..cbindgen::Config::default()
+        };
+        config.export.rename = NAMES.iter().map(|(rust, c)| ((*rust).into(), (*c).into())).collect();
+        let mut header = Vec::new();
+        let mut builder = cbindgen::Builder::new().with_config(config);
+        for source in self.sources {
+            builder = builder.with_src(crate_dir().join(format!("src/{source}.rs")));
+        }
+        builder.generate().expect("cbindgen reads the crate").write(&mut header);
+        in_kernel_style(&String::from_utf8(header).expect("a header is text"), self.after)
+    }
 }
 
 /// What cbindgen has no setting for: kernel types, tabs, wrapped prototypes, one-line comments on numbers. The
 /// sections on safety speak to Rust callers and are left out.
-fn in_kernel_style(header: &str) -> String {
+fn in_kernel_style(header: &str, after: &str) -> String {
     let (body, end) = header.rsplit_once("#endif").expect("an include guard");
     let mut out: Vec<String> = Vec::new();
     let mut in_safety = false;
     for line in body.lines() {
         let line = line.replace("uint64_t", "u64").replace("uint32_t", "u32").replace("uintptr_t", "size_t");
-        let line = line.replace("int32_t", "s32").replace("uint8_t", "u8");
+        let line = line.replace("int32_t", "s32").replace("uint16_t", "u16").replace("uint8_t", "u8");
         match line.trim() {
             "* # Safety" => {
                 in_safety = true;
@@ -133,17 +190,20 @@ fn in_kernel_style(header: &str) -> String {
         if in_safety || (line.is_empty() && out.last().is_some_and(String::is_empty)) {
             continue;
         }
+        let line = if line.starts_with("#define ") { line.replace(" 4294967295", " 0xffffffff") } else { line };
         if line.starts_with("#define ") && out.last().is_some_and(|last| last == " */") {
             one_line_comment(&mut out);
             close_up(&mut out, &line);
         }
         if line.ends_with(");") {
-            out.extend(wrapped(&line));
+            out.extend(wrapped(&with_foreign_tags(&line)));
         } else {
             out.push(with_tabs(&line));
         }
     }
-    format!("{}\n{NEEDED_FROM_C}\n#endif{}\n", out.join("\n"), end.trim_end().replace("  ", " "))
+    let body = out.join("\n");
+    let after = if after.is_empty() { String::new() } else { format!("\n{after}") };
+    format!("{}\n{after}\n#endif{}\n", body.trim_end(), end.trim_end().replace("  ", " "))
 }
 
 /// Turns the block comment that `out` ends with into a line.
@@ -156,14 +216,34 @@ fn one_line_comment(out: &mut Vec<String>) {
     }
 }
 
-/// Takes out the empty line between a number and the one before when both belong to the same family.
+/// Takes out the empty line between a number and the one before when both belong to the same family: by what their
+/// comments begin with, or by name.
 fn close_up(out: &mut Vec<String>, define: &str) {
-    let family = |line: &str| line.split('_').nth(2).map(str::to_owned);
-    if let [.., before, empty, _] = &out[..] {
-        if empty.is_empty() && before.starts_with("#define ") && family(before) == family(define) {
+    let name = |line: &str| line.split('_').nth(2).map(str::to_owned);
+    let topic = |line: &str| {
+        let (topic, _) = line.strip_prefix("/* ")?.split_once(": ")?;
+        (!topic.contains(' ')).then(|| topic.to_owned())
+    };
+    if let [.., comment_before, before, empty, comment] = &out[..] {
+        let alike = match (topic(comment_before), topic(comment)) {
+            (None, None) => name(before) == name(define),
+            (one, other) => one == other,
+        };
+        if empty.is_empty() && before.starts_with("#define ") && alike {
             out.remove(out.len() - 2);
         }
     }
+}
+
+/// A prototype in which structures of another header are named as such, which cbindgen cannot know.
+fn with_foreign_tags(prototype: &str) -> String {
+    let mut out = prototype.to_owned();
+    for name in FOREIGN {
+        for before in ["(", "const ", ", "] {
+            out = out.replace(&format!("{before}{name} *"), &format!("{before}struct {name} *"));
+        }
+    }
+    out
 }
 
 fn with_tabs(line: &str) -> String {
@@ -191,22 +271,25 @@ fn wrapped(prototype: &str) -> Vec<String> {
 
 #[test]
 fn header_lines_fit_the_kernels_width() {
-    for line in generate().lines() {
+    for line in HEADERS.iter().flat_map(|header| header.generate().lines().map(str::to_owned).collect::<Vec<_>>()) {
         assert!(line.len() <= 100, "too long for the kernel's style: {line}");
     }
 }
 
 #[test]
-fn header_matches_the_crate() {
-    let generated = generate();
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(committed(), &generated).expect("header written");
+fn headers_match_the_crate() {
+    for header in &HEADERS {
+        let generated = header.generate();
+        if std::env::var_os(UPDATE).is_some() {
+            std::fs::write(header.committed(), &generated).expect("header written");
+        }
+
+        let found = std::fs::read_to_string(header.committed()).expect("the committed header");
+
+        assert!(
+            found == generated,
+            "guest-driver/kmod/{} differs from guest-driver/kmod/ffi; set {UPDATE}=1 to regenerate",
+            header.file
+        );
     }
-
-    let found = std::fs::read_to_string(committed()).expect("the committed header");
-
-    assert!(
-        found == generated,
-        "guest-driver/kmod/uvm_policy.h differs from guest-driver/kmod/ffi; set {UPDATE}=1 to regenerate"
-    );
 }

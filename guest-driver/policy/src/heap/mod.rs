@@ -10,6 +10,24 @@
 //!
 //! First fit by address fragments about as little as best fit does. An operation touches one path of the tree,
 //! some 20 nodes at 100,000 extents.
+//!
+//! **Beside a buddy allocator**, which rounds a range up to a power of two or gives the rest back (`cargo bench -p
+//! uvm-policy --bench heaps`; a million requests of 4 KiB to 16 MiB, each in one piece, to 1 GiB, one in eight of them
+//! long-lived; "forced" are the requests for which others had to leave although there was room in pieces):
+//!
+//! | | tree | buddy, rounding | buddy, giving back |
+//! |---|---|---|---|
+//! | how full it gets under pressure | 84 % | 66 % | 59 % (lowest address first), 20 % (last freed first) |
+//! | forced, kept at 70 % | 0.00 % | 2.8 to 3.3 % | 5.0 % (and at 59 % or 20 %) |
+//! | forced, as full as it gets | 3 % | 5 % | 5 % |
+//! | free whole 2 MiB, kept at 70 % | 22 % of all | 8 to 15 % (at 67 %) | 31 % (at 59 %) |
+//! | free whole 2 MiB, as full as it gets | 6 % (at 84 %) | 13 to 19 % (at 66 %) | 32 % (at 59 %) |
+//! | no 2 MiB for an adversary that holds | 0.2 % | 0.2 % | 0.2 % |
+//! | pairs of allocation and free a second | some millions | tens of millions | millions to ten millions |
+//!
+//! So the tree keeps a quarter more of VRAM in use, and at the same use has more of it left in whole 2 MiB; what the
+//! buddies have more of, they have because they are emptier. They are ten times as fast, which is of no use to ranges
+//! that are filled by copies: a pair takes less than a microsecond here, and a job's way to an engine and back tens.
 
 mod retire;
 mod tree;

@@ -58,7 +58,9 @@ fn entries(geometry: &Geometry, tables: &Tables, pieces: &[Piece], table: &Table
             let count = block_end.saturating_sub(page).wrapping_shr(shift).max(1);
             let in_directory = if level == 0 { 0 } else { pte::PDE_PTE };
             let value = piece.entry_at(page) | in_directory;
-            Ok(if piece.is_prt() {
+            Ok(if piece.is_handed_over() {
+                Run { count: piece.end().saturating_sub(page), ..ZERO }
+            } else if piece.is_prt() {
                 Run { count, value, increment: 0 }
             } else {
                 let increment = uvm_spec::PAGE_SIZE.wrapping_shl(shift);

@@ -2,10 +2,12 @@
 //! Address spaces: their life, and their use of VMIDs.
 //!
 //! `geometry` is an address space's shape, `ranges` what it maps, `tables` the page tables that tell the hardware.
-//! `update` plans and carries out a change of both, `emit` finds the entries to write, `updates` is its front.
+//! `update` plans and carries out a change of both, `emit` finds the entries to write, `updates` is its front,
+//! `leaf` the blocks whose entries the caller writes.
 
 mod emit;
 mod geometry;
+mod leaf;
 mod ranges;
 mod tables;
 mod update;
@@ -129,7 +131,7 @@ impl Policy {
         match (made, home.block) {
             (Ok(key), _) => Ok(VmId::pack(key)),
             (Err(error), None) => Err(error),
-            (Err(error), Some(block)) => self.release(block).and(Err(error)),
+            (Err(error), Some(block)) => self.give(block).and(Err(error)),
         }
     }
 
@@ -252,14 +254,14 @@ impl Policy {
         let own = self.segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
         let rest = self.buffer_segment_of(Domain::Vram).map_err(|_| Error::NoSpace)?;
         let request = AllocRequest { size, align: 0, from: From::Top, within: None };
-        let range = match self.alloc_as(own, &request, BlockKind::Buffer) {
-            Err(Error::NoSpace) if own != rest => self.alloc_as(rest, &request, BlockKind::Buffer),
+        let range = match self.take(own, &request, BlockKind::Buffer) {
+            Err(Error::NoSpace) if own != rest => self.take(rest, &request, BlockKind::Buffer),
             other => other,
         }?;
         if geometry.is_address(range.offset, range.size, false) {
             Ok(Home { addr: range.offset, block: Some(range.id) })
         } else {
-            self.release(range.id).and(Err(Error::Invalid))
+            self.give(range.id).and(Err(Error::Invalid))
         }
     }
 }

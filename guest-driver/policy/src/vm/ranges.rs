@@ -13,8 +13,11 @@ use super::geometry::Geometry;
 use crate::error::Error;
 use crate::table::{count, partition_point, try_push, try_reserve};
 
-/// Pages that are mapped onto as many in a row, or nowhere (partially resident). All numbers but `entry` count
-/// pages.
+/// The entry of pages whose leaf table the caller writes itself.
+pub(crate) const HANDED_OVER: u64 = 0;
+
+/// Pages that are mapped onto as many in a row, or nowhere (partially resident), or as the caller writes into their
+/// leaf table. All numbers but `entry` count pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) start: u64,
@@ -34,12 +37,17 @@ impl Piece {
 
     /// Partially resident: no memory behind it.
     pub(crate) fn is_prt(&self) -> bool {
-        self.entry & pte::VALID == 0
+        self.entry & pte::VALID == 0 && !self.is_handed_over()
+    }
+
+    /// Whole blocks of a leaf table each, which are the caller's to fill.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.entry == HANDED_OVER
     }
 
     /// The entry of one of its pages, FRAGMENT apart.
     pub(crate) fn entry_at(&self, page: u64) -> u64 {
-        if self.is_prt() {
+        if self.entry & pte::VALID == 0 {
             return self.entry;
         }
         self.entry.wrapping_add(page.wrapping_sub(self.start).wrapping_shl(PAGE_SHIFT))
@@ -64,6 +72,9 @@ impl Piece {
     /// log2 of the block of pages around `page` that is mapped as one: the largest that lies inside the piece
     /// and is aligned in both kinds of address.
     pub(crate) fn block_order(&self, geometry: &Geometry, page: u64) -> u32 {
+        if self.is_handed_over() {
+            return 0;
+        }
         let apart = (self.entry_at(page) & pte::PTE_ADDR).wrapping_shr(PAGE_SHIFT).wrapping_sub(page);
         let alike = if self.is_prt() { 63 } else { apart.trailing_zeros() };
         let fits = self.len.checked_ilog2().unwrap_or(0);
@@ -99,6 +110,12 @@ pub(crate) fn at(pieces: &[Piece], page: u64) -> Option<&Piece> {
 /// Whether any page of `[low, high)` is mapped.
 pub(crate) fn intersects(pieces: &[Piece], low: u64, high: u64) -> bool {
     low < high && from(pieces, low).is_some_and(|piece| piece.start < high)
+}
+
+/// Whether any page of `[low, high)` is the caller's.
+pub(crate) fn intersects_handed_over(pieces: &[Piece], low: u64, high: u64) -> bool {
+    let pieces = pieces.iter().skip(partition_point(pieces, |piece| piece.end() <= low));
+    pieces.take_while(|piece| piece.start < high).any(Piece::is_handed_over)
 }
 
 /// Appends a piece that lies above all others, to the last one where it continues it.

@@ -147,8 +147,8 @@ impl Update {
         Ok(())
     }
 
-    /// All of the range is to be partially resident.
-    pub(super) fn tell_prt(&mut self, entry: u64) -> Result<(), Error> {
+    /// All of the range is to have the same entry, without memory.
+    pub(super) fn tell_alike(&mut self, entry: u64) -> Result<(), Error> {
         let (start, len) = (self.start, self.end.saturating_sub(self.start));
         // Whose it is and where in it does not matter: then neighbours become one.
         ranges::append(&mut self.told, Piece { start, len, entry, bo: 0, offset: start })?;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use uvm_spec::pte;
 use uvm_spec::PAGE_SIZE;
 
+use super::leaf;
 use super::ranges;
 use super::tables::Home;
 use super::update::{TableWrite, Target, Update};
@@ -35,6 +36,11 @@ pub enum Change {
     Prt,
     /// Map nothing.
     Unmap,
+    /// Give the leaf table of one aligned block of 512 pages, where nothing is mapped, over to the caller: its entries
+    /// are all zero, and the caller's from then on (see [`Policy::vm_leaf`]). Nothing else is mapped there meanwhile.
+    HandOver,
+    /// Take such a block back; nothing is mapped there then.
+    TakeBack,
 }
 
 /// A change of a range of addresses.
@@ -121,7 +127,8 @@ impl Policy {
     /// [`Policy::update_retire`].
     ///
     /// [`Error::Busy`] while another change is planned, [`Error::Exists`] for what is mapped and not to be
-    /// replaced, [`Error::Invalid`], [`Error::NoMemory`], [`Error::Unknown`].
+    /// replaced and for what was handed over, [`Error::Invalid`], [`Error::NoMemory`], [`Error::Unknown`] also where
+    /// nothing was handed over that could be taken back.
     pub fn update_begin(&mut self, vm: VmId, request: &UpdateRequest) -> Result<UpdateId, Error> {
         let vm_key = vm.unpack().ok_or(Error::Unknown)?;
         let vm = self.vms.get_mut(vm_key)?;
@@ -136,17 +143,30 @@ impl Policy {
                 Some(Target { attributes, bo, offset: bo_offset >> uvm_spec::PAGE_SHIFT })
             }
             Change::Prt | Change::Unmap => None,
+            Change::HandOver | Change::TakeBack => {
+                let block = leaf::is_block(&vm.geometry, start, pages);
+                block.then_some(None).ok_or(Error::Invalid)?
+            }
         };
         if vm.update.is_some() {
             return Err(Error::Busy);
         }
-        let keeps = !request.replace && request.change != Change::Unmap;
-        if keeps && ranges::intersects(vm.ranges.as_slice(), start, end) {
+        let pieces = vm.ranges.as_slice();
+        let refused = match request.change {
+            Change::TakeBack if !leaf::is_handed_over(pieces, start) => return Err(Error::Unknown),
+            Change::TakeBack => false,
+            Change::HandOver => ranges::intersects(pieces, start, end),
+            Change::Map { .. } | Change::Prt if !request.replace => ranges::intersects(pieces, start, end),
+            _ => ranges::intersects_handed_over(pieces, start, end),
+        };
+        if refused {
             return Err(Error::Exists);
         }
         let mut update = Update::new(vm_key, start, end, target);
-        if request.change == Change::Prt {
-            update.tell_prt(pte::PRT)?;
+        match request.change {
+            Change::Prt => update.tell_alike(pte::PRT)?,
+            Change::HandOver => update.tell_alike(ranges::HANDED_OVER)?,
+            _ => {}
         }
         let key = self.updates.insert(update)?;
         vm.update = Some(key);
@@ -306,11 +326,12 @@ impl Policy {
     }
 
     /// What an address of an address space is mapped onto once all that is committed has landed;
-    /// [`Error::Unknown`] for nothing.
+    /// [`Error::Unknown`] for nothing, and for what was handed over.
     pub fn vm_find(&self, vm: VmId, va: u64) -> Result<Mapping, Error> {
         let vm = self.vms.get(vm.unpack().ok_or(Error::Unknown)?)?;
         let (page, _) = vm.geometry.range(va & !(PAGE_SIZE - 1), PAGE_SIZE)?;
-        let piece = ranges::at(vm.ranges.as_slice(), page).ok_or(Error::Unknown)?;
+        let piece = ranges::at(vm.ranges.as_slice(), page).filter(|piece| !piece.is_handed_over());
+        let piece = piece.ok_or(Error::Unknown)?;
         let bytes = |pages: u64| pages.wrapping_shl(uvm_spec::PAGE_SHIFT);
         let bo_offset = if piece.is_prt() { 0 } else { bytes(piece.offset) };
         let va = vm.geometry.canonical(bytes(piece.start));
@@ -328,7 +349,7 @@ impl Policy {
             Some((_, before)) => before,
             None => ranges::at(vm.ranges.as_slice(), page),
         };
-        piece.map(|piece| piece.entry_at(page)).ok_or(Error::Unknown)
+        piece.filter(|piece| !piece.is_handed_over()).map(|piece| piece.entry_at(page)).ok_or(Error::Unknown)
     }
 
     /// Gives a page of system memory for tables, by the address that the device knows it by. It need not be
@@ -352,7 +373,7 @@ impl Policy {
 
     pub(super) fn give_home(&mut self, home: Home) -> Result<(), Error> {
         match home.block {
-            Some(block) => self.release(block),
+            Some(block) => self.give(block),
             None => self.table_pages.put(home.addr),
         }
     }

@@ -63,8 +63,13 @@ impl Bo {
 
     /// Creates a pageable one, which is best used in `domain`.
     pub fn pageable(device: &Device, size: u64, domain: Domain) -> Result<Self> {
-        let mut arg =
-            uapi::GemCreate { size, domain: domain.number(), flags: uapi::GEM_PAGEABLE, ..Default::default() };
+        Self::pageable_as(device, size, domain, 0)
+    }
+
+    /// The same with further `uapi::GEM_*` flags.
+    pub fn pageable_as(device: &Device, size: u64, domain: Domain, flags: u32) -> Result<Self> {
+        let flags = uapi::GEM_PAGEABLE | flags;
+        let mut arg = uapi::GemCreate { size, domain: domain.number(), flags, ..Default::default() };
         device.create_raw(&mut arg)?;
         Ok(Self { device: device.clone(), handle: arg.handle, size: arg.size })
     }
@@ -74,6 +79,30 @@ impl Bo {
         let mut arg = uapi::GemAdvise { handle: self.handle, advice, ..Default::default() };
         self.device.command("DRM_UVM_GEM_ADVISE", nr::GEM_ADVISE, &mut arg)?;
         Ok(arg.retained == 1)
+    }
+
+    /// Reads bytes from `offset` on, wherever they are.
+    pub fn peek(&self, offset: u64, to: &mut [u8]) -> Result<()> {
+        let (size, data) = (to.len() as u64, to.as_mut_ptr().expose_provenance() as u64);
+        self.access(&mut uapi::GemAccess { handle: self.handle, flags: 0, offset, size, data })
+    }
+
+    /// The same into a mapping, from byte `at` of it on. Panics outside of it.
+    pub fn peek_into(&self, offset: u64, to: &Mapping, at: usize, bytes: usize) -> Result<()> {
+        assert!(at.checked_add(bytes).is_some_and(|end| end <= to.len()));
+        let data = to.address() + at as u64;
+        let arg = uapi::GemAccess { handle: self.handle, flags: 0, offset, size: bytes as u64, data };
+        self.access(&mut { arg })
+    }
+
+    /// Writes bytes from `offset` on, wherever they are.
+    pub fn poke(&self, offset: u64, from: &[u8]) -> Result<()> {
+        let (size, data) = (from.len() as u64, from.as_ptr().expose_provenance() as u64);
+        self.access(&mut uapi::GemAccess { handle: self.handle, flags: uapi::ACCESS_WRITE, offset, size, data })
+    }
+
+    fn access(&self, arg: &mut uapi::GemAccess) -> Result<()> {
+        self.device.command("DRM_UVM_GEM_ACCESS", nr::GEM_ACCESS, arg)
     }
 
     /// The GEM handle.
@@ -123,12 +152,20 @@ impl Bo {
         Ok(sys::own_fd(arg.fd))
     }
 
-    /// Imports a dma-buf that the same driver exported.
+    /// Imports a dma-buf that this client has not imported yet.
     pub fn import(device: &Device, dma_buf: &OwnedFd) -> Result<Self> {
+        let handle = device.import_raw(dma_buf)?;
+        let size = device.info_raw(handle)?.size;
+        Ok(Self { device: device.clone(), handle, size })
+    }
+}
+
+impl Device {
+    /// The handle of a dma-buf: a new one, or the one that this client has for it.
+    pub fn import_raw(&self, dma_buf: &OwnedFd) -> Result<u32> {
         let mut arg = sys::Prime { handle: 0, flags: 0, fd: dma_buf.as_raw_fd() };
-        device.core("DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2e, &mut arg)?;
-        let size = device.info_raw(arg.handle)?.size;
-        Ok(Self { device: device.clone(), handle: arg.handle, size })
+        self.core("DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2e, &mut arg)?;
+        Ok(arg.handle)
     }
 }
 

@@ -68,8 +68,19 @@ impl Queue {
         Ok(queue)
     }
 
+    /// A queue of the access engine.
+    pub fn of_access_engine(device: &Device, va: u64, bytes: u64) -> Result<Self> {
+        let queue = Self::make(device, uapi::QUEUE_ACCESS, 0, va, bytes)?;
+        queue.bind_ring(va)?;
+        Ok(queue)
+    }
+
     /// The same with nothing mapped at `va` yet.
     pub fn unmapped(device: &Device, engine: u32, va: u64, bytes: u64) -> Result<Self> {
+        Self::make(device, uapi::QUEUE_SDMA, engine, va, bytes)
+    }
+
+    fn make(device: &Device, kind: u32, engine: u32, va: u64, bytes: u64) -> Result<Self> {
         let bo = Bo::new(device, bytes + PAGE, Domain::Gtt)?;
         let ring = bo.map()?;
         let mut arg = uapi::QueueCreate {
@@ -77,6 +88,7 @@ impl Queue {
             ring_va: va,
             ring_size: bytes,
             rptr_va: va.wrapping_add(bytes),
+            kind,
             ..Default::default()
         };
         device.queue_raw(&mut arg)?;
@@ -111,7 +123,12 @@ impl Queue {
 
     /// Puts packets into the ring, over its end and on from the start. Whoever calls sees to it that there is room.
     pub fn push(&mut self, ib: &Ib) {
-        for dword in ib.dwords() {
+        self.push_dwords(ib.dwords());
+    }
+
+    /// Puts dwords into the ring, as [`Queue::push`] does.
+    pub fn push_dwords(&mut self, dwords: &[u32]) {
+        for dword in dwords {
             let at = usize::try_from(self.wptr).unwrap_or(0) % self.bytes;
             self.ring.write(at, &dword.to_le_bytes());
             self.wptr += 4;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The kernel's face: ioctls and mappings. The only unsafe code of these tools.
+//! The kernel's face: ioctls and mappings. The only unsafe code of these tools, but for what `memory` adds.
 #![allow(unsafe_code, reason = "ioctls and memory maps have no safe form")]
 
 use std::ffi::c_void;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, opcode, Ioctl, IoctlOutput, Opcode};
-use rustix::mm::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
 use uvm_spec::uapi;
 
 /// Group byte of DRM ioctls.
@@ -28,7 +28,8 @@ pub unsafe trait Argument {}
 
 macro_rules! arguments {
     ($($name:ty),* $(,)?) => { $(
-        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at.
+        // SAFETY: integers only; the kernel reads, and never writes, what the pointers of a submission point at; where it
+        // writes what that of a GemAccess points at, `Bo::peek` has a slice of its caller's there.
         unsafe impl Argument for $name {}
     )* };
 }
@@ -52,6 +53,9 @@ arguments!(
     uapi::FaultNext,
     uapi::HangQuery,
     uapi::GemAdvise,
+    uapi::GemAccess,
+    uapi::SvmConfig,
+    uapi::SvmPrefetch,
     GemClose,
     Prime,
     SyncCreate,
@@ -59,6 +63,9 @@ arguments!(
     SyncWait,
     SyncArray,
     SyncFileInfo,
+    DumbCreate,
+    VgemFence,
+    VgemSignal,
 );
 
 /// `struct drm_gem_close`.
@@ -76,6 +83,56 @@ pub struct Prime {
     pub handle: u32,
     pub flags: u32,
     pub fd: i32,
+}
+
+/// `struct drm_mode_create_dumb`.
+#[repr(C)]
+#[derive(Default)]
+pub struct DumbCreate {
+    pub height: u32,
+    pub width: u32,
+    pub bpp: u32,
+    pub flags: u32,
+    pub handle: u32,
+    pub pitch: u32,
+    pub size: u64,
+}
+
+/// `struct drm_vgem_fence_attach`.
+#[repr(C)]
+#[derive(Default)]
+pub struct VgemFence {
+    pub handle: u32,
+    pub flags: u32,
+    pub out_fence: u32,
+    pub pad: u32,
+}
+
+/// `struct drm_vgem_fence_signal`.
+#[repr(C)]
+#[derive(Default)]
+pub struct VgemSignal {
+    pub fence: u32,
+    pub flags: u32,
+}
+
+/// `struct udmabuf_create`.
+#[repr(C)]
+pub struct UdmabufCreate {
+    pub memfd: i32,
+    pub flags: u32,
+    pub offset: u64,
+    pub size: u64,
+}
+
+/// `struct dma_heap_allocation_data`.
+#[repr(C)]
+#[derive(Default)]
+pub struct HeapAllocation {
+    pub len: u64,
+    pub fd: u32,
+    pub fd_flags: u32,
+    pub heap_flags: u64,
 }
 
 /// `struct drm_syncobj_create` and `struct drm_syncobj_destroy`.
@@ -185,6 +242,36 @@ pub fn sync_file_info(fd: BorrowedFd<'_>) -> Result<SyncFileInfo, Errno> {
     Ok(info)
 }
 
+/// A call whose result is a descriptor.
+struct FdCall<'a>(&'a mut UdmabufCreate);
+
+// SAFETY: the opcode carries the argument's size, and the pointer is to one that lives through the call.
+unsafe impl Ioctl for FdCall<'_> {
+    type Output = i32;
+    const IS_MUTATING: bool = false;
+    fn opcode(&self) -> Opcode {
+        opcode::write::<UdmabufCreate>(b'u', 0x42)
+    }
+    fn as_ptr(&mut self) -> *mut c_void {
+        ptr::from_mut(self.0).cast()
+    }
+    unsafe fn output_from_ptr(fd: IoctlOutput, _: *mut c_void) -> rustix::io::Result<i32> {
+        Ok(fd)
+    }
+}
+
+/// Makes a dma-buf of a memfd's pages.
+pub fn udmabuf_create(fd: BorrowedFd<'_>, arg: &mut UdmabufCreate) -> Result<OwnedFd, Errno> {
+    // SAFETY: see the implementation of Ioctl; the kernel reads integers.
+    let made = unsafe { ioctl::ioctl(fd, FdCall(arg))? };
+    Ok(own_fd(made))
+}
+
+/// Makes a dma-buf of a heap's pages.
+pub fn heap_allocate(fd: BorrowedFd<'_>, arg: &mut HeapAllocation) -> Result<(), Errno> {
+    call(fd, b'H', 0, arg)
+}
+
 /// Name of the driver behind a DRM node (DRM_IOCTL_VERSION).
 pub fn driver_name(fd: BorrowedFd<'_>) -> Result<String, Errno> {
     let mut name = [0_u8; 64];
@@ -204,17 +291,17 @@ pub fn driver_name(fd: BorrowedFd<'_>) -> Result<String, Errno> {
 }
 
 /// Takes a descriptor that the kernel just made.
-pub fn own_fd(fd: i32) -> std::os::fd::OwnedFd {
+pub fn own_fd(fd: i32) -> OwnedFd {
     use std::os::fd::FromRawFd;
     // SAFETY: the caller got the number from an ioctl that created the descriptor for it.
-    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) }
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// A shared mapping of a file. Other processes and the device change the memory at will, so it is only copied from and
 /// to, never borrowed.
 pub struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
+    pub(super) start: NonNull<u8>,
+    pub(super) length: usize,
 }
 
 // SAFETY: a mapping belongs to the process, not to a thread. It is not Sync: bulk copies by two threads would race.
@@ -230,12 +317,58 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
+    /// Maps `length` bytes at address `at`: of `fd` from `offset`, or fresh memory.
+    ///
+    /// # Safety
+    /// The addresses belong to the caller, and nothing refers to what is there.
+    pub(super) unsafe fn over(at: u64, length: usize, file: Option<(BorrowedFd<'_>, u64)>) -> Result<Self, Errno> {
+        let (access, at) =
+            (ProtFlags::READ | ProtFlags::WRITE, ptr::without_provenance_mut(usize::try_from(at).unwrap_or(0)));
+        // SAFETY: as the caller says.
+        let start = unsafe {
+            match file {
+                Some((fd, offset)) => mmap(at, length, access, MapFlags::SHARED | MapFlags::FIXED, fd, offset)?,
+                None => mmap_anonymous(at, length, access, MapFlags::PRIVATE | MapFlags::FIXED)?,
+            }
+        };
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, length })
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> u64 {
+        self.start.as_ptr().addr() as u64
+    }
+
     /// A huge page of memory, at hand and not swapped: it stays where it is.
     pub fn huge() -> Result<Self, Errno> {
         let length = 2 << 20;
         let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB | MapFlags::POPULATE;
         // SAFETY: as in `new`.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)? };
+        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, length })
+    }
+
+    /// Memory of the process's own, from a multiple of 2 MiB on, in folios of that size or in pages.
+    pub fn own(length: usize, huge: bool) -> Result<Self, Errno> {
+        const BLOCK: usize = 2 << 20;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let around = length.checked_add(BLOCK).ok_or(Errno::NOMEM)?;
+        // SAFETY: as in `new`; what is unmapped again, and advised on, lies within.
+        let start = unsafe {
+            let outer = mmap_anonymous(ptr::null_mut(), around, access, MapFlags::PRIVATE)?;
+            let before = outer.addr().next_multiple_of(BLOCK) - outer.addr();
+            let start = outer.byte_add(before);
+            if before > 0 {
+                munmap(outer, before)?;
+            }
+            if before < BLOCK {
+                munmap(start.byte_add(length), BLOCK - before)?;
+            }
+            madvise(start, length, if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage })?;
+            start
+        };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
     }

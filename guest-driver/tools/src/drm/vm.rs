@@ -61,6 +61,18 @@ impl Device {
         self.bind_raw(&mut uapi::VmBind { op: uapi::VM_OP_PRT, flags, va, size, ..Default::default() })
     }
 
+    /// Moves the process's own memory to a domain.
+    pub fn prefetch(&self, va: u64, size: u64, domain: Domain) -> Result<uapi::SvmPrefetch> {
+        let mut arg = uapi::SvmPrefetch { va, size, domain: domain.number(), ..Default::default() };
+        self.prefetch_raw(&mut arg)?;
+        Ok(arg)
+    }
+
+    /// The same with any arguments.
+    pub fn prefetch_raw(&self, arg: &mut uapi::SvmPrefetch) -> Result<()> {
+        self.command("DRM_UVM_SVM_PREFETCH", nr::SVM_PREFETCH, arg)
+    }
+
     /// The last page fault since it was asked for the last time.
     pub fn fault(&self) -> Result<Option<uapi::FaultQuery>> {
         let mut arg = uapi::FaultQuery::default();

@@ -20,6 +20,8 @@ use crate::ib::{Ib, Place};
 /// Where `init` finds the modules; the last is the driver.
 const MODULES: &str = "/uvm/modules";
 const MODULE: &str = "uvm";
+/// And what the driver is loaded with.
+const PARAMETERS: &str = "/uvm/parameters";
 const ROUNDS: u32 = 100;
 /// Rounds from one look at the memory in use to the next; those before the first let caches fill.
 const STRETCH: u32 = 20;
@@ -76,7 +78,11 @@ fn load_with(parameters: &CStr) -> Result<()> {
     let list = std::fs::read_to_string(MODULES).context(MODULES)?;
     let path = list.lines().rfind(|line| !line.is_empty()).with_context(|| format!("{MODULES} names no module"))?;
     let file = File::open(path).with_context(|| path.to_owned())?;
-    finit_module(file.as_fd(), parameters, 0).with_context(|| format!("loading {path}"))?;
+    // After those of this run, as the last word on a parameter counts.
+    let mut all = std::fs::read(PARAMETERS).unwrap_or_default();
+    all.push(b' ');
+    all.extend(parameters.to_bytes());
+    finit_module(file.as_fd(), &CString::new(all)?, 0).with_context(|| format!("loading {path}"))?;
     ensure!(is_loaded(), "{path} is no module called {MODULE}");
     Ok(())
 }
@@ -123,6 +129,31 @@ pub fn with_parameters(parameters: &CStr, run: impl FnOnce() -> Result<()>) -> R
     let result = run();
     unload_soon()?;
     result
+}
+
+/// The module's leaving, when that is what a case is about. It is there again afterwards.
+pub struct Unloading(Reload);
+
+impl Unloading {
+    /// Begins with the module loaded.
+    pub fn new() -> Self {
+        Self(Reload)
+    }
+
+    /// Fails unless the module stays.
+    pub fn is_refused(&self, when: &str) -> Result<()> {
+        let seen = unload();
+        ensure!(matches!(seen, Err(Errno::AGAIN | Errno::BUSY)), "unloading {when} gave {seen:?}");
+        Ok(())
+    }
+
+    /// Unloads, and loads it again.
+    pub fn succeeds(self) -> Result<()> {
+        unload_soon()?;
+        drop(self.0);
+        ensure!(is_loaded(), "{MODULE} does not load again");
+        Ok(())
+    }
 }
 
 /// Runs something without the module.

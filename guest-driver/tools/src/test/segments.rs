@@ -5,16 +5,40 @@ use std::collections::BTreeMap;
 
 use anyhow::{ensure, Context, Result};
 use uvm_spec::uapi;
+use uvm_spec::window::cap;
 
 use super::case::{same, settled, Case, Ctx, Run};
 use super::reload::debugfs;
 use crate::drm::{Bo, Domain};
 
+mod reach;
+mod unsnooped;
+
+/// Segments by the names that debugfs has for them.
+const VISIBLE: &str = "local";
+const INVISIBLE: &str = "local-invisible";
+const UNSNOOPED: &str = "pcie-unsnooped";
+
+const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
+    Case { name, run: Run::Once(run) }
+}
+
 /// The cases.
 pub const CASES: &[Case] = &[
-    Case { name: "segments_cover_vram_and_gart", run: Run::Once(segments_cover_vram_and_gart) },
-    Case { name: "use_of_a_segment_follows_its_buffers", run: Run::Once(use_of_a_segment_follows_its_buffers) },
-    Case { name: "fragmentation_is_told", run: Run::Once(fragmentation_is_told) },
+    once("what_the_cpu_reaches_is_as_the_device_says", what_the_cpu_reaches_is_as_the_device_says),
+    once("bytes_are_read_and_written_wherever_they_are", reach::bytes_are_read_and_written_wherever_they_are),
+    once("accesses_that_cannot_be_are_refused", reach::accesses_that_cannot_be_are_refused),
+    once("debugger_reaches_what_is_mapped", reach::debugger_reaches_what_is_mapped),
+    once("access_to_a_mapping_of_itself_ends", reach::access_to_a_mapping_of_itself_ends),
+    once("mapping_brings_a_buffer_into_reach", reach::mapping_brings_a_buffer_into_reach),
+    once("buffer_for_the_cpu_stays_in_its_reach", reach::buffer_for_the_cpu_stays_in_its_reach),
+    once("mapping_is_served_when_the_reachable_part_is_full", reach::mapping_is_served_when_the_reachable_part_is_full),
+    once("unsnooped_buffer_is_not_cached", unsnooped::unsnooped_buffer_is_not_cached),
+    once("unsnooped_buffer_keeps_its_bytes", unsnooped::unsnooped_buffer_keeps_its_bytes),
+    once("unsnooped_segment_makes_room", unsnooped::unsnooped_segment_makes_room),
+    once("segments_cover_vram_and_gart", segments_cover_vram_and_gart),
+    once("use_of_a_segment_follows_its_buffers", use_of_a_segment_follows_its_buffers),
+    once("fragmentation_is_told", fragmentation_is_told),
 ];
 
 /// The numbers of each segment, by kind and by name.
@@ -48,31 +72,60 @@ pub fn number(kind: &str, name: &str) -> Result<u64> {
         .with_context(|| format!("{kind} has no {name}: {all:?}"))
 }
 
+/// Where a pageable buffer goes that is best used in VRAM.
+fn best_of_vram() -> Result<&'static str> {
+    Ok(if segments()?.contains_key(INVISIBLE) { INVISIBLE } else { VISIBLE })
+}
+
 fn segments_cover_vram_and_gart(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let all = segments()?;
-    for (kinds, param) in
-        [(["local", "own-local"], uapi::PARAM_VRAM_SIZE), (["pcie-snooped", "paging"], uapi::PARAM_GTT_SIZE)]
-    {
-        // One begins where the other ends.
-        let mut end = 0;
-        for kind in kinds {
-            let segment = all.get(kind).with_context(|| format!("no segment {kind}: {all:?}"))?;
-            same(format_args!("base of {kind}"), segment.get("base").copied(), Some(end))?;
-            end += segment.get("size").context("a segment without a size")?;
+    for (kinds, end) in [
+        ([VISIBLE, "own-local", INVISIBLE], device.param(uapi::PARAM_VRAM_SIZE)?),
+        (["pcie-snooped", UNSNOOPED, "paging"], device.param(uapi::PARAM_GTT_SIZE)?),
+    ] {
+        let mut ranges = Vec::new();
+        for (kind, segment) in all.iter().filter(|(kind, _)| kinds.contains(&kind.as_str())) {
+            let number = |name| segment.get(name).copied().with_context(|| format!("{kind} has no {name}"));
+            ranges.push((number("base")?, number("size")?));
         }
-        same(format_args!("end of {kinds:?}"), end, device.param(param)?)?;
+        ranges.sort_unstable();
+        // One begins where the other ends.
+        let mut next = 0;
+        for (base, size) in ranges {
+            same(format_args!("base of the next of {kinds:?}"), base, next)?;
+            next += size;
+        }
+        same(format_args!("end of {kinds:?}"), next, end)?;
     }
     Ok(())
 }
 
+fn what_the_cpu_reaches_is_as_the_device_says(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let visible = device.param(uapi::PARAM_VRAM_VISIBLE)?;
+    same("VRAM that the CPU reaches", number(VISIBLE, "size")? + number("own-local", "size")?, visible)?;
+    let small = visible < device.param(uapi::PARAM_VRAM_SIZE)?;
+    same("whether some is beyond the BAR", segments()?.contains_key(INVISIBLE), small)?;
+    same("SMALL_BAR", device.param(uapi::PARAM_CAPABILITIES)? & cap::SMALL_BAR != 0, small)?;
+    // The driver's tables are in its own part, and the CPU writes them.
+    let own = number("own-local", "base")?;
+    let first = device.param(uapi::PARAM_CAPABILITIES)? & cap::VIDMM != 0;
+    same("base of the driver's own part", own, if first { 0 } else { number(VISIBLE, "size")? })?;
+    ensure!(number("own-local", "used")? > 0, "no table lies in the driver's own part");
+    match std::env::var("UVM_BAR_MIB") {
+        Ok(asked) => same("VRAM that the launcher asked for", visible >> 20, asked.parse()?),
+        Err(_) => Ok(()),
+    }
+}
+
 fn use_of_a_segment_follows_its_buffers(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
-    for (kind, domain) in [("local", Domain::Vram), ("pcie-snooped", Domain::Gtt)] {
+    for (kind, domain) in [(VISIBLE, Domain::Vram), ("pcie-snooped", Domain::Gtt)] {
         let before = settled(|| number(kind, "used"))?;
         let bo = Bo::new(&device, 3 << 20, domain)?;
         same(format_args!("{kind} used"), number(kind, "used")?, before + (3 << 20))?;
-        let pageable = Bo::pageable(&device, 2 << 20, domain)?;
+        let pageable = Bo::pageable_as(&device, 2 << 20, domain, uapi::GEM_CPU_ACCESS)?;
         same(format_args!("{kind} used, with one that was not yet"), number(kind, "used")?, before + (3 << 20))?;
         pageable.move_to(domain, 0)?;
         same(format_args!("{kind} used, with both"), number(kind, "used")?, before + (5 << 20))?;
@@ -85,15 +138,15 @@ fn use_of_a_segment_follows_its_buffers(ctx: &Ctx) -> Result<()> {
 fn fragmentation_is_told(ctx: &Ctx) -> Result<()> {
     const PIECE: u64 = 64 << 10;
     let device = ctx.device()?;
-    let before = settled(|| number("local", "holes"))?;
+    let before = settled(|| number(VISIBLE, "holes"))?;
     let mut kept = (0..64).map(|_| Bo::new(&device, PIECE, Domain::Vram)).collect::<Result<Vec<_>, _>>()?;
     let mut n = 0;
     kept.retain(|_| {
         n += 1;
         n % 2 == 0
     });
-    let now = settled(|| number("local", "holes"))?;
+    let now = settled(|| number(VISIBLE, "holes"))?;
     ensure!(now >= before + 30, "holes of VRAM: {before} before, {now} with every second piece of 64 freed");
     drop(kept);
-    same("holes after all was freed", settled(|| number("local", "holes"))?, before)
+    same("holes after all was freed", settled(|| number(VISIBLE, "holes"))?, before)
 }

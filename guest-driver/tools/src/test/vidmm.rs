@@ -64,7 +64,7 @@ fn load(device: &Device, offset: u64) -> Result<u64> {
 }
 
 /// The entry that the second level has for `va`.
-fn directory_entry(device: &Device, va: u64) -> Result<u64> {
+pub fn directory_entry(device: &Device, va: u64) -> Result<u64> {
     let root = first(device, u32::try_from(va / GIB)?)?;
     ensure!(root & pte::VALID != 0, "no first-level entry for {va:#x}");
     same(format_args!("SYSTEM of the first-level entry for {va:#x}"), root & pte::SYSTEM, 0)?;

@@ -34,7 +34,7 @@ pub fn read_all(device: &Device, places: &[u64]) -> Result<Vec<u32>> {
 
 /// The driver's largest window is all there, and `more` holds of it.
 pub fn largest_window(ctx: &Ctx, more: fn(&Ctx) -> Result<()>) -> Result<()> {
-    let vram = ctx.device()?.param(uapi::PARAM_VRAM_SIZE)?;
+    let vram = ctx.device()?.param(uapi::PARAM_VRAM_VISIBLE)?;
     if vram < 48 << 20 {
         return Err(Skip(format!("{} MiB of VRAM have no room for its tables", vram >> 20)).into());
     }

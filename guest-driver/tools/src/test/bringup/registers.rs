@@ -130,8 +130,8 @@ fn untouched() -> Vec<(String, u32, u32)> {
     };
     for block in INSTANCES {
         for reg in block.regs.iter().filter(|reg| reg.count == sdma::RINGS && reg.stride == sdma::RING_STRIDE) {
-            // Element 0 is the GFX ring, the driver's.
-            (1..reg.count).for_each(|n| add(block, reg, n));
+            // GFX and PAGE ring are the driver's.
+            (2..reg.count).for_each(|n| add(block, reg, n));
         }
         add(block, &sdma::VERSION, 0);
     }
@@ -159,12 +159,12 @@ pub fn unused_registers_have_reset_values(ctx: &Ctx) -> Result<()> {
 pub fn fields_keep_only_their_bits(ctx: &Ctx) -> Result<()> {
     let _wrong = OnPurpose::begin();
     let device = ctx.device()?;
-    let page_ring = 1;
+    let user_ring = 2;
     let regs: [(&Block, &Reg, u32); 5] = [
         (&ih::OSSSYS, &ih::IH_VMID_LUT, 15),
         (&ih::OSSSYS, &ih::IH_RB_BASE_HI_RING2, 0),
-        (&sdma::SDMA0, &sdma::RB_BASE_HI, page_ring),
-        (&sdma::SDMA1, &sdma::DOORBELL_OFFSET, page_ring),
+        (&sdma::SDMA0, &sdma::RB_BASE_HI, user_ring),
+        (&sdma::SDMA1, &sdma::DOORBELL_OFFSET, user_ring),
         (&hub::GC_HUB, &hub::gc::MC_VM_SYSTEM_APERTURE_LOW_ADDR, 0),
     ];
     for (block, reg, n) in regs {

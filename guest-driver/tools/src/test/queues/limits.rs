@@ -41,7 +41,8 @@ pub fn wrong_arguments_are_refused(ctx: &Ctx) -> Result<()> {
         ("instance", uapi::QueueCreate { ring: 2, ..good }),
         ("instance far off", uapi::QueueCreate { ring: u32::MAX, ..good }),
         ("flags", uapi::QueueCreate { flags: 1, ..good }),
-        ("pad", uapi::QueueCreate { pad: 1, ..good }),
+        ("kind", uapi::QueueCreate { kind: 2, ..good }),
+        ("a second access engine", uapi::QueueCreate { kind: uapi::QUEUE_ACCESS, ring: 1, ..good }),
         ("address not aligned", uapi::QueueCreate { ring_va: RINGS + 128, ..good }),
         ("address beyond the space", uapi::QueueCreate { ring_va: end, ..good }),
         ("ring over the space's end", uapi::QueueCreate { ring_va: end - PAGE, ring_size: 2 * PAGE, ..good }),
@@ -60,7 +61,7 @@ pub fn wrong_arguments_are_refused(ctx: &Ctx) -> Result<()> {
         refused("configuration flags", device.configure(flags), &[Errno::INVAL])?;
     }
     refused("faults without retries", device.next_fault(Duration::ZERO), &[Errno::INVAL])?;
-    for id in [0, 1, 5, u32::MAX] {
+    for id in [0, 1, 5, 9, u32::MAX] {
         refused(
             "kick of no queue",
             device.kick_raw(&mut uapi::QueueKick { id, ..Default::default() }),

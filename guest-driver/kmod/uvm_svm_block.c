@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Entries of mirrored pages. They are written by the CPU, under the lock of
+ * their block, and the device has forgotten what they were before that lock is
+ * let go. Nothing here allocates: the notifier comes from reclaim too.
+ *
+ * A page that cannot come is denied: a mark in its entry makes accesses fail
+ * instead of wait. The mark goes as soon as the fault was told, as the page may
+ * be mapped any time; then the next access waits again and is looked at anew.
+ */
+
+#include <linux/hmm.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/sched/mm.h>
+
+#include "uvm_drv.h"
+
+/* An access that this entry does not allow fails, whatever the VMID's mode. */
+#define UVM_SVM_NO_RETRY \
+	(UVM_PTE_EXECUTABLE | UVM_PTE_PDE_PTE | UVM_PTE_TF)
+
+static u32 uvm_svm_page(const struct uvm_svm_block *block, u64 va)
+{
+	return (va - block->va) >> PAGE_SHIFT;
+}
+
+/* Within drm_dev_enter(): the BAR is there. */
+static void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
+{
+	struct uvm_device *uvm = block->svm->vm->uvm;
+	u64 at = block->table + page * sizeof(entry);
+
+	lockdep_assert_held(&block->lock);
+	if (block->domain == UVM_POLICY_DOMAIN_VRAM)
+		writeq(entry, uvm->vram.cpu + at);
+	else
+		WRITE_ONCE(*(__le64 *)phys_to_virt(at), cpu_to_le64(entry));
+}
+
+static u64 uvm_svm_read(struct uvm_svm_block *block, u32 page)
+{
+	struct uvm_device *uvm = block->svm->vm->uvm;
+	u64 at = block->table + page * sizeof(u64);
+
+	if (block->domain == UVM_POLICY_DOMAIN_VRAM)
+		return readq(uvm->vram.cpu + at);
+	return le64_to_cpu(READ_ONCE(*(__le64 *)phys_to_virt(at)));
+}
+
+/* If it fails the device is lost, and its engines are being halted. */
+static void uvm_svm_flush(struct uvm_svm_block *block, u32 first, u32 last)
+{
+	struct uvm_vm *vm = block->svm->vm;
+
+	atomic64_inc(&vm->uvm->svm.flushes);
+	uvm_gmc_forget(vm->uvm, vm->pasid, (block->va >> PAGE_SHIFT) + first,
+		       last - first + 1);
+}
+
+/**
+ * uvm_svm_has() - whether a page is mapped
+ * @block: the block, locked
+ * @va: any address of the page
+ * @write: for writing
+ *
+ * Return: whether.
+ */
+bool uvm_svm_has(struct uvm_svm_block *block, u64 va, bool write)
+{
+	u32 page = uvm_svm_page(block, va);
+
+	lockdep_assert_held(&block->lock);
+	return test_bit(page, write ? block->writable : block->mapped);
+}
+
+/*
+ * What the device writes, no CPU entry knows of. The folio is marked before:
+ * whoever writes it out takes it from the page tables first, ours included. A
+ * file system that wants to know beforehand has been told by the CPU's fault.
+ */
+static void uvm_svm_will_write(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (folio_test_anon(folio) || folio_test_swapbacked(folio))
+		folio_mark_dirty(folio);
+}
+
+static u64 uvm_svm_entry(unsigned long pfn, bool write)
+{
+	u64 entry = UVM_PTE_VALID | UVM_PTE_READABLE | UVM_PTE_SYSTEM |
+		    UVM_PTE_SNOOPED | hmm_pfn_to_phys(pfn);
+
+	return write ? entry | UVM_PTE_WRITEABLE : entry;
+}
+
+/**
+ * uvm_svm_set() - map pages
+ * @block: the block, locked
+ * @start: first address
+ * @end: behind the last one
+ * @pfns: of hmm_range_fault(), which is still valid; what is not there is left out
+ * @write: for writing too, where the CPU may
+ *
+ * A page that may be written already stays so. Context: within drm_dev_enter();
+ * allocates nothing.
+ */
+void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
+		 const unsigned long *pfns, bool write)
+{
+	u32 page = uvm_svm_page(block, start), n = (end - start) >> PAGE_SHIFT;
+	u32 first = UVM_SVM_BLOCK_PAGES, last = 0, written = 0;
+	unsigned long pfn;
+	bool may_write;
+
+	lockdep_assert_held(&block->lock);
+	for (; n; n--, page++, pfns++) {
+		pfn = *pfns;
+		if (!(pfn & HMM_PFN_VALID) || pfn & HMM_PFN_ERROR)
+			continue;
+		may_write = write && pfn & HMM_PFN_WRITE;
+		if (test_bit(page, may_write ? block->writable : block->mapped))
+			continue;
+		if (may_write) {
+			uvm_svm_will_write(hmm_pfn_to_page(pfn));
+			set_bit(page, block->writable);
+		}
+		uvm_svm_write(block, page, uvm_svm_entry(pfn, may_write));
+		/* What was not allowed may be in a cache. */
+		if (test_and_set_bit(page, block->mapped) ||
+		    test_bit(page, block->denied)) {
+			first = min(first, page);
+			last = page;
+		}
+		clear_bit(page, block->denied);
+		written++;
+	}
+	atomic64_add(written, &block->svm->vm->uvm->svm.mapped);
+	if (first <= last)
+		uvm_svm_flush(block, first, last);
+}
+
+/**
+ * uvm_svm_clear() - map pages no more
+ * @block: the block, locked
+ * @start: first address
+ * @end: behind the last one
+ *
+ * When this returns, the device does not reach them. Context: within
+ * drm_dev_enter(); allocates nothing.
+ *
+ * Return: how many there were.
+ */
+u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
+{
+	u32 page, first = uvm_svm_page(block, start);
+	u32 low = UVM_SVM_BLOCK_PAGES, high = 0, n = 0;
+	u32 behind = uvm_svm_page(block, end);
+
+	lockdep_assert_held(&block->lock);
+	for (page = find_next_bit(block->mapped, behind, first); page < behind;
+	     page = find_next_bit(block->mapped, behind, page + 1)) {
+		uvm_svm_write(block, page, 0);
+		clear_bit(page, block->denied);
+		low = min(low, page);
+		high = page;
+		n++;
+	}
+	if (!n)
+		return 0;
+	bitmap_clear(block->mapped, first, behind - first);
+	bitmap_clear(block->writable, first, behind - first);
+	uvm_svm_flush(block, low, high);
+	return n;
+}
+
+/**
+ * uvm_svm_deny() - let accesses that a page does not allow fail
+ * @block: the block
+ * @va: any address of the page
+ *
+ * Those that it allows go on. Until uvm_svm_allow(). Context: within
+ * drm_dev_enter().
+ */
+void uvm_svm_deny(struct uvm_svm_block *block, u64 va)
+{
+	u32 page = uvm_svm_page(block, va);
+
+	mutex_lock(&block->lock);
+	uvm_svm_write(block, page,
+		      uvm_svm_read(block, page) | UVM_SVM_NO_RETRY);
+	set_bit(page, block->denied);
+	uvm_svm_flush(block, page, page);
+	mutex_unlock(&block->lock);
+}
+
+/**
+ * uvm_svm_allow() - let accesses wait again that uvm_svm_deny() let fail
+ * @block: the block
+ * @start: first address
+ * @end: behind the last one
+ *
+ * Context: within drm_dev_enter(); allocates nothing.
+ */
+void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end)
+{
+	u32 first = uvm_svm_page(block, start);
+	u32 page, behind = uvm_svm_page(block, end);
+
+	mutex_lock(&block->lock);
+	for (page = find_next_bit(block->denied, behind, first); page < behind;
+	     page = find_next_bit(block->denied, behind, page + 1)) {
+		clear_bit(page, block->denied);
+		uvm_svm_write(block, page,
+			      uvm_svm_read(block, page) & ~UVM_SVM_NO_RETRY);
+		uvm_svm_flush(block, page, page);
+	}
+	mutex_unlock(&block->lock);
+}
+
+/*
+ * The CPU's page tables change. Whatever is mapped of the range goes, also for
+ * a change that would take nothing from the device: what it may still do is
+ * found out when it asks.
+ */
+static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
+			       const struct mmu_notifier_range *range,
+			       unsigned long seq)
+{
+	struct uvm_svm_block *block = container_of(notifier,
+						   struct uvm_svm_block,
+						   notifier);
+	struct uvm_device *uvm = block->svm->vm->uvm;
+	u64 start = max_t(u64, range->start, block->va);
+	u64 end = min_t(u64, range->end, block->va + UVM_SVM_BLOCK_BYTES);
+	u32 behind = uvm_svm_page(block, end), n = 0;
+	int idx;
+
+	if (mmu_notifier_range_blockable(range))
+		mutex_lock(&block->lock);
+	else if (!mutex_trylock(&block->lock))
+		return false;
+	/* To be told of it takes the device a while. */
+	if (!mmu_notifier_range_blockable(range) &&
+	    find_next_bit(block->mapped, behind,
+			  uvm_svm_page(block, start)) < behind) {
+		mutex_unlock(&block->lock);
+		return false;
+	}
+	mmu_interval_set_seq(notifier, seq);
+	if (find_next_bit(block->mapped, behind,
+			  uvm_svm_page(block, start)) < behind) {
+		if (drm_dev_enter(&uvm->drm, &idx)) {
+			n = uvm_svm_clear(block, start, end);
+			drm_dev_exit(idx);
+		} else {
+			/* It goes: soon it reaches nothing any more. */
+			wait_for_completion(&uvm->svm.halted);
+		}
+	}
+	mutex_unlock(&block->lock);
+	if (n) {
+		atomic64_inc(&uvm->svm.invalidations);
+		atomic64_add(n, &uvm->svm.zapped);
+	}
+	return true;
+}
+
+const struct mmu_interval_notifier_ops uvm_svm_notifier_ops = {
+	.invalidate = uvm_svm_invalidate,
+};

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Submissions with the process's own pointers, packets included.
+
+use std::time::Duration;
+
+use uvm_spec::uapi::{self, nr};
+
+use super::sync::{address, FenceState, Syncobj};
+use super::{name, Device, Error, Mapping, Result};
+use crate::ib::Ib;
+
+/// What an engine fetches of an indirect buffer at a time, dwords.
+const FETCH: usize = 8;
+
+impl Device {
+    /// Lets the client's space mirror the process's memory, with any arguments.
+    pub fn mirror_raw(&self, arg: &mut uapi::SvmConfig) -> Result<()> {
+        self.command("DRM_UVM_SVM_CONFIG", nr::SVM_CONFIG, arg)
+    }
+
+    /// Lets the client's space mirror the process's memory.
+    pub fn mirror(&self) -> Result<()> {
+        self.mirror_raw(&mut uapi::SvmConfig::default())
+    }
+}
+
+/// A client whose space mirrors the process, with memory of the process for packets.
+pub struct Mirror {
+    device: Device,
+    packets: Mapping,
+}
+
+impl Mirror {
+    /// A mirroring client.
+    pub fn new(device: &Device) -> Result<Self> {
+        device.mirror()?;
+        Self::of(device)
+    }
+
+    /// The same of a client that mirrors already.
+    pub fn of(device: &Device) -> Result<Self> {
+        Ok(Self { device: device.clone(), packets: name("mmap", Mapping::private(1 << 16))? })
+    }
+
+    /// The client.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Submits packets that name the process's pointers; the previous ones must have ended.
+    pub fn submit(&self, ring: u32, ib: &Ib, signal: &Syncobj) -> Result<()> {
+        let mut bytes: Vec<u8> = ib.dwords().iter().flat_map(|dword| dword.to_le_bytes()).collect();
+        // Zeros are NOPs.
+        bytes.resize(bytes.len().next_multiple_of(4 * FETCH), 0);
+        let ib_dwords = u32::try_from(bytes.len() / 4).ok().filter(|_| bytes.len() <= self.packets.len());
+        let ib_dwords = ib_dwords.ok_or(Error { call: "packets of a submission", errno: rustix::io::Errno::NOSPC })?;
+        self.packets.write(0, &bytes);
+        let handles = [signal.handle()];
+        self.device.submit_raw(&mut uapi::Submit {
+            ring,
+            flags: uapi::SUBMIT_VM,
+            ib: self.packets.va(),
+            ib_dwords,
+            out_syncs: address(&handles),
+            out_sync_count: 1,
+            ..Default::default()
+        })
+    }
+
+    /// Runs packets and waits `timeout` at most for their end; tells how they ended.
+    pub fn run(&self, ring: u32, ib: &Ib, timeout: Duration) -> Result<FenceState> {
+        let done = Syncobj::new(&self.device)?;
+        self.submit(ring, ib, &done)?;
+        done.wait(timeout)?;
+        done.state()
+    }
+}

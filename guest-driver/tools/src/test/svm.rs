@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Suite `svm`: the device works on the process's own memory, with the process's own pointers.
+
+use anyhow::{ensure, Result};
+use rustix::io::Errno;
+use uvm_spec::uapi;
+
+use super::case::{refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
+use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Mirror, RW};
+use crate::ib::{Ib, Place};
+
+mod changes;
+
+const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
+    Case { name, run: Run::Once(run) }
+}
+
+const fn ring(name: &'static str, run: fn(&Ctx, u32) -> Result<()>) -> Case {
+    Case { name, run: Run::PerRing(run) }
+}
+
+/// The cases.
+pub const CASES: &[Case] = &[
+    ring("pointers_of_the_process_are_all_it_takes", pointers_of_the_process_are_all_it_takes),
+    once("mirror_is_made_once_and_with_right_arguments", mirror_is_made_once_and_with_right_arguments),
+    once("binds_and_mirrored_memory_keep_apart", binds_and_mirrored_memory_keep_apart),
+    once("unmapped_memory_is_out_of_reach", changes::unmapped_memory_is_out_of_reach),
+    once(
+        "nothing_is_written_that_the_process_may_only_read",
+        changes::nothing_is_written_that_the_process_may_only_read,
+    ),
+    once("memory_is_followed_to_another_address", changes::memory_is_followed_to_another_address),
+    once("thrown_away_memory_reads_as_zeros", changes::thrown_away_memory_reads_as_zeros),
+    once("forked_child_has_memory_of_its_own", changes::forked_child_has_memory_of_its_own),
+    once("huge_pages_come_apart", changes::huge_pages_come_apart),
+    once("files_are_written_where_they_are_shared", changes::files_are_written_where_they_are_shared),
+];
+
+const PAGE: usize = 4096;
+
+/// A client that mirrors this process.
+fn mirror(ctx: &Ctx) -> Result<Mirror> {
+    Ok(Mirror::new(&ctx.device()?)?)
+}
+
+/// A copy inside the process's memory, by the device.
+fn copy(from: u64, to: u64, bytes: usize) -> Ib {
+    let mut ib = Ib::new();
+    ib.copy(Place::Raw(from), Place::Raw(to), bytes as u64);
+    ib
+}
+
+/// Runs packets; they must end well.
+fn run(mirror: &Mirror, ring: u32, ib: &Ib) -> Result<()> {
+    same("the submission", mirror.run(ring, ib, PATIENCE)?, FenceState::Done)?;
+    ensure!(mirror.device().fault()?.is_none(), "a fault is told");
+    Ok(())
+}
+
+/// All bytes of a mapping from `offset`.
+fn bytes(map: &Mapping, offset: usize, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    map.read(offset, &mut bytes);
+    bytes
+}
+
+fn pointers_of_the_process_are_all_it_takes(ctx: &Ctx, ring: u32) -> Result<()> {
+    const PAGES: usize = 5;
+    let mirror = mirror(ctx)?;
+    let before = mirror.device().param(uapi::PARAM_SVM_FAULTS)?;
+    // From the allocator, wherever it takes it from, and of no alignment.
+    let data = stamps(3, PAGES * PAGE - 24);
+    let (from, to) = (Mapping::private((PAGES + 1) * PAGE)?, Mapping::private((PAGES + 1) * PAGE)?);
+    let boxed = data.clone().into_boxed_slice();
+    run(&mirror, ring, &copy(boxed.as_ptr().addr() as u64, from.va() + 8, data.len()))?;
+    same_bytes("what was read of the heap", &bytes(&from, 8, data.len()), &data)?;
+    run(&mirror, ring, &copy(from.va() + 8, to.va() + 16, data.len()))?;
+    same_bytes("what was copied on", &bytes(&to, 16, data.len()), &data)?;
+    ensure!(mirror.device().param(uapi::PARAM_SVM_FAULTS)? > before, "no fault was served");
+    // The CPU writes where the device has read, and once more.
+    let data = stamps(4, data.len());
+    from.write(8, &data);
+    run(&mirror, ring, &copy(from.va() + 8, to.va() + 16, data.len()))?;
+    same_bytes("what was copied the second time", &bytes(&to, 16, data.len()), &data)
+}
+
+fn mirror_is_made_once_and_with_right_arguments(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    refused("a flag", device.mirror_raw(&mut uapi::SvmConfig { flags: 1, pad: 0 }), &[Errno::INVAL])?;
+    refused("padding", device.mirror_raw(&mut uapi::SvmConfig { flags: 0, pad: 1 }), &[Errno::INVAL])?;
+    device.mirror()?;
+    refused("a second mirror", device.mirror(), &[Errno::BUSY])?;
+    // Another client of the same process.
+    let other = Device::open()?;
+    other.mirror()?;
+    for client in [&device, &other] {
+        let (mirror, page) = (Mirror::of(client)?, Mapping::private(PAGE)?);
+        run(&mirror, 0, Ib::new().fence(Place::Raw(page.va() + 8), 7))?;
+        same("what a client wrote", page.load(8), 7)?;
+    }
+    Ok(())
+}
+
+fn binds_and_mirrored_memory_keep_apart(ctx: &Ctx) -> Result<()> {
+    let mirror = mirror(ctx)?;
+    let device = mirror.device();
+    let page = Mapping::private(PAGE)?;
+    run(&mirror, 0, Ib::new().fence(Place::Raw(page.va()), 1))?;
+    let bo = Bo::new(device, PAGE as u64, Domain::Vram)?;
+    refused("a bind over memory", device.bind(page.va(), &bo, 0, PAGE as u64, RW), &[Errno::EXIST])?;
+    refused("an unbind of memory", device.unbind(page.va(), PAGE as u64), &[Errno::EXIST])?;
+    // Far from all memory of the process.
+    let va = 1 << 34;
+    device.bind(va, &bo, 0, PAGE as u64, RW)?;
+    let mut ib = Ib::new();
+    ib.write(Place::Raw(va), &[5, 6]).copy(Place::Raw(va), Place::Raw(page.va() + 8), 8);
+    run(&mirror, 1, &ib)?;
+    same("what went through a buffer", page.load(8), 6 << 32 | 5)?;
+    device.unbind(va, PAGE as u64)?;
+    Ok(())
+}
