@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 const PAGE: u64 = 4096;
 const ROUNDS: usize = 15;
 const VMID: u8 = 1;
-const CLIENT: Client = Client { l1: 0, cid: Cid { read: 0, write: 0 } };
+const CLIENT: Client = Client { l1: 0, cid: Cid { read: 0, write: 0 }, counted: true };
 
 fn main() {
     tlb_hits();

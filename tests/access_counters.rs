@@ -61,7 +61,7 @@ fn system_pages_are_counted_and_vram_is_not() {
     read(&mut rig, 0, 100, 1);
     read(&mut rig, GRANULE, 50, 1);
     read(&mut rig, 2 * GRANULE + 3, 7, 1024);
-    // Each access is one; the queue's own, of its ring in VRAM, are none.
+    // Each access is one; the queue's own, of its ring, are none.
     assert_eq!([0, GRANULE, 2 * GRANULE, 3 * GRANULE].map(|page| count(&mut rig, VMID, page)), [100, 0, 7, 0]);
     assert_eq!(count(&mut rig, 5, 0), 0, "another process has done nothing");
     assert_eq!(rig.read(C + 7), 2);

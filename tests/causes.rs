@@ -269,7 +269,7 @@ fn a_denied_instruction_fetch_obeys_its_own_switches() {
         let entry = DATA_FRAME | bit::VRAM;
         std::os::unix::fs::FileExt::write_all_at(vram.file().unwrap(), &entry.to_le_bytes(), 2 * MIB + 8 * GOOD)
             .unwrap();
-        let client = Client { l1: 1, cid: Cid { read: 0x155, write: 0xaa } };
+        let client = Client { l1: 1, cid: Cid { read: 0x155, write: 0xaa }, counted: true };
         assert!(hub.translate(&memory, client, VMID as u8, GOOD << 12, Access::Read).is_ok());
         let fault = hub.translate(&memory, client, VMID as u8, GOOD << 12, Access::Execute).unwrap_err();
         let handled = hub.handle(&fault, client.cid, false);

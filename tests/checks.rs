@@ -201,6 +201,23 @@ fn a_table_entry_changed_under_a_packet_is_caught() {
     only(&rig, "entry_changed_in_flight", &format!("{DATA:#x}"));
 }
 #[test]
+fn a_table_entry_changes_under_a_packet_whose_faults_are_retried() {
+    for (cntl, found) in [(ON | RETRY, 0), (ON, 1)] {
+        let mut rig = rig();
+        space(&mut rig, cntl);
+        rig.set_pte(3, FREE, ram(0) | bit::RAM);
+        rig.invalidate(16, 1 << 3);
+        rig.queue(0, 2, 3);
+        rig.enqueue(0, 2, 3, &p::poll_mem(va(FREE), 3, 1, u32::MAX, 10, 0xfff));
+        rig.settle();
+        // The page goes: the entry is cleared, and before the invalidation the old one is in use.
+        rig.set_pte(3, FREE, 0);
+        rig.clock.advance(SECOND / 100);
+        rig.settle();
+        assert_eq!(names(&rig), vec!["entry_changed_in_flight"; found]);
+    }
+}
+#[test]
 fn a_ring_overrun_is_caught() {
     let mut rig = rig();
     rig.model.engines[0].wptr += RING_BYTES + 4;

@@ -77,7 +77,8 @@ impl Bench {
         let system = GuestMemoryAtomic::new(GuestMemoryMmap::<()>::new());
         let memory = Memory::new(&self.vram, &system);
         let kind = if write { Access::Write } else { Access::Read };
-        let got = self.hub.translate(&memory, Client { l1, cid: Cid::default() }, vmid as u8 + 1, va, kind);
+        let got =
+            self.hub.translate(&memory, Client { l1, cid: Cid::default(), counted: true }, vmid as u8 + 1, va, kind);
         got.ok().and_then(|t| t.at).map(|at| at.addr)
     }
     /// Invalidates with the given flags of the request; no range is everything.

@@ -13,7 +13,8 @@ use vm::size::Size;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 9] = ["bringup", "bo", "vm", "vmid", "faults", "queues", "hang", "reload", "chaos"];
+const SUITES: [&str; 12] =
+    ["bringup", "bo", "vm", "vmid", "faults", "queues", "access", "hang", "svm", "migrate", "reload", "chaos"];
 /// How long suite `chaos` scribbles: two resets.
 const CHAOS_SECONDS: &str = "8";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -99,8 +100,23 @@ fn suite_queues_passes_in_a_guest() {
 }
 
 #[test]
+fn suite_access_passes_in_a_guest() {
+    suite_passes("access");
+}
+
+#[test]
 fn suite_hang_passes_in_a_guest() {
     suite_passes("hang");
+}
+
+#[test]
+fn suite_svm_passes_in_a_guest() {
+    suite_passes("svm");
+}
+
+#[test]
+fn suite_migrate_passes_in_a_guest() {
+    suite_passes("migrate");
 }
 
 #[test]
@@ -161,7 +177,9 @@ fn memory_and_disk_are_filled_and_the_record_replays() {
 }
 
 /// What depends on the depth of page tables most, each also with tables in system memory and written by SDMA.
-const DEPTH: [&str; 9] = [
+const DEPTH: [&str; 11] = [
+    "access.vector_add_in_system_memory_and_vram",
+    "access.shared_memory_comes_and_goes",
     "vm.sdma0_mapped_memory_is_copied",
     "vm.large_buffer_is_mapped_by_large_blocks",
     "vm.random_binds_match_the_model",

@@ -8,8 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use vm::size::Size;
 use vm::verbs::run_suites;
-use vm::{Job, Lab, Options, Report};
+use vm::{Failure, Job, Lab, Options, Report};
 
 /// Held while a guest runs: two cores, no more than one guest.
 static TURN: Mutex<()> = Mutex::new(());
@@ -19,7 +20,7 @@ fn uma() -> Options {
 }
 
 fn vidmm(options: Options) -> Options {
-    Options { backend_args: vec!["--mmu=vidmm".into()], ..options }
+    Options { backend_args: vec!["--mmu=vidmm".into(), "--check".into()], ..options }
 }
 
 /// Every case of `suites` passes; what is skipped was not tested.
@@ -40,12 +41,52 @@ fn suites_pass(options: &Options, suites: &[&str]) {
 /// The carve-out with a flat GART adds nothing to what this and the guests of `e2e.rs` do, but seconds.
 #[test]
 fn carve_out_with_a_three_level_gart_does_all_that_vram_and_gart_do() {
-    suites_pass(&vidmm(uma()), &["uma", "vidmm", "bringup", "bo", "vm"]);
+    suites_pass(&vidmm(uma()), &["uma", "vidmm", "bringup", "bo", "vm", "segments"]);
 }
 
 #[test]
 fn three_level_gart_in_a_bar_passes_its_suite() {
-    suites_pass(&vidmm(Options::default()), &["vidmm"]);
+    suites_pass(&vidmm(Options::default()), &["vidmm", "segments"]);
+}
+
+/// The driver's tables, its copies and every buffer that the CPU maps have a part of VRAM to share.
+#[test]
+fn small_bar_does_all_that_a_whole_one_does() {
+    let options = Options {
+        vram: Size::mib(64),
+        bar: Some(Size::mib(32)),
+        backend_args: vec!["--check".into()],
+        ..Options::default()
+    };
+    suites_pass(&options, &["small_bar", "segments", "bringup", "bo", "vm", "evict", "limits", "purge"]);
+}
+
+/// The driver tells which VRAM is nobody's, and so what is done with it is found.
+#[test]
+fn use_of_vram_that_the_driver_gave_back_is_found() {
+    let options = Options { backend_args: vec!["--check".into()], ..Options::default() };
+    let lab = Lab::prepare(&options).unwrap_or_else(|failure| panic!("{failure}"));
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let run = |case: &str| run_suites(&lab, &[format!("blame.{case}")], false, false);
+    let verdict = run("vram_is_used_while_it_is_somebodys").unwrap_or_else(|failure| panic!("{failure}"));
+    verdict.check().unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(verdict.summary.passed.len(), 1, "{}", verdict.report.output.join("\n"));
+    match run("vram_is_used_after_it_was_freed") {
+        Err(Failure::DriverFaulty { log }) => assert!(log.contains("vram_used_after_free"), "{log}"),
+        Err(failure) => panic!("{failure}"),
+        Ok(verdict) => panic!("nothing was found:\n{}", verdict.report.output.join("\n")),
+    }
+}
+
+/// Without a segment for them, unsnooped buffers are refused and the rest goes on.
+#[test]
+fn device_without_an_unsnooped_segment_is_served() {
+    let options = Options { backend_args: vec!["--unsnooped=0".into()], ..Options::default() };
+    let lab = Lab::prepare(&options).unwrap_or_else(|failure| panic!("{failure}"));
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let verdict = run_suites(&lab, &["segments".into()], false, false).unwrap_or_else(|failure| panic!("{failure}"));
+    verdict.check().unwrap_or_else(|failure| panic!("{failure}\n{}", verdict.report.output.join("\n")));
+    assert_eq!(verdict.summary.skipped.len(), 3, "{}", verdict.report.output.join("\n"));
 }
 
 /// What the kernel says of the driver, in a guest where it must not come up.

@@ -53,7 +53,7 @@ impl Bench {
     fn get(&mut self, vmid: u32, page: u64) -> u64 {
         let system = GuestMemoryAtomic::new(GuestMemoryMmap::<()>::new());
         let memory = Memory::new(&self.vram, &system);
-        let client = Client { l1: vmid as usize % 2, cid: Cid::default() };
+        let client = Client { l1: vmid as usize % 2, cid: Cid::default(), counted: true };
         self.hub.translate(&memory, client, vmid as u8, page << 12, Access::Read).unwrap().at.unwrap().addr
     }
     /// Has the looked-at pages of a space cached.

@@ -90,7 +90,13 @@ impl Bench {
         let system = GuestMemoryAtomic::new(GuestMemoryMmap::<()>::new());
         let memory = Memory::new(&self.vram, &system);
         let kind = if write { Access::Write } else { Access::Read };
-        let got = self.hub.translate(&memory, Client { l1, cid: Cid::default() }, vmid as u8, page << 12 | 5, kind);
+        let got = self.hub.translate(
+            &memory,
+            Client { l1, cid: Cid::default(), counted: true },
+            vmid as u8,
+            page << 12 | 5,
+            kind,
+        );
         let got = got.ok().and_then(|t| t.at).map(|Phys { addr, .. }| addr);
         let allowed = |m: &Option<Mapping>| m.filter(|m| m.1 || !write).map(|m| m.0 << 12 | 5);
         let now = self.now.get(&(vmid, page)).copied();

@@ -132,7 +132,7 @@ proptest! {
         let system = GuestMemoryAtomic::new(ram.map());
         let memory = Memory::new(&vram, &system);
         let mut hub = hub(&naive);
-        let client = Client { l1: 0, cid: Cid::default() };
+        let client = Client { l1: 0, cid: Cid::default(), counted: true };
         let mut mapped = 0;
         for _ in 0..800 {
             let (start, pages) = row(&mut numbers);

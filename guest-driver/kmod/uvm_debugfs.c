@@ -180,16 +180,19 @@ static int uvm_debugfs_show_mm(struct seq_file *m, void *unused)
 	struct uvm_policy_stats stats;
 	struct uvm_mm_stats sum = {};
 	u32 i, clients = 0, uses = 0;
+	u64 whole = 0;
 	unsigned int flags;
 
 	for (i = 0; i < config->count; i++) {
 		flags = uvm_policy_begin(uvm);
 		uvm_mm_segment_stats(uvm->policy, i, &stats);
+		uvm_mm_segment_free_blocks(uvm->policy, i, SZ_2M, &whole);
 		uvm_policy_end(uvm, flags);
-		seq_printf(m, "%s: base %llu size %llu used %llu longest free %llu ranges %llu holes %llu\n",
+		seq_printf(m, "%s: base %llu size %llu used %llu longest free %llu ranges %llu holes %llu whole 2MiB free %llu\n",
 			   kinds[config->segments[i].kind],
 			   config->segments[i].base, stats.size, stats.used,
-			   stats.longest_free, stats.blocks, stats.holes);
+			   stats.longest_free, stats.blocks, stats.holes,
+			   whole);
 	}
 	flags = uvm_policy_begin(uvm);
 	uvm_mm_stats(uvm->policy, &sum);
@@ -228,6 +231,12 @@ static int uvm_debugfs_show_devmem(struct seq_file *m, void *unused)
 	return 0;
 }
 
+static int uvm_debugfs_show_svm(struct seq_file *m, void *unused)
+{
+	uvm_svm_show(uvm_debugfs_device(m), m);
+	return 0;
+}
+
 static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_regs", uvm_debugfs_show_regs, 0 },
 	{ "uvm_rings", uvm_debugfs_show_rings, 0 },
@@ -236,6 +245,7 @@ static const struct drm_debugfs_info uvm_debugfs_files[] = {
 	{ "uvm_mm", uvm_debugfs_show_mm, 0 },
 	{ "uvm_binds", uvm_debugfs_show_binds, 0 },
 	{ "uvm_devmem", uvm_debugfs_show_devmem, 0 },
+	{ "uvm_svm", uvm_debugfs_show_svm, 0 },
 	{ "uvm_vmids", uvm_debugfs_show_vmids, 0 },
 };
 

@@ -18,6 +18,9 @@
 
 #include "uvm_drv.h"
 
+/* Others may be faster to take what was made room for. */
+#define UVM_RESERVE_TRIES	4
+
 /* What a CPU's access brings back: its own page alone costs as much. */
 static uint uvm_fault_pages = 16;
 module_param_named(fault_pages, uvm_fault_pages, uint, 0444);
@@ -93,6 +96,16 @@ static const struct dev_pagemap_ops uvm_devmem_ops = {
 	.migrate_to_ram = uvm_migrate_to_ram,
 };
 
+static struct uvm_chunk *uvm_devmem_first_empty(struct uvm_devmem_dev *dev)
+{
+	struct uvm_chunk *chunk;
+
+	list_for_each_entry(chunk, &dev->empty, node)
+		if (!chunk->leaving)
+			return chunk;
+	return NULL;
+}
+
 /* Chunks that are still empty; before the policy has them, nobody has. */
 static void uvm_devmem_give_back(struct work_struct *work)
 {
@@ -104,8 +117,7 @@ static void uvm_devmem_give_back(struct work_struct *work)
 
 	for (;;) {
 		spin_lock(&dev->lock);
-		chunk = list_first_entry_or_null(&dev->empty, struct uvm_chunk,
-						 node);
+		chunk = uvm_devmem_first_empty(dev);
 		if (chunk) {
 			list_del(&chunk->node);
 			dev->table[chunk->index] = NULL;
@@ -114,7 +126,7 @@ static void uvm_devmem_give_back(struct work_struct *work)
 		if (!chunk)
 			return;
 		flags = uvm_policy_begin(uvm);
-		uvm_policy_free(uvm->policy, chunk->range);
+		uvm_policy_chunk_free(uvm->policy, chunk->range);
 		uvm_policy_end(uvm, flags);
 		kfree(chunk);
 	}
@@ -162,7 +174,7 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 	if (!chunk)
 		return -ENOMEM;
 	flags = uvm_policy_begin(uvm);
-	ret = uvm_policy_chunk(uvm->policy, UVM_CHUNK_SIZE, &range);
+	ret = uvm_policy_chunk_take(uvm->policy, UVM_CHUNK_SIZE, &range);
 	uvm_policy_end(uvm, flags);
 	if (ret) {
 		kfree(chunk);
@@ -180,6 +192,19 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 }
 
 /**
+ * uvm_devmem_touch() - pages of a chunk are used
+ * @uvm: the device
+ * @offset: of any of its pages in VRAM
+ */
+void uvm_devmem_touch(struct uvm_device *uvm, u64 offset)
+{
+	unsigned int flags = uvm_policy_begin(uvm);
+
+	uvm_policy_chunk_used(uvm->policy, offset >> UVM_CHUNK_SHIFT);
+	uvm_policy_end(uvm, flags);
+}
+
+/**
  * uvm_devmem_reserve() - see that there is room for pages
  * @dm: an instance
  * @pages: how many; a whole chunk's are in one
@@ -193,8 +218,9 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
 	struct uvm_chunk *chunk;
+	u32 room = 0, tries = UVM_RESERVE_TRIES;
 	bool closed;
-	u32 room = 0;
+	int ret;
 
 	spin_lock(&dev->lock);
 	closed = dm->closed;
@@ -208,7 +234,14 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 	spin_unlock(&dev->lock);
 	if (closed)
 		return -ENODEV;
-	return room >= pages ? 0 : uvm_devmem_take(dm);
+	if (room >= pages)
+		return 0;
+	ret = uvm_devmem_take(dm);
+	/* Others of processes' memory go first, what was used long ago. */
+	while (ret == -ENOSPC && tries-- &&
+	       uvm_devmem_make_room(dm->uvm, UVM_CHUNK_SIZE))
+		ret = uvm_devmem_take(dm);
+	return ret;
 }
 
 /**

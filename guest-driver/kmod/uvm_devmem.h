@@ -149,7 +149,8 @@ struct uvm_devmem {
  * @range: the policy's name of it
  * @index: which chunk of VRAM it is
  * @used: pages in use
- * @leaving: no page of it is given out: it is being emptied
+ * @leaving: it is being emptied: no page of it is given out, and it stays in its
+ *	list
  * @map: pages in use
  *
  * All but @range and @index under uvm_devmem_dev.lock.
@@ -264,6 +265,7 @@ int uvm_devmem_init(struct uvm_devmem *dm, struct uvm_device *uvm,
 void uvm_devmem_fini(struct uvm_devmem *dm);
 struct uvm_devmem *uvm_devmem_of(const struct page *page);
 u64 uvm_devmem_offset(const struct page *page);
+void uvm_devmem_touch(struct uvm_device *uvm, u64 offset);
 int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages);
 struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order);
 
@@ -281,6 +283,7 @@ int uvm_ioctl_svm_prefetch(struct drm_device *drm, void *data,
 void uvm_devmem_show(struct uvm_device *uvm, struct seq_file *m);
 
 /* uvm_devmem_evict.c */
+u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes);
 int uvm_devmem_evict(struct uvm_devmem *dm, u64 bytes);
 int uvm_devmem_evict_all(struct uvm_devmem *dm);
 

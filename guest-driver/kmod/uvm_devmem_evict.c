@@ -17,7 +17,17 @@
 #define UVM_EVICT_DELAY_MS	10
 #define UVM_EVICT_WARN		500
 
-/* A chunk that has pages, which nobody gets any more of. */
+/* Nobody gets a page of a chunk from here on. False: somebody has it in hand. */
+static bool uvm_evict_hold(struct uvm_chunk *chunk)
+{
+	lockdep_assert_held(&chunk->dm->uvm->devmem.lock);
+	if (chunk->leaving)
+		return false;
+	chunk->leaving = true;
+	return true;
+}
+
+/* Any chunk of an instance, those with free pages first. */
 static struct uvm_chunk *uvm_evict_pick(struct uvm_devmem *dm)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
@@ -28,15 +38,35 @@ static struct uvm_chunk *uvm_evict_pick(struct uvm_devmem *dm)
 	spin_lock(&dev->lock);
 	for (i = 0; i < ARRAY_SIZE(lists); i++) {
 		list_for_each_entry(chunk, lists[i], node) {
-			if (chunk->leaving)
-				continue;
-			chunk->leaving = true;
-			spin_unlock(&dev->lock);
-			return chunk;
+			if (uvm_evict_hold(chunk)) {
+				spin_unlock(&dev->lock);
+				return chunk;
+			}
 		}
 	}
 	spin_unlock(&dev->lock);
 	return NULL;
+}
+
+/* The chunk that the policy wants to go, of whatever instance. */
+static struct uvm_chunk *uvm_evict_victim(struct uvm_device *uvm, u32 *number)
+{
+	struct uvm_devmem_dev *dev = &uvm->devmem;
+	struct uvm_chunk *chunk;
+	unsigned int flags;
+	int ret;
+
+	flags = uvm_policy_begin(uvm);
+	ret = uvm_policy_chunk_victim(uvm->policy, number);
+	uvm_policy_end(uvm, flags);
+	if (ret)
+		return ERR_PTR(ret);
+	spin_lock(&dev->lock);
+	chunk = *number < dev->nr_chunks ? dev->table[*number] : NULL;
+	if (chunk && !uvm_evict_hold(chunk))
+		chunk = NULL;
+	spin_unlock(&dev->lock);
+	return chunk;
 }
 
 /* The pages in use now; from here on there are fewer, not others. */
@@ -92,53 +122,93 @@ static void uvm_evict_done(struct uvm_chunk *chunk)
 	spin_unlock(&dev->lock);
 }
 
-/* The next chunk; false: there is none left to try. */
-static bool uvm_evict_next(struct uvm_migration *m, u64 *freed, int *error)
+/* A chunk that is held. Return: 0, or why it still has pages. */
+static int uvm_evict_one(struct uvm_migration *m, struct uvm_chunk *chunk)
 {
-	struct uvm_chunk *chunk = uvm_evict_pick(m->dm);
-	u32 before;
+	u32 left;
+	int ret;
 
-	if (!chunk)
-		return false;
-	before = chunk->used;
-	*error = uvm_evict_chunk(m, chunk);
-	if (!READ_ONCE(chunk->used))
-		*freed += UVM_CHUNK_SIZE;
-	else if (!*error && READ_ONCE(chunk->used) == before)
-		*error = -EBUSY;
+	m->dm = chunk->dm;
+	ret = uvm_evict_chunk(m, chunk);
+	left = READ_ONCE(chunk->used);
 	uvm_evict_done(chunk);
-	return true;
+	return left ? ret ?: -EBUSY : 0;
 }
 
 /**
- * uvm_devmem_evict() - empty chunks
+ * uvm_devmem_evict() - empty chunks of an instance
  * @dm: the instance
- * @bytes: how much VRAM is wanted
+ * @bytes: how much VRAM is to be free
  *
  * Processes go on meanwhile, and may be back before the VRAM is had.
  *
  * Context: no page is locked; no mmap_lock is needed, and one may be held.
- * Return: 0 if so much, in whole chunks, was emptied; -EBUSY, -ENOMEM, -EIO.
+ * Return: 0 if so much, in whole chunks, was emptied, or all there was; -EBUSY
+ * for pages that somebody holds, -ENOMEM, -EIO.
  */
 int uvm_devmem_evict(struct uvm_devmem *dm, u64 bytes)
 {
 	u32 tries = dm->uvm->devmem.nr_chunks;
 	struct uvm_migration m;
+	struct uvm_chunk *chunk;
 	u64 freed = 0;
 	int ret, error = 0;
 
 	ret = uvm_migration_init(&m, dm, UVM_CHUNK_PAGES);
 	if (ret)
 		return ret;
-	while (freed < bytes && tries--)
-		if (!uvm_evict_next(&m, &freed, &error))
-			break;
+	while (freed < bytes && tries-- && (chunk = uvm_evict_pick(dm))) {
+		ret = uvm_evict_one(&m, chunk);
+		if (ret)
+			error = ret;
+		else
+			freed += UVM_CHUNK_SIZE;
+	}
 	uvm_migration_fini(&m);
 	/* So that whoever wants it finds it with the policy. */
 	flush_work(&dm->uvm->devmem.give_back);
-	if (freed >= bytes)
+	return freed >= bytes ? 0 : error;
+}
+
+static void uvm_evict_stays(struct uvm_device *uvm, u32 number)
+{
+	unsigned int flags = uvm_policy_begin(uvm);
+
+	uvm_policy_chunk_stays(uvm->policy, number);
+	uvm_policy_end(uvm, flags);
+}
+
+/**
+ * uvm_devmem_make_room() - give VRAM to others
+ * @uvm: the device
+ * @bytes: how much
+ *
+ * The policy names the chunks. Context: as uvm_devmem_evict().
+ *
+ * Return: how much was given, in whole chunks; 0: there is none to be had.
+ */
+u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes)
+{
+	u32 number, tries = uvm->devmem.nr_chunks;
+	struct uvm_migration m;
+	struct uvm_chunk *chunk;
+	u64 freed = 0;
+
+	if (uvm_migration_init(&m, NULL, UVM_CHUNK_PAGES))
 		return 0;
-	return error ?: -EBUSY;
+	while (freed < bytes && tries--) {
+		chunk = uvm_evict_victim(uvm, &number);
+		if (IS_ERR(chunk))
+			break;
+		if (chunk && !uvm_evict_one(&m, chunk))
+			freed += UVM_CHUNK_SIZE;
+		else
+			uvm_evict_stays(uvm, number);
+	}
+	uvm_migration_fini(&m);
+	/* So that whoever wants it finds it with the policy. */
+	flush_work(&uvm->devmem.give_back);
+	return freed;
 }
 
 static u64 uvm_evict_used(struct uvm_devmem *dm, bool close)
@@ -171,17 +241,17 @@ int uvm_devmem_evict_all(struct uvm_devmem *dm)
 {
 	struct uvm_device *uvm = dm->uvm;
 	struct uvm_migration m;
+	struct uvm_chunk *chunk;
 	u32 tries = 0;
-	u64 freed;
 	int error;
 
 	if (uvm_evict_used(dm, true)) {
 		while (uvm_migration_init(&m, dm, UVM_CHUNK_PAGES))
 			msleep(UVM_EVICT_DELAY_MS);
 		while (uvm_evict_used(dm, false) && !uvm_is_lost(uvm)) {
-			freed = 0;
-			error = 0;
-			if (!uvm_evict_next(&m, &freed, &error) || error)
+			chunk = uvm_evict_pick(dm);
+			error = chunk ? uvm_evict_one(&m, chunk) : -EBUSY;
+			if (error)
 				msleep(UVM_EVICT_DELAY_MS);
 			if (++tries % UVM_EVICT_WARN == 0)
 				drm_warn(&uvm->drm, "%s: %llu pages do not leave VRAM: %d\n",

@@ -81,6 +81,58 @@
 #define UVM_MAX_RELOCS	4096
 /* Most syncobjs of a submission, each way. */
 #define UVM_MAX_SYNCS	256
+/* Advice: where the range is best, UVM_SVM_IN_SYSTEM, UVM_SVM_IN_VRAM or UVM_SVM_ANYWHERE. */
+#define UVM_SVM_PREFERRED	0
+/* Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing. */
+#define UVM_SVM_ACCESSED	1
+/* Advice: with 1, it may have a copy at each side while nobody writes. Today such pages stay where they are. */
+#define UVM_SVM_DUPLICATE	2
+/* Advice: with 1, the device may not touch it. */
+#define UVM_SVM_NO_ACCESS	3
+/* Advice: with 1, the device may not write it. */
+#define UVM_SVM_READ_ONLY	4
+/* Advice: with 1, its faults are answered as soon as their pages are there. */
+#define UVM_SVM_EAGER	5
+/* Advice: log2 of the pages that a fault brings, or UVM_SVM_ANYWHERE for what is usual. */
+#define UVM_SVM_GRANULE	6
+/* Advice: it belongs to this group of ranges; zero: to none. */
+#define UVM_SVM_GROUP	7
+/* Advice: as if nothing had been said. */
+#define UVM_SVM_RESET	8
+/* Advice: a new group of ranges, which may move. */
+#define UVM_SVM_NEW_GROUP	32
+/* Advice: the end of a group; its ranges are in none. */
+#define UVM_SVM_END_GROUP	33
+/* Advice: the ranges of a group stay where they are. */
+#define UVM_SVM_HOLD_GROUP	34
+/* Advice: the ranges of a group may move. */
+#define UVM_SVM_FREE_GROUP	35
+/* Place: system memory. */
+#define UVM_SVM_IN_SYSTEM	0
+/* Place: VRAM. */
+#define UVM_SVM_IN_VRAM	1
+/* Place: nothing was said. */
+#define UVM_SVM_ANYWHERE	4294967295
+/* The number of records that may wait is set. */
+#define UVM_SVM_EVENTS_KEEP	1
+/* Record: a fault; the detail is 1 for a write. */
+#define UVM_SVM_REC_FAULT	1
+/* Record: pages moved; the detail: 0 a fault, 1 a prefetch, 2 to make room, 3 a CPU's access, 4 accesses that were counted. */
+#define UVM_SVM_REC_MIGRATION	2
+/* Record: pages were evicted. */
+#define UVM_SVM_REC_EVICTION	3
+/* Record: pages go to and fro. */
+#define UVM_SVM_REC_THRASH	4
+/* Record: pages that nobody has touched yet are brought. */
+#define UVM_SVM_REC_PREFETCH	5
+/* Record: a fault waits until the time that the value tells. */
+#define UVM_SVM_REC_THROTTLE	6
+/* Record: a page stays until the time that the value tells. */
+#define UVM_SVM_REC_PIN	7
+/* Record: an access that was forbidden. */
+#define UVM_SVM_REC_DENIED	9
+/* Record: pages that could not move. */
+#define UVM_SVM_REC_FAILURE	10
 /* Version of the device's window. */
 #define UVM_PARAM_DEVICE_VERSION	0
 /* Bytes of VRAM. */
@@ -513,6 +565,94 @@ struct drm_uvm_gem_advise {
 };
 
 /**
+ * struct drm_uvm_svm_residency - Tells where pages of the caller's own memory are at this moment, and how many of them the device has in its page tables. Only for who mirrors its memory; EPERM for another process that has the file.
+ * @va: First address, whole pages.
+ * @size: Bytes, whole pages, not zero.
+ * @system: Out: bytes in system memory.
+ * @vram: Out: bytes in VRAM.
+ * @mapped: Out: bytes in the device's page tables.
+ */
+struct drm_uvm_svm_residency {
+	__u64 va;
+	__u64 size;
+	__u64 system;
+	__u64 vram;
+	__u64 mapped;
+};
+
+/**
+ * struct drm_uvm_svm_advise - Says something about a range of the caller's own memory, or about a group of ranges. Nothing moves at once.
+ * @va: First address, whole pages; not looked at for groups.
+ * @size: Bytes, whole pages; not looked at for groups.
+ * @advice: UVM_SVM_*.
+ * @value: What the advice says is wanted; for UVM_SVM_NEW_GROUP out: the group.
+ */
+struct drm_uvm_svm_advise {
+	__u64 va;
+	__u64 size;
+	__u32 advice;
+	__u32 value;
+};
+
+/**
+ * struct drm_uvm_svm_attributes - Tells what was said about an address, and the range around it of which the same was said.
+ * @va: The address.
+ * @start: Out: first address of the range.
+ * @end: Out: address behind the last.
+ * @preferred: Out: UVM_SVM_IN_SYSTEM, UVM_SVM_IN_VRAM or UVM_SVM_ANYWHERE.
+ * @granule: Out: log2 of the pages that a fault brings, or UVM_SVM_ANYWHERE.
+ * @group: Out: group of ranges, or zero.
+ * @flags: Out: what is set of 1 << UVM_SVM_ACCESSED to 1 << UVM_SVM_EAGER.
+ */
+struct drm_uvm_svm_attributes {
+	__u64 va;
+	__u64 start;
+	__u64 end;
+	__u32 preferred;
+	__u32 granule;
+	__u32 group;
+	__u32 flags;
+};
+
+/**
+ * struct drm_uvm_svm_record - Something that happened to mirrored memory.
+ * @time: Nanoseconds of CLOCK_MONOTONIC.
+ * @va: First address.
+ * @value: By kind.
+ * @pages: How many, of one block of 2 MiB.
+ * @kind: UVM_SVM_REC_*.
+ * @detail: By kind.
+ * @place: UVM_SVM_IN_SYSTEM, UVM_SVM_IN_VRAM, or 2 for both.
+ */
+struct drm_uvm_svm_record {
+	__u64 time;
+	__u64 va;
+	__u64 value;
+	__u32 pages;
+	__u32 kind;
+	__u32 detail;
+	__u32 place;
+};
+
+/**
+ * struct drm_uvm_svm_events - Reads records of what happened to the caller's own memory, oldest first. While there are any, poll() of the file tells POLLPRI.
+ * @records: Pointer to drm_uvm_svm_record.
+ * @count: In: room there. Out: how many were read.
+ * @flags: UVM_SVM_EVENTS_KEEP or zero.
+ * @keep: With UVM_SVM_EVENTS_KEEP: how many may wait to be read from now on, at most 65536; zero: none are kept.
+ * @pad: Must be zero.
+ * @lost: Out: how many were lost since the last call, as nobody read.
+ */
+struct drm_uvm_svm_events {
+	__u64 records;
+	__u32 count;
+	__u32 flags;
+	__u32 keep;
+	__u32 pad;
+	__u64 lost;
+};
+
+/**
  * struct drm_uvm_svm_config - Lets the caller's address space mirror the caller's own memory: a submission with UVM_SUBMIT_VM or a queue may use any pointer of the process, packets included. What the device touches is brought when it is touched, and accesses of memory that does not exist, or not for that access, fail. It holds until the file is closed, and for the calling process only: nobody else may submit through the file, a child neither. Binds go into what is left: not into 2 MiB in which the device has used memory of the process (EEXIST), and such an address with a bind beside it is the process's own to answer (DRM_UVM_FAULT_NEXT). Binds with syncobjs wait for them in the call. EBUSY when the space mirrors memory already, EOPNOTSUPP when the device's addresses have less than 48 bits.
  * @flags: Must be zero.
  * @pad: Must be zero.
@@ -558,6 +698,10 @@ struct drm_uvm_gem_access {
 #define DRM_UVM_GEM_ADVISE	0x11
 #define DRM_UVM_SVM_CONFIG	0x12
 #define DRM_UVM_SVM_PREFETCH	0x13
+#define DRM_UVM_SVM_RESIDENCY	0x14
+#define DRM_UVM_SVM_ADVISE	0x15
+#define DRM_UVM_SVM_ATTRIBUTES	0x16
+#define DRM_UVM_SVM_EVENTS	0x17
 #define DRM_UVM_GEM_ACCESS	0x1b
 
 #define DRM_IOCTL_UVM_GET_PARAM	\
@@ -600,6 +744,14 @@ struct drm_uvm_gem_access {
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_CONFIG, struct drm_uvm_svm_config)
 #define DRM_IOCTL_UVM_SVM_PREFETCH	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_PREFETCH, struct drm_uvm_svm_prefetch)
+#define DRM_IOCTL_UVM_SVM_RESIDENCY	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_RESIDENCY, struct drm_uvm_svm_residency)
+#define DRM_IOCTL_UVM_SVM_ADVISE	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_ADVISE, struct drm_uvm_svm_advise)
+#define DRM_IOCTL_UVM_SVM_ATTRIBUTES	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_ATTRIBUTES, struct drm_uvm_svm_attributes)
+#define DRM_IOCTL_UVM_SVM_EVENTS	\
+	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_SVM_EVENTS, struct drm_uvm_svm_events)
 #define DRM_IOCTL_UVM_GEM_ACCESS	\
 	DRM_IOWR(DRM_COMMAND_BASE + DRM_UVM_GEM_ACCESS, struct drm_uvm_gem_access)
 

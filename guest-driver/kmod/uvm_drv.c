@@ -238,6 +238,14 @@ static const struct drm_ioctl_desc uvm_ioctls[] = {
 			  DRM_RENDER_ALLOW),
 	DRM_IOCTL_DEF_DRV(UVM_SVM_PREFETCH, uvm_ioctl_svm_prefetch,
 			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_RESIDENCY, uvm_ioctl_svm_residency,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_ADVISE, uvm_ioctl_svm_advise,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_ATTRIBUTES, uvm_ioctl_svm_attributes,
+			  DRM_RENDER_ALLOW),
+	DRM_IOCTL_DEF_DRV(UVM_SVM_EVENTS, uvm_ioctl_svm_events,
+			  DRM_RENDER_ALLOW),
 };
 
 static int uvm_open(struct drm_device *drm, struct drm_file *file)
@@ -306,6 +314,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 static const struct file_operations uvm_fops = {
 	.owner = THIS_MODULE,
 	DRM_GEM_FOPS,
+	.poll = uvm_svm_poll,
 	.show_fdinfo = drm_show_fdinfo,
 };
 
@@ -335,6 +344,7 @@ static void uvm_release(struct drm_device *drm, void *unused)
 		uvm_sched_fini(&uvm->rings[i]);
 	uvm_svm_dev_fini(uvm);
 	uvm_vms_fini(uvm);
+	uvm_svm_policy_fini(uvm);
 	uvm_mm_dev_fini(uvm);
 	/* Nobody looks at the write-back pages through a fence any more. */
 	synchronize_rcu();
@@ -367,6 +377,8 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	spin_lock_init(&uvm->retry.lock);
 	init_waitqueue_head(&uvm->retry.wait);
 	init_completion(&uvm->svm.halted);
+	mutex_init(&uvm->svm.policy_lock);
+	init_waitqueue_head(&uvm->svm.events);
 	uvm_queues_init(uvm);
 	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);

@@ -43,7 +43,8 @@
  * Memory is reclaimed, and address spaces of processes change, by way of mmu
  * notifiers, which come with mmap_lock or locks of pages held and take
  * uvm_svm_block.lock and those below it: none of these is held by who
- * allocates. mmap_lock itself is taken under none of the above.
+ * allocates. mmap_lock itself is taken under uvm_svm.lock, and under no other of
+ * the above.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
@@ -658,6 +659,7 @@ int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
 void uvm_gmc_limits(struct uvm_device *uvm, u32 vmid, u64 first, u64 last);
 void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 		  const struct uvm_vm *vm);
+void uvm_gmc_retry_loaded(struct uvm_device *uvm, const struct uvm_vm *vm);
 void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm);
 
 /* uvm_ih.c */

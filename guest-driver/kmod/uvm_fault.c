@@ -105,6 +105,7 @@ static void uvm_fault_hush(struct uvm_device *uvm,
 	    open->fault.va == fault->va) {
 		open->told = true;
 		open->mirrored = mirrored;
+		open->svm = mirrored;
 	}
 	spin_unlock(&retry->lock);
 }
@@ -228,32 +229,70 @@ void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size)
 						 va + size - 1));
 }
 
-/**
- * uvm_fault_collect() - the faults of a process that are in its own memory
- * @uvm: the device
- * @pasid: whose
- * @faults: out: the faults, at most UVM_CAM_ENTRIES
- *
- * They stay in the table until they are answered, or told to the process.
- *
- * Return: how many.
- */
-u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
-		      struct uvm_retry_fault *faults)
+static u32 uvm_fault_list(struct uvm_device *uvm, u32 pasid,
+			  struct uvm_retry_fault *faults, u32 room, bool take)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open;
 	u32 i, n = 0;
 
 	spin_lock(&retry->lock);
-	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+	for (i = 0; i < UVM_CAM_ENTRIES && n < room; i++) {
 		open = &retry->open[i];
-		if (open->order && open->mirrored &&
-		    open->fault.pasid == pasid)
-			faults[n++] = open->fault;
+		if (!open->order || !open->mirrored ||
+		    open->fault.pasid != pasid)
+			continue;
+		faults[n++] = open->fault;
+		open->mirrored = !take;
 	}
 	spin_unlock(&retry->lock);
 	return n;
+}
+
+/**
+ * uvm_fault_collect() - the next faults of a process in its own memory
+ * @uvm: the device
+ * @pasid: whose
+ * @faults: out: the faults
+ * @room: how many at most
+ *
+ * Each is given once. They stay in the table until they are answered, or told
+ * to the process.
+ *
+ * Return: how many.
+ */
+u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
+		      struct uvm_retry_fault *faults, u32 room)
+{
+	return uvm_fault_list(uvm, pasid, faults, room, true);
+}
+
+/**
+ * uvm_fault_peek() - the faults that uvm_fault_collect() would give next
+ * @uvm: the device
+ * @pasid: whose
+ * @faults: out: the faults, at most UVM_CAM_ENTRIES
+ *
+ * Return: how many.
+ */
+u32 uvm_fault_peek(struct uvm_device *uvm, u32 pasid,
+		   struct uvm_retry_fault *faults)
+{
+	return uvm_fault_list(uvm, pasid, faults, UVM_CAM_ENTRIES, false);
+}
+
+/**
+ * uvm_fault_waits() - whether uvm_fault_collect() would give any
+ * @uvm: the device
+ * @pasid: whose
+ *
+ * Return: whether.
+ */
+bool uvm_fault_waits(struct uvm_device *uvm, u32 pasid)
+{
+	struct uvm_retry_fault fault;
+
+	return uvm_fault_list(uvm, pasid, &fault, 1, false);
 }
 
 /**
@@ -277,6 +316,7 @@ void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va)
 		    open->fault.va == va) {
 			open->told = false;
 			open->mirrored = false;
+			open->svm = false;
 		}
 	}
 	spin_unlock(&retry->lock);
@@ -321,7 +361,7 @@ void uvm_fault_tell_rest(struct uvm_vm *vm)
 		spin_lock(&retry->lock);
 		fault = open->fault;
 		found = open->order && fault.pasid == vm->pasid &&
-			!open->mirrored;
+			!open->svm;
 		spin_unlock(&retry->lock);
 		if (!found ||
 		    uvm_fault_look(uvm, &fault, vm->id) != UVM_FAULT_MISSING)

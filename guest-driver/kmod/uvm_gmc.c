@@ -273,6 +273,24 @@ void uvm_gmc_retry(struct uvm_device *uvm, u32 vmid, const struct uvm_vm *vm)
 }
 
 /**
+ * uvm_gmc_retry_loaded() - the same in all VMIDs that an address space has
+ * @uvm: the device
+ * @vm: the address space
+ *
+ * Context: within drm_dev_enter().
+ */
+void uvm_gmc_retry_loaded(struct uvm_device *uvm, const struct uvm_vm *vm)
+{
+	u32 vmid;
+
+	mutex_lock(&uvm->gart.lock);
+	for (vmid = 1; vmid < UVM_NR_VMIDS; vmid++)
+		if (uvm->gart.loaded[vmid] == vm->pasid)
+			uvm_gmc_set_cntl(uvm, vmid, vm);
+	mutex_unlock(&uvm->gart.lock);
+}
+
+/**
  * uvm_gmc_load() - give a VMID to an address space
  * @uvm: the device
  * @vmid: 1 to 15

@@ -24,8 +24,8 @@ static void uvm_lost_work(struct work_struct *work)
 		if (READ_ONCE(uvm->rings[i].started))
 			uvm_ring_stop(&uvm->rings[i]);
 	uvm_access_stop(uvm);
-	complete_all(&uvm->svm.halted);
 	uvm_devmem_dev_stop(uvm);
+	complete_all(&uvm->svm.halted);
 	/* Who waits for a page fault waits for nothing any more. */
 	uvm_retry_stop(uvm);
 	drm_dev_wedged_event(&uvm->drm, DRM_WEDGE_RECOVERY_REBIND, NULL);

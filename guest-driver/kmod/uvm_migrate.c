@@ -284,6 +284,20 @@ static u32 uvm_migration_holes(struct uvm_migration *m)
 	return holes;
 }
 
+/* The chunks that pages went to have just been used. */
+static void uvm_migration_touch(struct uvm_migration *m)
+{
+	u64 chunk, last = U64_MAX;
+	u32 i;
+
+	for (i = 0; i < m->nr_copies; i++) {
+		chunk = m->copies[i].vram >> UVM_CHUNK_SHIFT;
+		if (chunk != last)
+			uvm_devmem_touch(m->dm->uvm, m->copies[i].vram);
+		last = chunk;
+	}
+}
+
 static int uvm_migrate_block_to_vram(struct uvm_migration *m,
 				     struct vm_area_struct *vma, u64 start,
 				     u64 end, struct uvm_migrate_stats *stats)
@@ -309,6 +323,7 @@ static int uvm_migrate_block_to_vram(struct uvm_migration *m,
 	migrate_vma_pages(&m->args);
 	atomic64_add(uvm_migration_count(m, nr, stats), &count->to_vram);
 	migrate_vma_finalize(&m->args);
+	uvm_migration_touch(m);
 	return ret;
 }
 

@@ -22,6 +22,9 @@
 
 /* Bytes of a copy through the paging segment, at most. */
 #define UVM_MM_CHUNK		SZ_2M
+/* What processes' own memory makes way for at a time, and how often. */
+#define UVM_MM_ROOM		SZ_16M
+#define UVM_MM_ROOM_TRIES	64
 /* How soon what failed and must not is tried again. */
 #define UVM_MM_TICK_MS		50
 /* How often, and how long, the end waits for what is still to be given back. */
@@ -232,16 +235,8 @@ int uvm_mm_use_wait(struct uvm_mm_use *use)
 	return ret;
 }
 
-/**
- * uvm_mm_use_by() - a use that an event asks for
- * @uvm: the device
- * @event: one that is answered by a ticket
- *
- * Context: no reservation lock is held.
- * Return: the use, ready, for uvm_mm_use_end(); or an ERR_PTR.
- */
-struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
-				 const struct uvm_mm_event *event)
+static struct uvm_mm_use *uvm_mm_use_once(struct uvm_device *uvm,
+					  const struct uvm_mm_event *event)
 {
 	struct uvm_mm_use *use = uvm_mm_use_alloc(uvm);
 	struct uvm_mm_reply reply;
@@ -256,6 +251,28 @@ struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
 	}
 	ret = uvm_mm_use_wait(use);
 	return ret ? ERR_PTR(ret) : use;
+}
+
+/**
+ * uvm_mm_use_by() - a use that an event asks for
+ * @uvm: the device
+ * @event: one that is answered by a ticket
+ *
+ * Where VRAM is too full for it, processes' own memory makes way.
+ *
+ * Context: no reservation lock is held.
+ * Return: the use, ready, for uvm_mm_use_end(); or an ERR_PTR.
+ */
+struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
+				 const struct uvm_mm_event *event)
+{
+	struct uvm_mm_use *use = uvm_mm_use_once(uvm, event);
+	u32 tries = UVM_MM_ROOM_TRIES;
+
+	while (use == ERR_PTR(-ENOSPC) && tries-- &&
+	       uvm_devmem_make_room(uvm, UVM_MM_ROOM))
+		use = uvm_mm_use_once(uvm, event);
+	return use;
 }
 
 /**

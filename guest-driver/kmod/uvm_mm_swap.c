@@ -6,6 +6,7 @@
  * have the ones while the others are written.
  */
 
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -23,6 +24,9 @@ MODULE_PARM_DESC(pages_mb, "Most MiB of system pages of all buffers together (de
 
 /* What part of the memory is left to others, who would be killed for it. */
 #define UVM_MM_LEFT_SHARE	16
+/* How often, and how long, pages are waited for that are being written out. */
+#define UVM_MM_WAITS		50
+#define UVM_MM_WAIT_MS		20
 
 /* Whether the machine has so many pages more, in memory or by swapping others. */
 static bool uvm_mm_has_room(u64 nr)
@@ -30,6 +34,16 @@ static bool uvm_mm_has_room(u64 nr)
 	long have = si_mem_available() + get_nr_swap_pages();
 
 	return have > 0 && have >= nr + totalram_pages() / UVM_MM_LEFT_SHARE;
+}
+
+/* There is no page at this moment; whether one may be had a little later. */
+static bool uvm_mm_wait(u32 *waits)
+{
+	if (get_nr_swap_pages() <= 0 || !uvm_mm_has_room(1) ||
+	    ++*waits > UVM_MM_WAITS)
+		return false;
+	msleep(UVM_MM_WAIT_MS);
+	return true;
 }
 
 /* The kernel cannot swap pages of ours out; we do, when it is refused some. */
@@ -98,6 +112,7 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
 	struct page *page;
+	u32 waits = 0;
 
 	if (bo->sgt)
 		return 0;
@@ -109,8 +124,10 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 			return -EINVAL;
 	}
 	for (i = first; i < first + nr; i++) {
-		page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
-				  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+		do {
+			page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
+					  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+		} while (!page && uvm_mm_wait(&waits));
 		if (!page)
 			goto free;
 		bo->pages[i] = page;
@@ -130,21 +147,53 @@ free:
 	return -ENOMEM;
 }
 
+/* Memory is short: do not wait until the kernel comes to write a page. */
+static void uvm_mm_write_now(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	folio_lock(folio);
+	if (folio_mapped(folio) || !folio_clear_dirty_for_io(folio)) {
+		folio_unlock(folio);
+		return;
+	}
+	/* Once it is written, its page is to be free. */
+	folio_set_reclaim(folio);
+	if (shmem_writeout(folio, NULL, NULL)) {
+		/* It is dirty as before. */
+		folio_clear_reclaim(folio);
+		folio_unlock(folio);
+	}
+}
+
+static bool uvm_mm_is_short(void)
+{
+	return get_nr_swap_pages() > 0 &&
+	       si_mem_available() <
+	       (long)(2 * totalram_pages() / UVM_MM_LEFT_SHARE);
+}
+
 static int uvm_mm_swap(struct uvm_bo *bo, u64 offset, u64 size, bool out)
 {
+	bool now = out && uvm_mm_is_short();
 	struct address_space *mapping = bo->base.filp->f_mapping;
 	u64 i, end = (offset + size) >> PAGE_SHIFT;
 	struct page *page;
+	u32 waits = 0;
 
 	for (i = offset >> PAGE_SHIFT; i < end; i++) {
 		if (!bo->pages[i])
 			return -EIO;
-		page = shmem_read_mapping_page(mapping, i);
+		do {
+			page = shmem_read_mapping_page(mapping, i);
+		} while (page == ERR_PTR(-ENOMEM) && uvm_mm_wait(&waits));
 		if (IS_ERR(page))
 			return PTR_ERR(page);
 		if (out) {
 			copy_highpage(page, bo->pages[i]);
 			set_page_dirty(page);
+			if (now)
+				uvm_mm_write_now(page);
 		} else {
 			copy_highpage(bo->pages[i], page);
 		}

@@ -106,6 +106,29 @@ void uvm_mode_set_retry(struct uvm_vm *vm, bool retry)
 }
 
 /**
+ * uvm_mode_give_up() - no page comes any more
+ * @vm: the address space
+ *
+ * What waits fails now, jobs that run already as well.
+ */
+void uvm_mode_give_up(struct uvm_vm *vm)
+{
+	struct uvm_device *uvm = vm->uvm;
+	int idx;
+
+	mutex_lock(&vm->mode_lock);
+	if (vm->retry)
+		atomic_dec(&uvm->retry.patient);
+	WRITE_ONCE(vm->retry, false);
+	if (drm_dev_enter(&uvm->drm, &idx)) {
+		uvm_gmc_retry_loaded(uvm, vm);
+		drm_dev_exit(idx);
+	}
+	mutex_unlock(&vm->mode_lock);
+	uvm_fault_drop(uvm, vm->pasid);
+}
+
+/**
  * uvm_mode_hold() - a page of an address space goes for a while
  * @vm: the address space, its run_lock held; the tables still have the page
  *

@@ -130,11 +130,15 @@ static int uvm_peek_held(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
  *
  * Context: within drm_dev_enter(); no reservation lock is held. Waits for
  * workers and jobs, but for no page of a process.
- * Return: 0, -ERESTARTSYS, -ENOSPC, -ENOMEM, or why the engine failed.
+ * Return: 0, -EOPNOTSUPP for a buffer of another driver, -ERESTARTSYS, -ENOSPC,
+ * -ENOMEM, or why the engine failed.
  */
 int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 		  bool write)
 {
+	/* Another driver's, whose own functions are to be asked. */
+	if (bo->base.import_attach)
+		return -EOPNOTSUPP;
 	return uvm_peek_held(bo, offset, buf, len, write);
 }
 

@@ -506,6 +506,19 @@ int uvm_mm_divide(const struct uvm_mm_described *described, struct uvm_mm_config
 int uvm_mm_placements(const struct uvm_mm_wish *wish, u32 (*kinds)[UVM_MM_MAX_KINDS], u32 *count);
 
 /**
+ * uvm_mm_segment_free_blocks() - how fragmented a segment is
+ * @policy: the policy
+ * @segment: its number in struct uvm_mm_config
+ * @size: bytes, a power of two
+ * @count: how many blocks of @size, at multiples of it, are wholly free
+ *
+ * Looks at each range of the segment.
+ *
+ * Return: 0, -ENOENT for a number that is none, -EINVAL.
+ */
+int uvm_mm_segment_free_blocks(const struct uvm_policy *policy, u32 segment, u64 size, u64 *count);
+
+/**
  * uvm_policy_watch() - keep from now on what happens to VRAM
  * @policy: the policy
  *

@@ -32,7 +32,8 @@ static int uvm_prime_attach(struct dma_buf *dma_buf,
 
 	if (!drm_dev_enter(obj->dev, &idx))
 		return -ENODEV;
-	ret = -EINVAL;
+	/* Others would reach an unsnooped one through the caches. */
+	ret = -EOPNOTSUPP;
 	if (!to_uvm_bo(obj)->unsnooped)
 		ret = uvm_mm_bo_move(to_uvm_bo(obj), UVM_DOMAIN_GTT, true);
 	drm_dev_exit(idx);

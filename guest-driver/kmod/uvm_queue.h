@@ -22,7 +22,7 @@
 #define UVM_NR_QUEUES		(UVM_SDMA_QUEUES + UVM_ACCESS_QUEUES)
 
 /* Faults that the device tells of before it waits for answers. */
-#define UVM_CAM_ENTRIES		16
+#define UVM_CAM_ENTRIES		31
 /* Faults that are handed on at a time. */
 #define UVM_FAULT_BATCH		32
 
@@ -106,13 +106,16 @@ struct uvm_retry_fault {
  * @fault: the fault
  * @order: the lower came first; 0: there is none
  * @told: the process was told, or need not be
- * @mirrored: the page is the process's own memory
+ * @mirrored: the page is the process's own memory, and nobody looks after it yet
+ * @svm: it is the process's own memory, whoever looks after it, until the process
+ *	is told
  */
 struct uvm_open_fault {
 	struct uvm_retry_fault fault;
 	u64 order;
 	bool told;
 	bool mirrored;
+	bool svm;
 };
 
 /**
@@ -185,6 +188,7 @@ void uvm_mode_unreserve(struct uvm_vm *vm);
 void uvm_mode_add_queue(struct uvm_vm *vm, u32 vmid);
 bool uvm_mode_remove_queue(struct uvm_vm *vm);
 void uvm_mode_set_retry(struct uvm_vm *vm, bool retry);
+void uvm_mode_give_up(struct uvm_vm *vm);
 void uvm_mode_hold(struct uvm_vm *vm);
 void uvm_mode_unhold(struct uvm_vm *vm);
 int uvm_ioctl_vm_config(struct drm_device *drm, void *data,
@@ -207,7 +211,10 @@ void uvm_fault_intake(struct uvm_device *uvm,
 bool uvm_fault_may_park(struct uvm_device *uvm);
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size);
 u32 uvm_fault_collect(struct uvm_device *uvm, u32 pasid,
-		      struct uvm_retry_fault *faults);
+		      struct uvm_retry_fault *faults, u32 room);
+u32 uvm_fault_peek(struct uvm_device *uvm, u32 pasid,
+		   struct uvm_retry_fault *faults);
+bool uvm_fault_waits(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_tell_rest(struct uvm_vm *vm);

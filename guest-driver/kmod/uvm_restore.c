@@ -86,7 +86,11 @@ static int uvm_restore_all(struct uvm_vm *vm, struct uvm_mm_use **use)
 	return ret;
 }
 
-/* Also ends what was brought back a while ago. Has a reference of its own. */
+/*
+ * Also ends what was brought back a while ago. Has a reference of its own. Waits
+ * for processes' own memory that makes way, which no reclaim depends on: so it
+ * is in no queue that must always get on.
+ */
 static void uvm_restore_work(struct work_struct *work)
 {
 	struct uvm_vm *vm = container_of(to_delayed_work(work), struct uvm_vm,
@@ -110,7 +114,7 @@ static void uvm_restore_work(struct work_struct *work)
 	}
 	vm->restored = use;
 	/* If not, somebody asked meanwhile, and runs this with his reference. */
-	if (use && queue_delayed_work(vm->uvm->vms.wq, &vm->restore,
+	if (use && queue_delayed_work(system_dfl_wq, &vm->restore,
 				      msecs_to_jiffies(UVM_RESTORE_STAY_MS)))
 		return;
 	uvm_vm_put(vm);
@@ -141,7 +145,7 @@ void uvm_restore_kick(struct uvm_device *uvm, u32 pasid)
 	if (vm && !vm->closed && kref_get_unless_zero(&vm->ref)) {
 		WRITE_ONCE(vm->restore_wanted, true);
 		/* What is pending has a reference. */
-		if (mod_delayed_work(uvm->vms.wq, &vm->restore, 0))
+		if (mod_delayed_work(system_dfl_wq, &vm->restore, 0))
 			uvm_vm_put(vm);
 	}
 	xa_unlock(&uvm->vms.by_pasid);

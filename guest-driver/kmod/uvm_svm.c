@@ -31,7 +31,7 @@
 int uvm_svm_dev_init(struct uvm_device *uvm)
 {
 	uvm->svm.wq = alloc_workqueue("uvm-svm", WQ_UNBOUND | WQ_HIGHPRI, 0);
-	return uvm->svm.wq ? 0 : -ENOMEM;
+	return uvm->svm.wq ? uvm_svm_policy_init(uvm) : -ENOMEM;
 }
 
 /**
@@ -43,6 +43,15 @@ void uvm_svm_dev_fini(struct uvm_device *uvm)
 	if (uvm->svm.wq)
 		destroy_workqueue(uvm->svm.wq);
 	uvm->svm.wq = NULL;
+}
+
+/* The time has come for what is throttled. */
+static void uvm_svm_later(struct work_struct *work)
+{
+	struct uvm_svm *svm = container_of(to_delayed_work(work),
+					   struct uvm_svm, later);
+
+	uvm_svm_kick(svm->vm->uvm, svm->vm->pasid);
 }
 
 /**
@@ -230,11 +239,14 @@ static void uvm_svm_calm(struct work_struct *work)
 {
 	struct uvm_svm *svm = container_of(to_delayed_work(work),
 					   struct uvm_svm, calm);
+	struct uvm_device *uvm = svm->vm->uvm;
 	struct uvm_svm_block *block;
 	unsigned long index;
 	int idx;
 
-	if (!drm_dev_enter(&svm->vm->uvm->drm, &idx))
+	if (READ_ONCE(svm->shrunk))
+		uvm_svm_kick(uvm, svm->vm->pasid);
+	if (!drm_dev_enter(&uvm->drm, &idx))
 		return;
 	mutex_lock(&svm->lock);
 	xa_for_each(&svm->blocks, index, block)
@@ -245,11 +257,70 @@ static void uvm_svm_calm(struct work_struct *work)
 	drm_dev_exit(idx);
 }
 
+/* Whether the process has any memory there. The caller holds its users. */
+static bool uvm_svm_is_used(struct uvm_svm_block *block)
+{
+	struct mm_struct *mm = block->svm->mm;
+	bool used;
+
+	mmap_read_lock(mm);
+	used = find_vma_intersection(mm, block->va,
+				     block->va + UVM_SVM_BLOCK_BYTES);
+	mmap_read_unlock(mm);
+	return used;
+}
+
+/* Gives a block back in which nothing is mapped. */
+static void uvm_svm_drop(struct uvm_svm *svm, struct uvm_svm_block *block)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	int idx;
+
+	lockdep_assert_held(&svm->lock);
+	if (!drm_dev_enter(&uvm->drm, &idx))
+		return;
+	mutex_lock(&block->lock);
+	block->gone = true;
+	/* New memory may have come, and gone again by way of this. */
+	uvm_svm_clear(block, block->va, block->va + UVM_SVM_BLOCK_BYTES);
+	bitmap_zero(block->denied, UVM_SVM_BLOCK_PAGES);
+	mutex_unlock(&block->lock);
+	drm_dev_exit(idx);
+
+	xa_erase(&svm->blocks, block->va / UVM_SVM_BLOCK_BYTES);
+	mmu_interval_notifier_remove(&block->notifier);
+	atomic64_dec(&uvm->svm.blocks);
+	uvm_svm_change(svm, block, UVM_POLICY_CHANGE_TAKE_BACK);
+	uvm_svm_tell_gone(svm, block->va);
+	uvm_svm_block_put(block);
+}
+
+/**
+ * uvm_svm_shrink() - give blocks back whose memory the process has unmapped
+ * @svm: the mirror
+ *
+ * Context: as uvm_svm_block_get().
+ */
+void uvm_svm_shrink(struct uvm_svm *svm)
+{
+	struct uvm_svm_block *block;
+	unsigned long index;
+
+	if (!xchg(&svm->shrunk, false))
+		return;
+	mutex_lock(&svm->lock);
+	xa_for_each(&svm->blocks, index, block)
+		if (READ_ONCE(block->shrunk) && !uvm_svm_is_used(block))
+			uvm_svm_drop(svm, block);
+	mutex_unlock(&svm->lock);
+}
+
 /**
  * uvm_svm_attach() - let an address space mirror a process's memory
  * @vm: the address space, its config_lock held
  * @mm: the process's memory; the caller has a reference to its users
- * @owner: of device-private pages that may be mapped as they are, or NULL
+ * @dm: whose device-private pages may be mapped as they are, or NULL: pages stay
+ *	in system memory
  * @flags: UVM_SVM_*
  *
  * From here on accesses to pages that are not there wait for this driver.
@@ -258,8 +329,8 @@ static void uvm_svm_calm(struct work_struct *work)
  * Return: 0, -EBUSY when it mirrors something already, -EOPNOTSUPP when its
  * addresses are too short, -ENOMEM, -ERESTARTSYS.
  */
-int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
-		   u32 flags)
+int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm,
+		   struct uvm_devmem *dm, u32 flags)
 {
 	struct uvm_svm *svm;
 	bool done;
@@ -277,11 +348,17 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
 	xa_init(&svm->blocks);
 	INIT_WORK(&svm->work, uvm_svm_work);
 	INIT_DELAYED_WORK(&svm->calm, uvm_svm_calm);
+	INIT_DELAYED_WORK(&svm->later, uvm_svm_later);
 	mmgrab(mm);
 	svm->mm = mm;
 	svm->vm = vm;
-	svm->owner = owner;
+	svm->dm = dm;
 	svm->flags = flags;
+	if (dm && !(flags & UVM_SVM_MANUAL)) {
+		ret = uvm_svm_space_create(svm);
+		if (ret)
+			goto free;
+	}
 
 	/* No bind waits from here on: see uvm_bind_do(). */
 	do {
@@ -292,13 +369,17 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
 			smp_store_release(&vm->svm, svm);
 		mutex_unlock(&vm->lock);
 	} while (!ret && !done);
-	if (ret) {
-		mmdrop(mm);
-		kvfree(svm);
-		return ret;
-	}
+	if (ret)
+		goto end;
 	uvm_mode_set_retry(vm, true);
 	return 0;
+
+end:
+	uvm_svm_space_end(svm);
+free:
+	mmdrop(mm);
+	kvfree(svm);
+	return ret;
 }
 
 /**
@@ -315,12 +396,18 @@ void uvm_svm_detach(struct uvm_vm *vm)
 
 	if (!svm)
 		return;
-	cancel_delayed_work_sync(&svm->calm);
+	mutex_lock(&svm->lock);
 	xa_for_each(&svm->blocks, index, block) {
+		xa_erase(&svm->blocks, index);
 		mmu_interval_notifier_remove(&block->notifier);
 		atomic64_dec(&vm->uvm->svm.blocks);
 		uvm_svm_block_put(block);
 	}
+	mutex_unlock(&svm->lock);
+	/* It is the notifiers that start it. */
+	cancel_delayed_work_sync(&svm->calm);
+	cancel_delayed_work_sync(&svm->later);
+	uvm_svm_space_end(svm);
 	xa_destroy(&svm->blocks);
 	mutex_destroy(&svm->lock);
 	mmdrop(svm->mm);
@@ -358,6 +445,7 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 {
 	struct uvm_device *uvm = to_uvm(drm);
 	const struct drm_uvm_svm_config *args = data;
+	struct uvm_devmem *dm;
 	struct uvm_vm *vm;
 	int idx, ret;
 
@@ -370,7 +458,10 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 	if (!ret)
 		ret = mutex_lock_interruptible(&vm->config_lock);
 	if (!ret) {
-		ret = uvm_svm_attach(vm, current->mm, NULL, 0);
+		/* Without, memory stays where it is. */
+		dm = uvm_devmem_svm(uvm);
+		ret = uvm_svm_attach(vm, current->mm, IS_ERR(dm) ? NULL : dm,
+				     0);
 		mutex_unlock(&vm->config_lock);
 	}
 	drm_dev_exit(idx);

@@ -22,10 +22,20 @@
 #define UVM_SVM_BLOCK_BYTES	SZ_2M
 #define UVM_SVM_BLOCK_PAGES	512u
 
+#include "uvm_policy.h"
+#include "uvm_queue.h"
+
+/* Regions of a plan: one a fault at most, and some guesses. */
+#define UVM_SVM_REGIONS		(2 * UVM_CAM_ENTRIES)
+
 struct drm_device;
 struct drm_file;
+struct file;
+struct poll_table_struct;
+struct seq_file;
 struct mm_struct;
 struct uvm_device;
+struct uvm_devmem;
 struct uvm_job;
 struct uvm_retry_fault;
 struct uvm_svm;
@@ -34,6 +44,10 @@ struct uvm_vm;
 /**
  * struct uvm_svm_dev - all mirrors of a device
  * @wq: serves their faults
+ * @policy_lock: one caller at a time for @policy; taken after mmap_lock, a leaf
+ *	but for allocation
+ * @policy: decides where their pages are
+ * @events: for records of what happened
  * @halted: engines reach no memory any more
  * @blocks: blocks that there are
  * @batches: batches of faults served
@@ -47,6 +61,9 @@ struct uvm_vm;
  */
 struct uvm_svm_dev {
 	struct workqueue_struct *wq;
+	struct mutex policy_lock;
+	struct uvm_policy_svm *policy;
+	wait_queue_head_t events;
 	struct completion halted;
 	atomic64_t blocks;
 	atomic64_t batches;
@@ -71,6 +88,12 @@ struct uvm_svm_dev {
  * @mapped: pages that have an entry
  * @writable: of these, with WRITEABLE
  * @denied: pages whose accesses fail now instead of waiting
+ * @vram: of @mapped, those in VRAM
+ * @told: pages that the policy was told to be in VRAM
+ * @lost: pages that notifiers took away and the policy does not know of yet
+ * @left: of these, those that left VRAM
+ * @gone: the leaf table was given back
+ * @shrunk: memory was unmapped; under no lock
  */
 struct uvm_svm_block {
 	struct mmu_interval_notifier notifier;
@@ -83,35 +106,75 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(mapped, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(writable, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(denied, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(vram, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(told, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+	bool gone;
+	bool shrunk;
+};
+
+/**
+ * struct uvm_svm_throttled - a fault that is answered later
+ * @va: page
+ * @until: when, nanoseconds
+ */
+struct uvm_svm_throttled {
+	u64 va;
+	u64 until;
 };
 
 /**
  * struct uvm_svm - the mirror of a process's memory in an address space
  * @vm: the address space, which owns this
  * @mm: the process's memory, not its users
- * @owner: of the device-private pages that may be mapped as they are, or NULL
+ * @dm: whose device-private pages may be mapped as they are, or NULL
  * @flags: UVM_SVM_*
+ * @space: the policy's name of it; 0: nothing is decided, pages stay where they are
  * @lock: makes blocks
  * @blocks: struct uvm_svm_block by address / 2 MiB
  * @work: serves its faults; queued with a reference to @vm
- * @calm: clears what is denied, should its access never have come again
+ * @calm: clears what is denied, should its access never have come again, and
+ *	has @work look for blocks without memory
  * @busy: @work is at a batch
+ * @shrunk: some block is
  * @served: faults that got their page
- * @pfns: of the pages that are asked for; @work's alone
+ * @missed: records that were lost and the process not told of; under the policy's
+ *	lock
+ * @lost: some block has lost pages that the policy does not know of
+ * @later: ends the waiting of @throttled
+ * @throttled: faults whose pages are the CPU's for a while; @work's alone, as is
+ *	what follows
+ * @nr_throttled: how many
+ * @pfns: of the pages that are asked for
+ * @regions: what was decided
+ * @bad: pages of a region that cannot be had
  */
 struct uvm_svm {
 	struct uvm_vm *vm;
 	struct mm_struct *mm;
-	void *owner;
+	struct uvm_devmem *dm;
 	u32 flags;
+	u64 space;
 	struct mutex lock;
 	struct xarray blocks;
 	struct work_struct work;
 	struct delayed_work calm;
 	bool busy;
+	bool shrunk;
 	atomic64_t served;
+	u64 missed;
+	bool lost;
+	struct delayed_work later;
+	struct uvm_svm_throttled throttled[UVM_CAM_ENTRIES];
+	u32 nr_throttled;
 	unsigned long pfns[UVM_SVM_BLOCK_PAGES];
+	struct uvm_policy_svm_region regions[UVM_SVM_REGIONS];
+	DECLARE_BITMAP(bad, UVM_SVM_BLOCK_PAGES);
 };
+
+/* What is denied and not told by then is allowed again. */
+#define UVM_SVM_CALM		(HZ / 5)
 
 /* Pages move only when somebody asks for it. */
 #define UVM_SVM_MANUAL		BIT(0)
@@ -120,9 +183,10 @@ struct uvm_svm {
 int uvm_svm_dev_init(struct uvm_device *uvm);
 void uvm_svm_dev_fini(struct uvm_device *uvm);
 u64 uvm_svm_param(struct uvm_device *uvm, u32 param);
-int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm, void *owner,
-		   u32 flags);
+int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm,
+		   struct uvm_devmem *dm, u32 flags);
 void uvm_svm_detach(struct uvm_vm *vm);
+void uvm_svm_shrink(struct uvm_svm *svm);
 int uvm_svm_may_use(struct uvm_vm *vm);
 struct uvm_svm_block *uvm_svm_block_get(struct uvm_svm *svm, u64 va);
 struct uvm_svm_block *uvm_svm_block_find(struct uvm_svm *svm, u64 va);
@@ -144,5 +208,41 @@ void uvm_svm_work(struct work_struct *work);
 void uvm_svm_kick(struct uvm_device *uvm, u32 pasid);
 void uvm_svm_failed(struct uvm_device *uvm, u32 pasid, u64 va);
 bool uvm_svm_goes_on(struct uvm_job *job);
+u32 uvm_svm_replay_now(void);
+
+/* uvm_svm_pages.c */
+int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
+		  bool write);
+int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end);
+
+/* uvm_svm_tune.c */
+void uvm_svm_tuned(struct uvm_policy_svm_config *config);
+void uvm_svm_retune(struct uvm_policy_svm *policy);
+
+/* uvm_svm_plan.c */
+int uvm_svm_policy_init(struct uvm_device *uvm);
+void uvm_svm_policy_fini(struct uvm_device *uvm);
+int uvm_svm_space_create(struct uvm_svm *svm);
+void uvm_svm_space_end(struct uvm_svm *svm);
+unsigned int uvm_svm_policy_begin(struct uvm_device *uvm);
+void uvm_svm_policy_end(struct uvm_device *uvm, unsigned int flags);
+void uvm_svm_keep_mapped(struct uvm_svm *svm);
+void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va);
+void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
+		const struct uvm_policy_svm_region *region, u32 cause);
+int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
+		 u32 n, bool more, struct uvm_policy_svm_plan *plan);
+
+/* uvm_svm_ioctl.c */
+int uvm_ioctl_svm_residency(struct drm_device *drm, void *data,
+			    struct drm_file *file);
+int uvm_ioctl_svm_advise(struct drm_device *drm, void *data,
+			 struct drm_file *file);
+int uvm_ioctl_svm_attributes(struct drm_device *drm, void *data,
+			     struct drm_file *file);
+int uvm_ioctl_svm_events(struct drm_device *drm, void *data,
+			 struct drm_file *file);
+void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m);
+__poll_t uvm_svm_poll(struct file *filp, struct poll_table_struct *wait);
 
 #endif /* UVM_SVM_H */

@@ -88,11 +88,14 @@ static void uvm_svm_will_write(struct page *page)
 		folio_mark_dirty(folio);
 }
 
-static u64 uvm_svm_entry(unsigned long pfn, bool write)
+static u64 uvm_svm_entry(struct page *page, bool write)
 {
-	u64 entry = UVM_PTE_VALID | UVM_PTE_READABLE | UVM_PTE_SYSTEM |
-		    UVM_PTE_SNOOPED | hmm_pfn_to_phys(pfn);
+	u64 entry = UVM_PTE_VALID | UVM_PTE_READABLE;
 
+	if (is_device_private_page(page))
+		entry |= uvm_devmem_offset(page);
+	else
+		entry |= UVM_PTE_SYSTEM | UVM_PTE_SNOOPED | page_to_phys(page);
 	return write ? entry | UVM_PTE_WRITEABLE : entry;
 }
 
@@ -104,7 +107,8 @@ static u64 uvm_svm_entry(unsigned long pfn, bool write)
  * @pfns: of hmm_range_fault(), which is still valid; what is not there is left out
  * @write: for writing too, where the CPU may
  *
- * A page that may be written already stays so. Context: within drm_dev_enter();
+ * A page that may be written already stays so, and one in VRAM is mapped for what
+ * the CPU might do with it. Context: within drm_dev_enter();
  * allocates nothing.
  */
 void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
@@ -112,22 +116,27 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 {
 	u32 page = uvm_svm_page(block, start), n = (end - start) >> PAGE_SHIFT;
 	u32 first = UVM_SVM_BLOCK_PAGES, last = 0, written = 0;
+	bool may_write, in_vram;
 	unsigned long pfn;
-	bool may_write;
+	struct page *what;
 
 	lockdep_assert_held(&block->lock);
 	for (; n; n--, page++, pfns++) {
 		pfn = *pfns;
 		if (!(pfn & HMM_PFN_VALID) || pfn & HMM_PFN_ERROR)
 			continue;
-		may_write = write && pfn & HMM_PFN_WRITE;
+		what = hmm_pfn_to_page(pfn);
+		in_vram = is_device_private_page(what);
+		may_write = (write || in_vram) && pfn & HMM_PFN_WRITE;
 		if (test_bit(page, may_write ? block->writable : block->mapped))
 			continue;
-		if (may_write) {
-			uvm_svm_will_write(hmm_pfn_to_page(pfn));
+		if (may_write && !in_vram)
+			uvm_svm_will_write(what);
+		if (may_write)
 			set_bit(page, block->writable);
-		}
-		uvm_svm_write(block, page, uvm_svm_entry(pfn, may_write));
+		if (in_vram)
+			set_bit(page, block->vram);
+		uvm_svm_write(block, page, uvm_svm_entry(what, may_write));
 		/* What was not allowed may be in a cache. */
 		if (test_and_set_bit(page, block->mapped) ||
 		    test_bit(page, block->denied)) {
@@ -163,6 +172,7 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 	for (page = find_next_bit(block->mapped, behind, first); page < behind;
 	     page = find_next_bit(block->mapped, behind, page + 1)) {
 		uvm_svm_write(block, page, 0);
+		set_bit(page, block->lost);
 		clear_bit(page, block->denied);
 		low = min(low, page);
 		high = page;
@@ -172,6 +182,8 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 		return 0;
 	bitmap_clear(block->mapped, first, behind - first);
 	bitmap_clear(block->writable, first, behind - first);
+	bitmap_clear(block->vram, first, behind - first);
+	WRITE_ONCE(block->svm->lost, true);
 	uvm_svm_flush(block, low, high);
 	return n;
 }
@@ -189,10 +201,12 @@ void uvm_svm_deny(struct uvm_svm_block *block, u64 va)
 	u32 page = uvm_svm_page(block, va);
 
 	mutex_lock(&block->lock);
-	uvm_svm_write(block, page,
-		      uvm_svm_read(block, page) | UVM_SVM_NO_RETRY);
-	set_bit(page, block->denied);
-	uvm_svm_flush(block, page, page);
+	if (!block->gone) {
+		uvm_svm_write(block, page, uvm_svm_read(block, page) |
+			      UVM_SVM_NO_RETRY);
+		set_bit(page, block->denied);
+		uvm_svm_flush(block, page, page);
+	}
 	mutex_unlock(&block->lock);
 }
 
@@ -236,6 +250,7 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	u64 start = max_t(u64, range->start, block->va);
 	u64 end = min_t(u64, range->end, block->va + UVM_SVM_BLOCK_BYTES);
 	u32 behind = uvm_svm_page(block, end), n = 0;
+	unsigned long page = uvm_svm_page(block, start);
 	int idx;
 
 	if (mmu_notifier_range_blockable(range))
@@ -252,6 +267,11 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	mmu_interval_set_seq(notifier, seq);
 	if (find_next_bit(block->mapped, behind,
 			  uvm_svm_page(block, start)) < behind) {
+		/* Pages of VRAM that are migrated go to system memory. */
+		if (range->event == MMU_NOTIFY_MIGRATE && block->svm->dm &&
+		    range->owner == block->svm->dm)
+			for_each_set_bit_from(page, block->vram, behind)
+				set_bit(page, block->left);
 		if (drm_dev_enter(&uvm->drm, &idx)) {
 			n = uvm_svm_clear(block, start, end);
 			drm_dev_exit(idx);
@@ -261,6 +281,12 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 		}
 	}
 	mutex_unlock(&block->lock);
+	/* Then it is not unmapped yet; later it may be of no use any more. */
+	if (range->event == MMU_NOTIFY_UNMAP) {
+		WRITE_ONCE(block->shrunk, true);
+		WRITE_ONCE(block->svm->shrunk, true);
+		schedule_delayed_work(&block->svm->calm, UVM_SVM_CALM);
+	}
 	if (n) {
 		atomic64_inc(&uvm->svm.invalidations);
 		atomic64_add(n, &uvm->svm.zapped);

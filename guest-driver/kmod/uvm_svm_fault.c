@@ -10,8 +10,9 @@
  * fail, and with it what made it: a job, or a queue.
  */
 
-#include <linux/hmm.h>
+#include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -21,21 +22,40 @@
 
 #include "uvm_drv.h"
 
-static uint uvm_svm_region = 1;
-module_param_named(svm_region, uvm_svm_region, uint, 0644);
-MODULE_PARM_DESC(svm_region, "Pages that a fault in a process's memory brings, aligned: a power of two up to 512 (default 1)");
+static uint uvm_svm_region_pages = 1;
+module_param_named(svm_region, uvm_svm_region_pages, uint, 0644);
+MODULE_PARM_DESC(svm_region, "Pages that a fault brings where the policy does not decide, aligned: a power of two up to 512 (default 1)");
 
-/* Page tables that change all the time: let the access be made again. */
-#define UVM_SVM_PATIENCE	(HZ / 2)
+/* When accesses are made again; as the policy knows it. */
+#define UVM_SVM_REPLAY_BLOCK		0u
+#define UVM_SVM_REPLAY_BATCH		1u
+#define UVM_SVM_REPLAY_BATCH_FLUSH	2u
+#define UVM_SVM_REPLAY_ONCE		3u
+
+static uint uvm_svm_replay_policy = UVM_SVM_REPLAY_BATCH;
+module_param_named(svm_replay, uvm_svm_replay_policy, uint, 0644);
+MODULE_PARM_DESC(svm_replay, "When accesses are made again whose pages have come: 0 block by block, 1 after a batch (default), 2 after a batch, with those that came meanwhile, 3 once no fault is left");
+
+/**
+ * uvm_svm_replay_now() - when accesses are made again
+ *
+ * Return: UVM_POLICY_SVM_REPLAY_*.
+ */
+u32 uvm_svm_replay_now(void)
+{
+	return min(READ_ONCE(uvm_svm_replay_policy), UVM_SVM_REPLAY_ONCE);
+}
+
+/* What the worker sleeps itself. */
+#define UVM_SVM_NAP_NS		(2 * NSEC_PER_MSEC)
 /* Time limits that a job may see pass while its pages come. */
 #define UVM_SVM_EXTENSIONS	40
-/* What is denied and not told by then is allowed again. */
-#define UVM_SVM_CALM		(HZ / 5)
 
 /* What the faults of a batch want of a page. */
 struct uvm_svm_want {
 	u64 va;
 	bool write;
+	bool due;
 };
 
 static int uvm_svm_order(const void *a, const void *b)
@@ -63,70 +83,11 @@ static u32 uvm_svm_merge(struct uvm_svm_want *wants, u32 n)
 /* Within its block, the pages around an address that belong to it. */
 static void uvm_svm_around(u64 va, u64 *start, u64 *end)
 {
-	u64 pages = clamp(READ_ONCE(uvm_svm_region), 1u, UVM_SVM_BLOCK_PAGES);
+	u64 pages = clamp(READ_ONCE(uvm_svm_region_pages), 1u, UVM_SVM_BLOCK_PAGES);
 	u64 bytes = rounddown_pow_of_two(pages) * PAGE_SIZE;
 
 	*start = ALIGN_DOWN(va, bytes);
 	*end = *start + bytes;
-}
-
-/* No further than the memory that is mapped there, and to be used so. */
-static bool uvm_svm_clip(struct mm_struct *mm, u64 va, bool write,
-			 struct hmm_range *range)
-{
-	struct vm_area_struct *vma = vma_lookup(mm, va);
-
-	mmap_assert_locked(mm);
-	if (!vma || (write && !(vma->vm_flags & VM_WRITE)))
-		return false;
-	range->start = max(range->start, vma->vm_start);
-	range->end = min(range->end, vma->vm_end);
-	return true;
-}
-
-/* Asks for pages, and maps them if they are still there then. */
-static int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start,
-			 u64 end, bool write)
-{
-	struct uvm_svm *svm = block->svm;
-	struct uvm_device *uvm = svm->vm->uvm;
-	unsigned long until = jiffies + UVM_SVM_PATIENCE;
-	struct hmm_range range = {
-		.notifier = &block->notifier,
-		.hmm_pfns = svm->pfns,
-		.default_flags = HMM_PFN_REQ_FAULT |
-				 (write ? HMM_PFN_REQ_WRITE : 0),
-		.dev_private_owner = svm->owner,
-	};
-	bool done = false;
-	int idx, ret;
-
-	while (!done) {
-		if (time_after(jiffies, until))
-			return -EBUSY;
-		range.notifier_seq = mmu_interval_read_begin(&block->notifier);
-		range.start = start;
-		range.end = end;
-		mmap_read_lock(svm->mm);
-		ret = uvm_svm_clip(svm->mm, va, write, &range) ?
-		      hmm_range_fault(&range) : -EFAULT;
-		mmap_read_unlock(svm->mm);
-		if (ret == -EBUSY)
-			continue;
-		if (ret)
-			return ret;
-		if (!drm_dev_enter(&uvm->drm, &idx))
-			return -ENODEV;
-		mutex_lock(&block->lock);
-		done = !mmu_interval_read_retry(&block->notifier,
-						range.notifier_seq);
-		if (done)
-			uvm_svm_set(block, range.start, range.end,
-				    svm->pfns, write);
-		mutex_unlock(&block->lock);
-		drm_dev_exit(idx);
-	}
-	return 0;
 }
 
 /* The page, and those around it if they can be had together. */
@@ -154,45 +115,52 @@ static int uvm_svm_serve(struct uvm_svm_block *block,
 }
 
 /*
- * What was not brought fails, unless it is only not the time for it; where
- * there is no block, the page is the process's own to bring.
+ * A page was brought, or cannot be: then its access fails when it is made
+ * again. Or it is not the time for it, and the access may ask again. Where
+ * there is no block, the page is the process's own to bring, and no answer due.
  */
-static void uvm_svm_refuse(struct uvm_svm *svm, struct uvm_svm_block *block,
-			   const struct uvm_svm_want *want)
+static void uvm_svm_settle(struct uvm_svm *svm, struct uvm_svm_block *block,
+			   struct uvm_svm_want *want, int ret)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
+	int idx;
 
+	want->due = true;
+	if (!ret)
+		atomic64_inc(&svm->served);
+	if (!ret || ret == -EBUSY || ret == -ENODEV)
+		return;
 	atomic64_inc(&uvm->svm.refused);
 	if (IS_ERR(block)) {
+		want->due = false;
 		uvm_fault_tell(uvm, svm->vm->pasid, want->va);
-		return;
+	} else if (drm_dev_enter(&uvm->drm, &idx)) {
+		uvm_svm_deny(block, want->va);
+		drm_dev_exit(idx);
+		schedule_delayed_work(&svm->calm, UVM_SVM_CALM);
 	}
-	uvm_svm_deny(block, want->va);
-	uvm_fault_mapped(svm->vm, want->va, PAGE_SIZE);
-	schedule_delayed_work(&svm->calm, UVM_SVM_CALM);
 }
 
-static void uvm_svm_end(struct uvm_svm *svm, struct uvm_svm_block *block,
-			const struct uvm_svm_want *want, int ret)
+/* Lets accesses be made again whose pages were looked after. */
+static void uvm_svm_replay(struct uvm_svm *svm, struct uvm_svm_want *wants,
+			   u32 n)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
 	int idx;
 
 	if (!drm_dev_enter(&uvm->drm, &idx))
 		return;
-	if (!ret || ret == -EBUSY || ret == -ENODEV) {
-		if (!ret)
-			atomic64_inc(&svm->served);
-		uvm_fault_mapped(svm->vm, want->va, PAGE_SIZE);
-	} else {
-		uvm_svm_refuse(svm, block, want);
+	for (; n; n--, wants++) {
+		if (wants->due)
+			uvm_fault_mapped(svm->vm, wants->va, PAGE_SIZE);
+		wants->due = false;
 	}
 	drm_dev_exit(idx);
 }
 
-/* With references to address space and, if @alive, users of its memory. */
+/* With references to address space and users of its memory. */
 static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
-			  u32 n, bool alive)
+			  u32 n, u32 replay)
 {
 	struct uvm_svm_block *block = NULL;
 	u64 va;
@@ -204,17 +172,231 @@ static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
 		if (!block || IS_ERR(block) || block->va != va) {
 			if (!IS_ERR_OR_NULL(block))
 				uvm_svm_block_put(block);
-			block = alive ? uvm_svm_block_get(svm, va) :
-					uvm_svm_block_find(svm, va);
-			block = block ?: ERR_PTR(-ESRCH);
+			if (replay == UVM_SVM_REPLAY_BLOCK)
+				uvm_svm_replay(svm, wants, i);
+			block = uvm_svm_block_get(svm, va);
 		}
-		ret = alive ? PTR_ERR_OR_ZERO(block) : -ESRCH;
-		if (!ret)
-			ret = uvm_svm_serve(block, &wants[i]);
-		uvm_svm_end(svm, block, &wants[i], ret);
+		ret = PTR_ERR_OR_ZERO(block) ?: uvm_svm_serve(block, &wants[i]);
+		uvm_svm_settle(svm, block, &wants[i], ret);
 	}
 	if (!IS_ERR_OR_NULL(block))
 		uvm_svm_block_put(block);
+}
+
+/* Answers faults whose pages have come by now; the others wait for their batch. */
+static void uvm_svm_sweep(struct uvm_svm *svm)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_svm_block *block;
+	bool there;
+	u32 i, n;
+
+	n = uvm_fault_peek(uvm, svm->vm->pasid, faults);
+	for (i = 0; i < n; i++) {
+		block = uvm_svm_block_find(svm, faults[i].va);
+		if (!block)
+			continue;
+		mutex_lock(&block->lock);
+		there = uvm_svm_has(block, faults[i].va, faults[i].write);
+		mutex_unlock(&block->lock);
+		uvm_svm_block_put(block);
+		if (!there)
+			continue;
+		atomic64_inc(&uvm->svm.stale);
+		atomic64_inc(&uvm->svm.faults);
+		uvm_fault_mapped(svm->vm, faults[i].va, PAGE_SIZE);
+	}
+}
+
+/* The next batch; sorted, each page once. */
+static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
+			   u32 room)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	u32 i, n;
+
+	n = uvm_fault_collect(uvm, svm->vm->pasid, faults, room);
+	if (!n)
+		return 0;
+	for (i = 0; i < n; i++)
+		wants[i] = (struct uvm_svm_want) {
+			.va = faults[i].va,
+			.write = faults[i].write,
+		};
+	atomic64_inc(&uvm->svm.batches);
+	atomic64_add(n, &uvm->svm.faults);
+	return uvm_svm_merge(wants, n);
+}
+
+/* Faults of a region that the CPU's slice comes before. */
+static void uvm_svm_throttle(struct uvm_svm *svm, struct uvm_svm_want *want,
+			     u64 until)
+{
+	want->due = svm->nr_throttled == ARRAY_SIZE(svm->throttled);
+	if (want->due)
+		return;
+	svm->throttled[svm->nr_throttled++] = (struct uvm_svm_throttled) {
+		.va = want->va,
+		.until = until,
+	};
+}
+
+/* Those whose time has come may ask again. True: others will very soon. */
+static bool uvm_svm_release(struct uvm_svm *svm)
+{
+	u64 now = ktime_get_ns(), next = U64_MAX;
+	u32 i, kept = 0;
+	int idx;
+
+	if (!svm->nr_throttled || !drm_dev_enter(&svm->vm->uvm->drm, &idx))
+		return false;
+	for (i = 0; i < svm->nr_throttled; i++) {
+		if (svm->throttled[i].until > now) {
+			next = min(next, svm->throttled[i].until);
+			svm->throttled[kept++] = svm->throttled[i];
+			continue;
+		}
+		uvm_fault_mapped(svm->vm, svm->throttled[i].va, PAGE_SIZE);
+	}
+	svm->nr_throttled = kept;
+	drm_dev_exit(idx);
+	if (!kept)
+		return false;
+	/* Slices are shorter than what a timer of the scheduler can tell. */
+	if (next - now < UVM_SVM_NAP_NS) {
+		usleep_range((next - now) / NSEC_PER_USEC + 1,
+			     (next - now) / NSEC_PER_USEC + 50);
+		return true;
+	}
+	schedule_delayed_work(&svm->later, nsecs_to_jiffies(next - now) + 1);
+	return false;
+}
+
+/* A region of the plan, and the faults that it serves. */
+static void uvm_svm_region(struct uvm_svm *svm, u32 index,
+			   const struct uvm_policy_svm_fault *faults, u32 n,
+			   struct uvm_svm_want *wants)
+{
+	const struct uvm_policy_svm_region *region = &svm->regions[index];
+	struct uvm_svm_block *block;
+	struct uvm_svm_want *want;
+	u32 i;
+
+	block = uvm_svm_block_get(svm, region->va);
+	if (!IS_ERR(block) && region->action != UVM_POLICY_SVM_DO_THROTTLE)
+		uvm_svm_do(svm, block, region,
+			   region->flags & UVM_POLICY_SVM_REGION_GUESS ?
+			   UVM_POLICY_SVM_BY_PREFETCH :
+			   UVM_POLICY_SVM_BY_FAULT);
+	for (i = 0; i < n; i++) {
+		want = &wants[faults[i].tag];
+		if (faults[i].region != index)
+			continue;
+		if (IS_ERR(block)) {
+			uvm_svm_settle(svm, block, want, PTR_ERR(block));
+			continue;
+		}
+		atomic64_inc(&svm->served);
+		want->due = true;
+		if (region->action == UVM_POLICY_SVM_DO_THROTTLE)
+			uvm_svm_throttle(svm, want, region->until);
+		else if (region->flags & UVM_POLICY_SVM_REGION_REPLAY)
+			uvm_svm_replay(svm, want, 1);
+	}
+	if (!IS_ERR(block))
+		uvm_svm_block_put(block);
+}
+
+/* Whether a page has come since it was asked for. */
+static bool uvm_svm_is_stale(struct uvm_svm *svm,
+			     const struct uvm_svm_want *want)
+{
+	struct uvm_svm_block *block = uvm_svm_block_find(svm, want->va);
+	bool there;
+
+	if (!block)
+		return false;
+	mutex_lock(&block->lock);
+	there = uvm_svm_has(block, want->va, want->write);
+	mutex_unlock(&block->lock);
+	uvm_svm_block_put(block);
+	return there;
+}
+
+/* As the policy decides. Returns what of the replay it leaves to the caller. */
+static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
+				 struct uvm_svm_want *wants, u32 n)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_policy_svm_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_policy_svm_plan plan = {};
+	u32 i, fresh = 0;
+
+	for (i = 0; i < n; i++) {
+		wants[i].due = uvm_svm_is_stale(svm, &wants[i]);
+		if (wants[i].due) {
+			atomic64_inc(&uvm->svm.stale);
+			continue;
+		}
+		faults[fresh++] = (struct uvm_policy_svm_fault) {
+			.space = svm->space,
+			.va = wants[i].va,
+			.tag = i,
+			.access = wants[i].write ? UVM_POLICY_SVM_WRITE :
+						   UVM_POLICY_SVM_READ,
+		};
+	}
+	if (!fresh)
+		return 0;
+	if (WARN_ON_ONCE(uvm_svm_plan(svm, faults, fresh,
+				      uvm_fault_waits(uvm, svm->vm->pasid),
+				      &plan))) {
+		uvm_svm_batch(svm, wants, n, UVM_SVM_REPLAY_BATCH);
+		return 0;
+	}
+	for (i = 0; i < plan.regions; i++)
+		uvm_svm_region(svm, i, faults, fresh, wants);
+	return plan.flags;
+}
+
+/* Faults until there are none left; their process's memory has users. */
+static void uvm_svm_serve_all(struct uvm_svm *svm)
+{
+	u32 replay = uvm_svm_replay_now();
+	struct uvm_svm_want wants[UVM_CAM_ENTRIES];
+	struct uvm_device *uvm = svm->vm->uvm;
+	bool hold, flush;
+	int idx;
+	u32 n, flags, due = 0;
+
+	while ((n = uvm_svm_collect(svm, wants + due,
+				    ARRAY_SIZE(wants) - due))) {
+		if (svm->space) {
+			flags = uvm_svm_batch_planned(svm, wants + due, n);
+			hold = flags & UVM_POLICY_SVM_PLAN_HOLD;
+			flush = flags & UVM_POLICY_SVM_PLAN_FLUSH;
+		} else {
+			uvm_svm_batch(svm, wants + due, n, replay);
+			hold = replay == UVM_SVM_REPLAY_ONCE;
+			flush = replay == UVM_SVM_REPLAY_BATCH_FLUSH;
+		}
+		due += n;
+		/* What came meanwhile is often about the same pages. */
+		if (flush && drm_dev_enter(&uvm->drm, &idx)) {
+			uvm_ih_flush(uvm);
+			uvm_svm_sweep(svm);
+			drm_dev_exit(idx);
+		}
+		if (drm_dev_is_unplugged(&uvm->drm))
+			break;
+		if (hold && due < ARRAY_SIZE(wants))
+			continue;
+		uvm_svm_replay(svm, wants, due);
+		due = 0;
+	}
+	uvm_svm_replay(svm, wants, due);
 }
 
 /**
@@ -224,31 +406,24 @@ static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
 void uvm_svm_work(struct work_struct *work)
 {
 	struct uvm_svm *svm = container_of(work, struct uvm_svm, work);
-	struct uvm_device *uvm = svm->vm->uvm;
-	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
-	struct uvm_svm_want wants[UVM_CAM_ENTRIES];
-	bool alive;
-	u32 i, n;
+	struct uvm_vm *vm = svm->vm;
 
 	WRITE_ONCE(svm->busy, true);
-	while ((n = uvm_fault_collect(uvm, svm->vm->pasid, faults))) {
-		for (i = 0; i < n; i++)
-			wants[i] = (struct uvm_svm_want) {
-				.va = faults[i].va,
-				.write = faults[i].write,
-			};
-		atomic64_inc(&uvm->svm.batches);
-		atomic64_add(n, &uvm->svm.faults);
-		n = uvm_svm_merge(wants, n);
-		alive = mmget_not_zero(svm->mm);
-		uvm_svm_batch(svm, wants, n, alive);
-		if (alive)
-			mmput_async(svm->mm);
-		if (drm_dev_is_unplugged(&uvm->drm))
-			break;
+	if (mmget_not_zero(svm->mm)) {
+		do {
+			uvm_svm_serve_all(svm);
+		} while (uvm_svm_release(svm));
+		if (svm->space)
+			uvm_svm_keep_mapped(svm);
+		uvm_svm_shrink(svm);
+		wake_up_interruptible(&svm->vm->uvm->svm.events);
+		mmput_async(svm->mm);
+	} else {
+		/* Nobody will ever bring a page. */
+		uvm_mode_give_up(vm);
 	}
 	WRITE_ONCE(svm->busy, false);
-	uvm_vm_put(svm->vm);
+	uvm_vm_put(vm);
 }
 
 /**

@@ -59,8 +59,23 @@ impl Workspace {
         Ok(built)
     }
 
+    /// Runs a benchmark of a package and gives what it printed.
+    ///
+    /// # Errors
+    /// As [`Workspace::guest_tools`].
+    pub fn bench(&self, package: &str, bench: &str) -> Result<String> {
+        let mut cargo = self.bare_cargo(&self.target);
+        cargo.args(["bench", "--quiet", "--package", package, "--bench", bench]);
+        let start = |source| Error::Start { program: "cargo".into(), source };
+        let output = cargo.stdout(Stdio::piped()).stderr(Stdio::inherit()).output().map_err(start)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Error::Cargo { package: package.to_owned(), status: output.status.to_string() })
+    }
+
     fn cargo(&self, package: &str, target: &Path, built: &Path) -> Command {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = self.bare_cargo(target);
         cargo.args(["build", "--release", "--package", package]);
         // The first time takes long and shows how far it is; later ones speak only when something is wrong.
         if built.exists() {
@@ -68,7 +83,12 @@ impl Workspace {
         } else {
             eprintln!("building {package}");
         }
-        cargo.arg("--target-dir").arg(target).current_dir(&self.source).stdin(Stdio::null()).stdout(Stdio::null());
+        cargo
+    }
+
+    fn bare_cargo(&self, target: &Path) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.env("CARGO_TARGET_DIR", target).current_dir(&self.source).stdin(Stdio::null()).stdout(Stdio::null());
         // What Cargo sets for the program it runs would look like a changed environment to the build scripts.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::eviction;
 use crate::failure::Failure;
 use crate::lab::Lab;
 use crate::options::Options;
@@ -20,19 +21,24 @@ const DEMOS: usize = 5;
 /// The depths of trace, and how much longer each may make the demo.
 const DEPTHS: [(&str, f64); 2] = [("mmio", 1.05), ("full", 2.0)];
 
-/// Runs `uvm-bench` with these suites in a guest; `boot` and `trace` are measured here. With none, all but `trace`.
+/// Runs `uvm-bench` with these suites in a guest; `boot`, `trace` and `evict` are measured here. With none, all but these
+/// last two.
 ///
 /// # Errors
 /// [`Failure::TestsFailed`] when a figure misses its bar; as [`Lab::run`].
 pub fn bench(options: &Options, suites: &[String]) -> Result<i32, Failure> {
     let lab = Lab::prepare(options)?;
-    let of_guest: Vec<&String> = suites.iter().filter(|suite| !["boot", "trace"].contains(&suite.as_str())).collect();
+    let is_here = |suite: &&String| ["boot", "trace", "evict"].contains(&suite.as_str());
+    let of_guest: Vec<&String> = suites.iter().filter(|suite| !is_here(suite)).collect();
     let asked = |name: &str| suites.iter().any(|suite| suite == name);
     if suites.is_empty() || asked("boot") {
         boot(&lab, true)?;
     }
     if asked("trace") {
         trace(&lab, true)?;
+    }
+    if asked("evict") {
+        eviction::bench(&lab, true)?;
     }
     if suites.is_empty() || !of_guest.is_empty() {
         let words = std::iter::once("uvm-bench".to_owned()).chain(of_guest.into_iter().cloned());

@@ -16,6 +16,7 @@
 pub mod accel;
 mod backend;
 pub mod bench;
+pub mod eviction;
 pub mod failure;
 pub mod inject;
 pub mod ktap;

@@ -50,7 +50,7 @@ enum Verb {
         /// The record.
         file: PathBuf,
     },
-    /// Measures: `boot` from outside, other suites inside a guest; all where none is named.
+    /// Measures: `boot`, `trace` and `evict` from outside, other suites inside a guest; all but `trace` and `evict` where none is named.
     Bench {
         /// The suites.
         suites: Vec<String>,

@@ -35,7 +35,7 @@ fn told(log: &[u8], stopped: Stopped) -> String {
         Stopped::Answer(at, [status, value]) => (at, format!("another answer: {status} {value:#x}")),
         Stopped::Action(at, Some(issued)) => (at, format!("another action: {:x?}", issued.action)),
         Stopped::Action(at, None) => (at, "no action".to_owned()),
-        Stopped::Range(at) => (at, "a range that others had is not theirs here".to_owned()),
+        Stopped::Range(at) => (at, "what others did does not come out the same".to_owned()),
         Stopped::NoMemory => (0, "no memory to replay it".to_owned()),
     };
     let mut text = format!("the replay differs at byte {at}: {seen}. The record:");

@@ -68,7 +68,9 @@ impl Default for Engine {
     }
 }
 
-const CLIENT: Client = Client { l1: INSTANCE, cid: cid::ACCESS };
+/// Lanes, and queues that fetch packets for them.
+const LANE: Client = Client { l1: INSTANCE, cid: cid::ACCESS, counted: true };
+const QUEUE: Client = Client { counted: false, ..LANE };
 
 fn id(queue: usize) -> RingId {
     RingId::new(INSTANCE, queue)
@@ -252,7 +254,7 @@ impl Engine {
         let Some(state) = self.queues.get_mut(queue) else { return Ok(()) };
         let Some(run) = state.run.as_mut() else { return Ok(()) };
         let mut happened = Vec::new();
-        let mut vm = Vm::new(io.hub, io.memory, CLIENT, io.vectors, &mut state.reported);
+        let mut vm = Vm::new(io.hub, io.memory, LANE, io.vectors, &mut state.reported);
         let mut mem = Mem { vm: &mut vm, vmid, accesses: &mut self.accesses, bytes: &mut self.bytes };
         let turn = run.advance(&mut mem, io.now, io.retry_due, &mut happened);
         for what in happened {
@@ -281,7 +283,7 @@ impl Engine {
         }
         let left = usize::try_from(ahead / 4).map_err(|_| Illegal)?;
         let stream = Stream { vmid, base: ring::base(&self.regs, n), offset: rptr, ring: Some(size) };
-        let mut vm = Vm::new(io.hub, io.memory, CLIENT, io.vectors, &mut state.reported);
+        let mut vm = Vm::new(io.hub, io.memory, QUEUE, io.vectors, &mut state.reported);
         // The header is read first, the rest once its length is known; each dword once.
         let mut raw = [0u8; 4 * MAX_DWORDS];
         let (head, body) = raw.split_at_mut(4);
@@ -340,7 +342,7 @@ impl Engine {
         let Some(addr) = ring::write_back(&self.regs, n) else { return };
         let vmid = ring::vmid(&self.regs, n);
         let Some(state) = self.queues.get_mut(queue) else { return };
-        let mut vm = Vm::new(io.hub, io.memory, CLIENT, io.vectors, &mut state.reported);
+        let mut vm = Vm::new(io.hub, io.memory, QUEUE, io.vectors, &mut state.reported);
         let done = if addr % 8 == 0 { vm.store64(vmid, addr, rptr) } else { vm.write(vmid, addr, &rptr.to_le_bytes()) };
         state.reported = Reported::default();
         // One that goes nowhere is a fault of its own, and the queue goes on; one whose page may come waits like any other.

@@ -37,7 +37,7 @@ rules! {
     Nowhere = "entry_to_nowhere" in "gart.md: A page table entry";
     /// An access went wrong and only the dummy page saved it.
     DummyPage = "dummy_page_saved" in "gart.md";
-    /// A table entry was changed while a packet uses its page.
+    /// A table entry was changed while a packet uses its page, in an address space whose faults are not retried.
     InFlight = "entry_changed_in_flight" in "gpuvm.md";
     /// A write pointer ran more than the ring's size ahead of its read pointer.
     Overrun = "ring_overrun" in "sdma.md";

@@ -93,6 +93,8 @@ pub struct Spaces {
     /// VMIDs with another table than when they were last invalidated, of those that have translated.
     unflushed: u32,
     translated: u32,
+    /// VMIDs whose faults are retried: there a page may go at any time, and is gone once an invalidation says so.
+    retries: u32,
     /// Per engine of the MM hub: requested and the acknowledge not read.
     unread: [bool; hub::INVALIDATE_ENGINES as usize],
     /// Per engine: since when its semaphore is held.
@@ -114,6 +116,7 @@ impl Default for Spaces {
             packets: 0,
             unflushed: 0,
             translated: 0,
+            retries: 0,
             unread: Default::default(),
             held: Default::default(),
             snooped: BTreeMap::new(),
@@ -146,7 +149,10 @@ impl Spaces {
     }
     pub fn write(&mut self, report: &mut Report, index: u32, value: u32, before: u32, active: u32) {
         let Some(offset) = index.checked_sub(hub::MM_HUB.base) else { return };
-        if let Some(engine) = element(&mm::VM_INVALIDATE_ENG_REQ, offset) {
+        if let Some(vmid) = element(&mm::VM_CONTEXT_CNTL, offset) {
+            let retries = mm::VM_CONTEXT_CNTL::RETRY_PERMISSION_OR_INVALID_PAGE_FAULT.is_set(value);
+            self.retries = self.retries & !(1 << vmid) | u32::from(retries) << vmid;
+        } else if let Some(engine) = element(&mm::VM_INVALIDATE_ENG_REQ, offset) {
             let Some(unread) = self.unread.get_mut(engine) else { return };
             if std::mem::replace(unread, true) {
                 report.add(Rule::AckNotAwaited, engine as u64, || {
@@ -244,7 +250,7 @@ impl Spaces {
             let what = || format!("{}: VMID {vmid} {va:#x} by entry {:#x}; the table {now}", ring, used.entry);
             if known.changed.is_some_and(|w| w.get(number(ring)).is_some_and(|&w| rptr >= w)) {
                 report.add(Rule::StaleTranslation, page << 4 | u64::from(vmid), what);
-            } else if known.packet == (ring, packet) {
+            } else if known.packet == (ring, packet) && self.retries & 1 << vmid == 0 {
                 report.add(Rule::InFlight, page << 4 | u64::from(vmid), what);
             }
         }

@@ -74,7 +74,7 @@ impl Counters {
     /// Whether `client`'s accesses are counted.
     #[inline(always)]
     pub fn counts(&self, client: Client) -> bool {
-        self.clients != 0 && self.clients >> client.l1 & 1 != 0
+        self.clients != 0 && client.counted && self.clients >> client.l1 & 1 != 0
     }
     /// An access of `va` went to `at`. The vector that tells of it, if it is the one that reaches the threshold.
     #[cold]

@@ -79,6 +79,8 @@ pub struct Client {
     pub l1: usize,
     /// Its numbers in fault status.
     pub cid: Cid,
+    /// Its accesses are work, and not the fetch of it: the access counters may count them.
+    pub counted: bool,
 }
 
 impl Client {

@@ -36,7 +36,7 @@ pub enum Live {
         #[command(flatten)]
         to: To,
     },
-    /// Show the SDMA rings of a running device and the packets that they stand at
+    /// Show the rings and queues of a running device and the packets that they stand at
     Rings {
         #[command(flatten)]
         to: To,

@@ -613,6 +613,6 @@ impl Sdma {
         }
     }
     fn client(&self) -> Client {
-        Client { l1: self.number, cid: cid::SDMA.get(self.number).copied().unwrap_or_default() }
+        Client { l1: self.number, cid: cid::SDMA.get(self.number).copied().unwrap_or_default(), counted: true }
     }
 }

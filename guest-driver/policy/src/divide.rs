@@ -10,8 +10,8 @@ const LEAST_OWN: u64 = 1 << 20;
 const MOST_OWN: u64 = 16 << 20;
 /// Most of the GART, as a part of it, that the unsnooped segment gets.
 const UNSNOOPED_SHARE: u64 = 8;
-/// Unit of the borders that are chosen here.
-const UNIT: u64 = 1 << 20;
+/// Unit of the borders that are chosen here: what is taken in such blocks is aligned in each segment.
+const UNIT: u64 = 2 << 20;
 /// Least VRAM for buffers, and least GART for snooped ones.
 const LEAST: u64 = 4 << 20;
 
@@ -103,16 +103,16 @@ mod tests {
         let whole = found(&described());
         assert_eq!(
             whole,
-            [(Local, 0, 247), (OwnLocal, 247, 9), (Snooped, 0, 220), (Unsnooped, 220, 32), (Paging, 252, 4)]
+            [(Local, 0, 246), (OwnLocal, 246, 10), (Snooped, 0, 220), (Unsnooped, 220, 32), (Paging, 252, 4)]
         );
         let small = found(&Described { local: 32 * MIB, invisible: 224 * MIB, ..described() });
-        assert_eq!(small.get(..3), Some(&[(Local, 0, 23), (OwnLocal, 23, 9), (LocalInvisible, 32, 224)][..]));
+        assert_eq!(small.get(..3), Some(&[(Local, 0, 22), (OwnLocal, 22, 10), (LocalInvisible, 32, 224)][..]));
     }
 
     #[test]
     fn vidmm_begins_with_its_tables() {
         let table = found(&Described { own_first: true, ..described() });
-        assert_eq!(table.get(..2), Some(&[(OwnLocal, 0, 9), (Local, 9, 247)][..]));
+        assert_eq!(table.get(..2), Some(&[(OwnLocal, 0, 10), (Local, 10, 246)][..]));
     }
 
     #[test]

@@ -131,7 +131,7 @@
 //! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
 //! rules in `evict`, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
 //! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
-//! them.
+//! them. [`svm`] stands apart: it decides about memory that processes share with the device.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(uvm_kernel, allow(stable_features), feature(vec_push_within_capacity))]

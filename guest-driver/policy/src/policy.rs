@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::buffers::{Bo, BoInfo};
+use crate::chunks::Chunks;
 use crate::domain::Domain;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
@@ -94,6 +95,7 @@ pub struct Policy {
     pub(crate) vmids: Vmids,
     pub(crate) watch: Watch,
     pub(crate) journal: Journal,
+    pub(crate) chunks: Chunks,
 }
 
 impl Policy {
@@ -113,6 +115,7 @@ impl Policy {
             vmids: Vmids::try_new()?,
             watch: Watch::default(),
             journal: Journal::default(),
+            chunks: Chunks::new(),
         })
     }
 
@@ -288,6 +291,16 @@ impl Policy {
             blocks: stats.blocks,
             holes: stats.holes,
         })
+    }
+
+    /// How many blocks of `size` bytes, a power of two of pages, at multiples of that are wholly free in a segment. Looks
+    /// at each of its ranges.
+    pub fn free_blocks(&self, segment: SegmentId, size: u64) -> Result<u64, Error> {
+        if !size.is_power_of_two() || size < self.page.bytes() {
+            return Err(Error::Invalid);
+        }
+        let segment = self.segment(segment)?;
+        Ok(segment.heap.free_blocks(self.page.pages_down(segment.base), self.page.pages_down(size)))
     }
 
     /// How full the segments of a domain's buffers are, together; the longest free range is that of one of them.

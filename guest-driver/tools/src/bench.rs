@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use uvm_spec::nbio;
 
+mod evict;
+
 use crate::drm::{Bo, Device, Domain, FenceState};
 use crate::ib::{Ib, Place};
 
@@ -56,9 +58,13 @@ impl Figure {
 
 /// Entry point; fails when a figure misses its bar.
 pub fn main(args: &[String]) -> Result<ExitCode> {
-    if !args.is_empty() {
-        eprintln!("usage: uvm-bench");
-        return Ok(ExitCode::from(2));
+    match args {
+        [] => {}
+        [suite] if suite == "evict" => return evict::main(),
+        _ => {
+            eprintln!("usage: uvm-bench [evict]");
+            return Ok(ExitCode::from(2));
+        }
     }
     let device = Device::open()?;
     let mut all_met = true;

@@ -96,7 +96,7 @@ fn send(device: &Device, file: &mut File) -> Result<(u64, u32, String, [Stop; 6]
     let length = file.metadata()?.len();
     let free = |size, used| Ok::<_, anyhow::Error>(device.param(size)?.saturating_sub(device.param(used)?));
     // Two objects are in VRAM at once, one in the GART.
-    let room = (free(uapi::PARAM_VRAM_SIZE, uapi::PARAM_VRAM_USED)? / 2)
+    let room = (free(uapi::PARAM_VRAM_VISIBLE, uapi::PARAM_VRAM_USED)? / 2)
         .min(free(uapi::PARAM_GTT_SIZE, uapi::PARAM_GTT_USED)?);
     // Some is left to others, and to the pieces that free memory is in.
     let room = (room - room / 8) / PAGE_SIZE * PAGE_SIZE;

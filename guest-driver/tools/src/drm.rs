@@ -21,7 +21,7 @@ mod vm;
 pub use bo::{Bo, Domain};
 pub use memory::{forked, May, Words, HUGE};
 pub use queue::Queue;
-pub use reserve::Reservation;
+pub use reserve::{Placed, Reservation};
 pub use svm::Mirror;
 pub use sync::{address, Fence, FenceState, Syncobj};
 pub use sys::Mapping;

@@ -9,6 +9,7 @@ use anyhow::{bail, Context, Result};
 
 mod access;
 mod beside;
+mod blame;
 mod bo;
 mod borrowed;
 mod bringup;
@@ -24,7 +25,7 @@ mod ktap;
 mod prime;
 mod purpose;
 mod queues;
-mod reload;
+pub(crate) mod reload;
 mod retry;
 mod segments;
 mod svm;
@@ -52,6 +53,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("access", access::CASES),
     ("hang", hang::CASES),
     ("segments", segments::CASES),
+    ("small_bar", segments::SMALL_BAR),
     ("evict", evict::CASES),
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
@@ -67,7 +69,11 @@ const SUITES: &[(&str, &[Case])] = &[
     ("chaos", chaos::CASES),
     ("inject", inject::CASES),
     ("removal", inject::REMOVAL),
+    ("blame", blame::CASES),
 ];
+
+/// Suites that run only where they are named.
+const ON_REQUEST: &[&str] = &["blame"];
 
 /// What a planned case calls.
 type Call = Box<dyn Fn(&Ctx) -> Result<()>>;
@@ -113,8 +119,14 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == access::WORKER {
             return access::worker();
         }
+        if first == svm_migrate::WORKER {
+            return svm_migrate::worker(rest);
+        }
         if first == queues::WORKER {
             return queues::worker(rest);
+        }
+        if first == svm::WORKER {
+            return svm::worker(rest);
         }
     }
     let options = match parse(args) {
@@ -180,7 +192,11 @@ fn plan(suites: &[(&str, &'static [Case])], wanted: &[String]) -> Result<Vec<Pla
             bail!("no suite and no case is called {want}; --list names them");
         }
     }
-    all.retain(|case| wanted.is_empty() || wanted.iter().any(|want| fits(&case.name, want)));
+    let usual = |name: &str| !ON_REQUEST.iter().any(|suite| fits(name, suite));
+    all.retain(|case| match wanted {
+        [] => usual(&case.name),
+        wanted => wanted.iter().any(|want| fits(&case.name, want)),
+    });
     Ok(all)
 }
 

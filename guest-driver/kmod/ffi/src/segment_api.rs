@@ -5,9 +5,9 @@
 use core::ffi::c_int;
 use core::mem::MaybeUninit;
 
-use uvm_policy::{Described, Domain, DomainMask, Error, Placements, SegmentTable};
+use uvm_policy::{Described, Domain, DomainMask, Error, Placements, SegmentId, SegmentTable};
 
-use crate::api::UvmPolicy;
+use crate::api::{answer, UvmPolicy};
 use crate::errno::{errno, status};
 use crate::mm_types::{UvmMmConfig, UvmMmSegment, UVM_MM_MAX_KINDS};
 
@@ -115,6 +115,29 @@ pub extern "C" fn uvm_mm_placements(
             *count = count.saturating_add(1);
         }
     }))
+}
+
+/// uvm_mm_segment_free_blocks() - how fragmented a segment is
+/// @policy: the policy
+/// @segment: its number in struct uvm_mm_config
+/// @size: bytes, a power of two
+/// @count: how many blocks of @size, at multiples of it, are wholly free
+///
+/// Looks at each range of the segment.
+///
+/// Return: 0, -ENOENT for a number that is none, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_mm_segment_free_blocks(
+    policy: Option<&UvmPolicy>,
+    segment: u32,
+    size: u64,
+    count: Option<&mut MaybeUninit<u64>>,
+) -> c_int {
+    let (Some(policy), Some(count)) = (policy, count) else { return errno(Error::Invalid) };
+    answer(count, || {
+        let segment = u8::try_from(segment).map(SegmentId).map_err(|_| Error::Unknown)?;
+        policy.0.free_blocks(segment, size)
+    })
 }
 
 /// uvm_policy_watch() - keep from now on what happens to VRAM

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The address-ordered tree of the policy's segments beside a buddy allocator: speed, fragmentation after a long mixed
 //! run, and what is left for 2 MiB pages. Speed depends on the machine; all else is the same in each run.
+#![allow(clippy::cast_possible_truncation, reason = "pages of a few GiB are few enough")]
 
 mod buddy;
 

@@ -131,6 +131,24 @@ impl Heap {
         Stats { longest_free: self.tree.get(self.tree.root()).longest, ..self.stats }
     }
 
+    /// How many aligned blocks of `len` pages, a power of two, are wholly free; pages count from `base` on. Looks at
+    /// each extent.
+    pub fn free_blocks(&self, base: u64, len: u64) -> u64 {
+        let (mask, shift) = (len.wrapping_sub(1), len.trailing_zeros());
+        let mut blocks = 0u64;
+        let mut slot = self.tree.first();
+        while slot != NIL {
+            let extent = self.tree.get(slot);
+            if extent.is_free() {
+                let first = base.saturating_add(extent.start).saturating_add(mask).wrapping_shr(shift);
+                let end = base.saturating_add(extent.end()).wrapping_shr(shift);
+                blocks = blocks.saturating_add(end.saturating_sub(first));
+            }
+            slot = extent.next;
+        }
+        blocks
+    }
+
     /// Takes the first free range, in the order of the request, that fits.
     ///
     /// Costs one path down and up the tree when `align` is one. With a larger alignment up to 32 free extents

@@ -70,6 +70,11 @@ impl Model {
         self.pages[start as usize..(start + len) as usize].fill(owner);
     }
 
+    fn free_blocks(&self, base: u64, len: u64) -> u64 {
+        let starts = (0..SIZE).filter(|start| (base + start) % len == 0);
+        starts.filter(|start| self.is_free(*start, len)).count() as u64
+    }
+
     fn holes(&self) -> Vec<u64> {
         let mut holes = vec![];
         for run in self.pages.chunk_by(|a, b| a.is_none() == b.is_none()) {
@@ -136,6 +141,9 @@ proptest! {
             }
             heap.tree.check();
             let holes = model.holes();
+            for (base, len) in [(0, 1), (0, 8), (3, 4), (5, 32)] {
+                prop_assert_eq!(heap.free_blocks(base, len), model.free_blocks(base, len));
+            }
             let used: u64 = live.iter().map(|(_, block)| block.len).sum();
             let reserved =
                 live.iter().filter(|(_, b)| b.kind == BlockKind::Reserved).map(|(_, block)| block.len).sum();

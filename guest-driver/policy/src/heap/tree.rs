@@ -287,6 +287,15 @@ impl Tree {
         top
     }
 
+    /// The first extent by address.
+    pub(super) fn first(&self) -> u32 {
+        let mut slot = self.root;
+        while self.get(slot).left != NIL {
+            slot = self.get(slot).left;
+        }
+        slot
+    }
+
     /// The extent that holds a page.
     pub(super) fn find(&self, page: u64) -> Option<u32> {
         let mut slot = self.root;
@@ -306,15 +315,6 @@ impl Tree {
 
 #[cfg(test)]
 impl Tree {
-    /// The first extent by address.
-    fn first(&self) -> u32 {
-        let mut slot = self.root;
-        while self.get(slot).left != NIL {
-            slot = self.get(slot).left;
-        }
-        slot
-    }
-
     /// Panics unless order, threading, balance and augmentation all hold.
     pub(super) fn check(&self) {
         fn visit(tree: &Tree, slot: u32, parent: u32, seen: &mut Vec<u32>) -> (u8, u64) {

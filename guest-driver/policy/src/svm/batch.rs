@@ -349,10 +349,11 @@ impl Svm {
         lasts
     }
 
-    /// Brings what should be faulted on next.
+    /// Brings what the block that was faulted on needed the last time, and what should be faulted on next.
     fn guess(&mut self, space: u32, block: u64, now: u64, out: &mut Output) {
         let (Some(id), degree) = (self.id(space), self.config.degree) else { return };
-        let mut next = Few::<u64, { super::correlate::MAX_DEGREE }>::new(0);
+        let mut next = Few::<u64, { super::correlate::MAX_DEGREE + 1 }>::new(0);
+        next.push(block);
         let successors = self.spaces.at_mut(space).and_then(|space| space.successors.as_mut());
         if let Some(successors) = successors {
             successors.follow(block, degree, |number| next.push(number));
@@ -363,7 +364,15 @@ impl Svm {
             let Some(ranges) = self.spaces.at(space).map(|space| &space.ranges) else { continue };
             let comes = ranges.pages(*number, |said| comes_to_vram(ranges, &self.config.switches, said));
             let learned = self.blocks.get(slot).map_or(Pages::NONE, |block| block.learned);
-            let pages = (learned & comes).minus(known.vram).minus(known.hot);
+            let planned = out.regions.iter().take(out.len).fold(Pages::NONE, |planned, region| {
+                let same = region.space == id && region.va == block_va(*number);
+                if same {
+                    planned | region.pages
+                } else {
+                    planned
+                }
+            });
+            let pages = (learned & comes).minus(known.vram).minus(known.hot).minus(planned);
             let region = Region {
                 space: id,
                 va: block_va(*number),

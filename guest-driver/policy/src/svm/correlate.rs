@@ -2,7 +2,7 @@
 //! Prefetch by correlation: which block a process faults on after which. A table of bounded size a process, in the
 //! manner of a cache: sets of two, of which the less recently used one makes room.
 //!
-//! What was brought by a guess raises no fault, so the chain would lose it: whoever follows the chain tells where it
+//! What is brought of a block is what came to VRAM the last time that it was there. What was brought by a guess raises no fault, so the chain would lose it: whoever follows the chain tells where it
 //! ended ([`Successors::follow`]), and the next fault is learnt as the successor of that block.
 
 use alloc::vec::Vec;

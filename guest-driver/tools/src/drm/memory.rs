@@ -48,7 +48,7 @@ impl Mapping {
     fn anonymous(length: usize, flags: MapFlags) -> Result<Self, Errno> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of this program.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), length, RW, flags)? };
-        Self::around(start, length)
+        Self::at_hand(start, length)
     }
 
     /// A file, shared with all who map it, or private to this process: what is written stays here then.
@@ -56,7 +56,7 @@ impl Mapping {
         let flags = if private { MapFlags::PRIVATE } else { MapFlags::SHARED };
         // SAFETY: as in `anonymous`.
         let start = unsafe { mmap(ptr::null_mut(), length, RW, flags, fd, 0)? };
-        Self::around(start, length)
+        Self::at_hand(start, length)
     }
 
     /// Private memory at an address that is a multiple of a huge page, where the kernel is asked for huge pages.
@@ -72,7 +72,7 @@ impl Mapping {
         Ok(map)
     }
 
-    fn around(start: *mut std::ffi::c_void, length: usize) -> Result<Self, Errno> {
+    fn at_hand(start: *mut std::ffi::c_void, length: usize) -> Result<Self, Errno> {
         Ok(Self { start: NonNull::new(start.cast()).ok_or(Errno::NOMEM)?, length })
     }
 
@@ -130,27 +130,42 @@ impl Mapping {
 
 /// A mapping for several threads: of it only words, each at once.
 #[derive(Clone)]
-pub struct Words(Arc<Mapping>);
+pub struct Words(Arc<Shared>);
 
-// SAFETY: words are atomic, and nothing else is to be had.
-unsafe impl Send for Words {}
-// SAFETY: as above.
-unsafe impl Sync for Words {}
+struct Shared(Mapping);
+
+// SAFETY: words are atomic, and `Words` gives nothing else.
+unsafe impl Sync for Shared {}
 
 impl Words {
     /// A mapping's.
-    pub fn of(map: &Arc<Mapping>) -> Self {
-        Self(map.clone())
+    pub fn of(map: Mapping) -> Self {
+        Self(Arc::new(Shared(map)))
+    }
+
+    /// As [`Mapping::va`].
+    pub fn va(&self) -> u64 {
+        self.0 .0.va()
     }
 
     /// As [`Mapping::load`].
     pub fn load(&self, offset: usize) -> u64 {
-        self.0.load(offset)
+        self.0 .0.load(offset)
     }
 
     /// As [`Mapping::store`].
     pub fn store(&self, offset: usize, value: u64) {
-        self.0.store(offset, value);
+        self.0 .0.store(offset, value);
+    }
+
+    /// As [`Mapping::advise`], of all of it.
+    pub fn advise(&self, advice: Advice) -> Result<(), Errno> {
+        self.0 .0.advise(0, self.0 .0.len(), advice)
+    }
+
+    /// As [`Mapping::protect`], of all of it.
+    pub fn protect(&self, may: May) -> Result<(), Errno> {
+        self.0 .0.protect(0, self.0 .0.len(), may)
     }
 }
 

@@ -2,7 +2,11 @@
 //! Addresses of this process that nothing lies at and nobody else gets.
 #![allow(unsafe_code, reason = "memory maps have no safe form")]
 
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::os::fd::BorrowedFd;
 use std::ptr;
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::mm::{mmap_anonymous, munmap, MapFlags, ProtFlags};
@@ -10,7 +14,7 @@ use rustix::mm::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 use super::{sys::Mapping, Bo, Device, Error, Result};
 use uvm_spec::PAGE_SIZE;
 
-/// A range of addresses, inaccessible until something is mapped over it. What was mapped goes before it.
+/// A range of addresses, inaccessible until something is mapped over it.
 pub struct Reservation {
     start: u64,
     bytes: u64,
@@ -59,29 +63,22 @@ impl Reservation {
     }
 
     /// Fresh memory at `at`, inside.
-    pub fn memory(&self, at: u64, bytes: u64) -> Result<Mapping> {
-        self.check(at, bytes)?;
-        // SAFETY: the addresses are this reservation's; what was mapped over them before is gone with its owner.
-        let mapping = unsafe { Mapping::over(at, length(bytes)?, None) };
-        mapping.map_err(|errno| Error { call: "mmap", errno })
+    pub fn memory(self: &Rc<Self>, at: u64, bytes: u64) -> Result<Placed> {
+        self.place(at, bytes, None)
     }
 
     /// All of a buffer object at `at`, inside.
-    pub fn buffer(&self, at: u64, device: &Device, bo: &Bo) -> Result<Mapping> {
-        self.check(at, bo.size())?;
+    pub fn buffer(self: &Rc<Self>, at: u64, device: &Device, bo: &Bo) -> Result<Placed> {
         let offset = device.mmap_raw(bo.handle())?;
-        // SAFETY: as in `memory`.
-        let mapping = unsafe { Mapping::over(at, length(bo.size())?, Some((device.fd(), offset))) };
-        mapping.map_err(|errno| Error { call: "mmap", errno })
+        self.place(at, bo.size(), Some((device.fd(), offset)))
     }
 
-    /// Takes the bytes at `at` back, after what was mapped over them is gone. EEXIST where somebody else was faster.
-    pub fn restore(&self, at: u64, bytes: u64) -> Result<()> {
+    fn place(self: &Rc<Self>, at: u64, bytes: u64, file: Option<(BorrowedFd<'_>, u64)>) -> Result<Placed> {
         self.check(at, bytes)?;
-        let again = Self::at(at, bytes)?;
-        // They go with this reservation.
-        std::mem::forget(again);
-        Ok(())
+        // SAFETY: the addresses are this reservation's; what was mapped over them before is gone with its owner.
+        let map = unsafe { Mapping::over(at, length(bytes)?, file) };
+        let map = map.map_err(|errno| Error { call: "mmap over a reservation", errno })?;
+        Ok(Placed { map: ManuallyDrop::new(map), at, reservation: Rc::clone(self) })
     }
 }
 
@@ -89,9 +86,39 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if let Ok(bytes) = length(self.bytes) {
             let start = ptr::without_provenance_mut(usize::try_from(self.start).unwrap_or(0));
-            // SAFETY: the range was reserved by this value, and mappings over it are gone.
+            // SAFETY: the range was reserved by this value, and what was mapped over it held it until it went.
             let unmapped = unsafe { munmap(start, bytes) };
             debug_assert!(unmapped.is_ok());
+        }
+    }
+}
+
+/// What was mapped over part of a reservation. When it goes, the reservation has the addresses again, and at no moment
+/// has nobody: another thread would get them.
+pub struct Placed {
+    map: ManuallyDrop<Mapping>,
+    at: u64,
+    reservation: Rc<Reservation>,
+}
+
+impl Deref for Placed {
+    type Target = Mapping;
+
+    fn deref(&self) -> &Mapping {
+        &self.map
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        let at = ptr::without_provenance_mut(usize::try_from(self.at).unwrap_or(0));
+        // SAFETY: the range is this value's, and no reference into it outlives it.
+        let back = unsafe { mmap_anonymous(at, self.map.len(), ProtFlags::empty(), flags) };
+        if let Err(errno) = back {
+            eprintln!("# memory at {:#x} stays mapped: {errno}", self.at);
+            // And its addresses reserved.
+            std::mem::forget(Rc::clone(&self.reservation));
         }
     }
 }

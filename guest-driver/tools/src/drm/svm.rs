@@ -22,6 +22,53 @@ impl Device {
     pub fn mirror(&self) -> Result<()> {
         self.mirror_raw(&mut uapi::SvmConfig::default())
     }
+
+    /// Where pages of the process are.
+    pub fn residency(&self, va: u64, size: u64) -> Result<uapi::SvmResidency> {
+        let mut arg = uapi::SvmResidency { va, size, ..Default::default() };
+        self.command("DRM_UVM_SVM_RESIDENCY", nr::SVM_RESIDENCY, &mut arg)?;
+        Ok(arg)
+    }
+
+    /// Says something about a range, or about a group; gives the value back, which may be a new group.
+    pub fn advise(&self, va: u64, size: u64, advice: u32, value: u32) -> Result<u32> {
+        let mut arg = uapi::SvmAdvise { va, size, advice, value };
+        self.command("DRM_UVM_SVM_ADVISE", nr::SVM_ADVISE, &mut arg)?;
+        Ok(arg.value)
+    }
+
+    /// What was said about an address.
+    pub fn attributes(&self, va: u64) -> Result<uapi::SvmAttributes> {
+        let mut arg = uapi::SvmAttributes { va, ..Default::default() };
+        self.command("DRM_UVM_SVM_ATTRIBUTES", nr::SVM_ATTRIBUTES, &mut arg)?;
+        Ok(arg)
+    }
+
+    /// Has so many records kept from now on.
+    pub fn keep_records(&self, keep: u32) -> Result<()> {
+        let mut arg = uapi::SvmEvents { flags: uapi::SVM_EVENTS_KEEP, keep, ..Default::default() };
+        self.command("DRM_UVM_SVM_EVENTS", nr::SVM_EVENTS, &mut arg)
+    }
+
+    /// Takes the oldest records, `most` at most; tells how many were lost.
+    pub fn records(&self, most: usize) -> Result<(Vec<uapi::SvmRecord>, u64)> {
+        let mut records = vec![uapi::SvmRecord::default(); most];
+        let count = u32::try_from(most).unwrap_or(u32::MAX);
+        // The kernel writes there: the address comes from what may be written.
+        let place = records.as_mut_ptr().expose_provenance() as u64;
+        let mut arg = uapi::SvmEvents { records: place, count, ..Default::default() };
+        self.command("DRM_UVM_SVM_EVENTS", nr::SVM_EVENTS, &mut arg)?;
+        records.truncate(usize::try_from(arg.count).unwrap_or(0));
+        Ok((records, arg.lost))
+    }
+
+    /// Whether records wait.
+    pub fn has_records(&self) -> Result<bool> {
+        use rustix::event::{poll, PollFd, PollFlags, Timespec};
+        let mut fds = [PollFd::new(&*self.file, PollFlags::PRI)];
+        name("poll", poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })))?;
+        Ok(fds.iter().any(|fd| fd.revents().contains(PollFlags::PRI)))
+    }
 }
 
 /// A client whose space mirrors the process, with memory of the process for packets.
@@ -45,6 +92,11 @@ impl Mirror {
     /// The client.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Where the packets lie.
+    pub fn packets(&self) -> &Mapping {
+        &self.packets
     }
 
     /// Submits packets that name the process's pointers; the previous ones must have ended.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, opcode, Ioctl, IoctlOutput, Opcode};
-use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
+use rustix::mm::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags};
 use uvm_spec::uapi;
 
 /// Group byte of DRM ioctls.
@@ -56,6 +56,10 @@ arguments!(
     uapi::GemAccess,
     uapi::SvmConfig,
     uapi::SvmPrefetch,
+    uapi::SvmResidency,
+    uapi::SvmAdvise,
+    uapi::SvmAttributes,
+    uapi::SvmEvents,
     GemClose,
     Prime,
     SyncCreate,
@@ -335,40 +339,12 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// Where it lies.
-    pub fn address(&self) -> u64 {
-        self.start.as_ptr().addr() as u64
-    }
-
     /// A huge page of memory, at hand and not swapped: it stays where it is.
     pub fn huge() -> Result<Self, Errno> {
         let length = 2 << 20;
         let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB | MapFlags::POPULATE;
         // SAFETY: as in `new`.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags)? };
-        let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
-        Ok(Self { start, length })
-    }
-
-    /// Memory of the process's own, from a multiple of 2 MiB on, in folios of that size or in pages.
-    pub fn own(length: usize, huge: bool) -> Result<Self, Errno> {
-        const BLOCK: usize = 2 << 20;
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let around = length.checked_add(BLOCK).ok_or(Errno::NOMEM)?;
-        // SAFETY: as in `new`; what is unmapped again, and advised on, lies within.
-        let start = unsafe {
-            let outer = mmap_anonymous(ptr::null_mut(), around, access, MapFlags::PRIVATE)?;
-            let before = outer.addr().next_multiple_of(BLOCK) - outer.addr();
-            let start = outer.byte_add(before);
-            if before > 0 {
-                munmap(outer, before)?;
-            }
-            if before < BLOCK {
-                munmap(start.byte_add(length), BLOCK - before)?;
-            }
-            madvise(start, length, if huge { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage })?;
-            start
-        };
         let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, length })
     }

@@ -40,6 +40,11 @@ pub const CASES: &[Case] = &[
     once("bfs_in_system_memory_and_vram", |ctx| work::both(ctx, "bfs")),
     once("gemm_in_system_memory_and_vram", |ctx| work::both(ctx, "gemm")),
     once("hash_join_in_system_memory_and_vram", |ctx| work::both(ctx, "hash_join")),
+    once("patterns_in_system_memory_and_vram", |ctx| work::both(ctx, "patterns")),
+    once("every_workload_in_memory_of_the_process", work::every_workload_in_memory_of_the_process),
+    once("memory_of_the_process_comes_and_goes", work::memory_of_the_process_comes_and_goes),
+    once("prefetched_memory_is_worked_on_in_vram", work::prefetched_memory_is_worked_on_in_vram),
+    once("pointer_to_nothing_ends_the_program", work::pointer_to_nothing_ends_the_program),
     once("four_processes_work_at_once", work::four_processes_work_at_once),
     once("shared_memory_comes_and_goes", work::shared_memory_comes_and_goes),
 ];

@@ -87,7 +87,7 @@ fn load_with(parameters: &CStr) -> Result<()> {
     Ok(())
 }
 
-fn unload() -> std::result::Result<(), Errno> {
+pub fn unload() -> std::result::Result<(), Errno> {
     let name = CString::new(MODULE).unwrap_or_default();
     delete_module(&name, i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0))
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! Suite `segments`: how the driver divides what the device has, and how full and how fragmented it says that is.
+//! Suite `segments`: how the driver divides what the device has, how full and how fragmented it says that is, and how
+//! bytes are reached in each. Suite `small_bar`: where the CPU reaches only a part of VRAM.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use anyhow::{ensure, Context, Result};
 use uvm_spec::uapi;
 use uvm_spec::window::cap;
 
-use super::case::{same, settled, Case, Ctx, Run};
+use super::case::{eventually, same, settled, Case, Ctx, Run, PATIENCE};
 use super::reload::debugfs;
 use crate::drm::{Bo, Domain};
 
@@ -30,15 +31,19 @@ pub const CASES: &[Case] = &[
     once("accesses_that_cannot_be_are_refused", reach::accesses_that_cannot_be_are_refused),
     once("debugger_reaches_what_is_mapped", reach::debugger_reaches_what_is_mapped),
     once("access_to_a_mapping_of_itself_ends", reach::access_to_a_mapping_of_itself_ends),
-    once("mapping_brings_a_buffer_into_reach", reach::mapping_brings_a_buffer_into_reach),
-    once("buffer_for_the_cpu_stays_in_its_reach", reach::buffer_for_the_cpu_stays_in_its_reach),
-    once("mapping_is_served_when_the_reachable_part_is_full", reach::mapping_is_served_when_the_reachable_part_is_full),
     once("unsnooped_buffer_is_not_cached", unsnooped::unsnooped_buffer_is_not_cached),
     once("unsnooped_buffer_keeps_its_bytes", unsnooped::unsnooped_buffer_keeps_its_bytes),
     once("unsnooped_segment_makes_room", unsnooped::unsnooped_segment_makes_room),
     once("segments_cover_vram_and_gart", segments_cover_vram_and_gart),
     once("use_of_a_segment_follows_its_buffers", use_of_a_segment_follows_its_buffers),
     once("fragmentation_is_told", fragmentation_is_told),
+];
+
+/// The cases of `small_bar`.
+pub const SMALL_BAR: &[Case] = &[
+    once("mapping_brings_a_buffer_into_reach", reach::mapping_brings_a_buffer_into_reach),
+    once("buffer_for_the_cpu_stays_in_its_reach", reach::buffer_for_the_cpu_stays_in_its_reach),
+    once("mapping_is_served_when_the_reachable_part_is_full", reach::mapping_is_served_when_the_reachable_part_is_full),
 ];
 
 /// The numbers of each segment, by kind and by name.
@@ -70,6 +75,12 @@ pub fn number(kind: &str, name: &str) -> Result<u64> {
         .and_then(|segment| segment.get(name))
         .copied()
         .with_context(|| format!("{kind} has no {name}: {all:?}"))
+}
+
+/// Waits until as much of a segment is used as before.
+fn given_back(kind: &str, before: u64) -> Result<()> {
+    eventually(PATIENCE, || Ok(number(kind, "used")? == before))?;
+    same(format_args!("{kind} used after all"), number(kind, "used")?, before)
 }
 
 /// Where a pageable buffer goes that is best used in VRAM.
@@ -130,15 +141,16 @@ fn use_of_a_segment_follows_its_buffers(ctx: &Ctx) -> Result<()> {
         pageable.move_to(domain, 0)?;
         same(format_args!("{kind} used, with both"), number(kind, "used")?, before + (5 << 20))?;
         drop((bo, pageable));
-        same(format_args!("{kind} used after all"), settled(|| number(kind, "used"))?, before)?;
+        given_back(kind, before)?;
     }
     Ok(())
 }
 
 fn fragmentation_is_told(ctx: &Ctx) -> Result<()> {
     const PIECE: u64 = 64 << 10;
+    const WHOLE: &str = "whole 2MiB free";
     let device = ctx.device()?;
-    let before = settled(|| number(VISIBLE, "holes"))?;
+    let before = settled(|| Ok((number(VISIBLE, "holes")?, number(VISIBLE, WHOLE)?)))?;
     let mut kept = (0..64).map(|_| Bo::new(&device, PIECE, Domain::Vram)).collect::<Result<Vec<_>, _>>()?;
     let mut n = 0;
     kept.retain(|_| {
@@ -146,7 +158,12 @@ fn fragmentation_is_told(ctx: &Ctx) -> Result<()> {
         n % 2 == 0
     });
     let now = settled(|| number(VISIBLE, "holes"))?;
-    ensure!(now >= before + 30, "holes of VRAM: {before} before, {now} with every second piece of 64 freed");
+    ensure!(now >= before.0 + 30, "holes of VRAM: {} before, {now} with every second piece of 64 freed", before.0);
+    // Half of 4 MiB is free, and none of it in one piece.
+    let whole = number(VISIBLE, WHOLE)?;
+    ensure!(whole < before.1, "whole 2 MiB of VRAM: {} before, {whole} with pieces in them", before.1);
     drop(kept);
-    same("holes after all was freed", settled(|| number(VISIBLE, "holes"))?, before)
+    let told = || anyhow::Ok((number(VISIBLE, "holes")?, number(VISIBLE, WHOLE)?));
+    eventually(PATIENCE, || Ok(told()? == before))?;
+    same("holes and whole 2 MiB after all was freed", told()?, before)
 }

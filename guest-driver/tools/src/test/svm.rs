@@ -9,7 +9,15 @@ use super::case::{refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Mirror, RW};
 use crate::ib::{Ib, Place};
 
+mod beside;
 mod changes;
+mod heuristics;
+mod places;
+
+pub use beside::worker;
+
+/// First argument of a worker process.
+pub const WORKER: &str = "--svm-worker";
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -34,6 +42,24 @@ pub const CASES: &[Case] = &[
     once("forked_child_has_memory_of_its_own", changes::forked_child_has_memory_of_its_own),
     once("huge_pages_come_apart", changes::huge_pages_come_apart),
     once("files_are_written_where_they_are_shared", changes::files_are_written_where_they_are_shared),
+    once("huge_pages_of_a_pool_are_used", changes::huge_pages_of_a_pool_are_used),
+    once("driver_stays_while_it_mirrors", beside::driver_stays_while_it_mirrors),
+    once("every_way_of_replay_serves", beside::every_way_of_replay_serves),
+    once("mirror_serves_its_own_process_alone", beside::mirror_serves_its_own_process_alone),
+    once("processes_at_the_same_addresses_keep_apart", beside::processes_at_the_same_addresses_keep_apart),
+    once("process_may_be_killed_at_any_point", beside::process_may_be_killed_at_any_point),
+    once("device_reads_what_the_cpu_wrote_last", beside::device_reads_what_the_cpu_wrote_last),
+    once("queue_runs_on_pointers_and_stops_alone", beside::queue_runs_on_pointers_and_stops_alone),
+    once("unmapped_memory_costs_nothing_for_long", beside::unmapped_memory_costs_nothing_for_long),
+    once("memory_goes_to_vram_and_comes_back", places::memory_goes_to_vram_and_comes_back),
+    once("memory_that_nobody_touched_begins_in_vram", places::memory_that_nobody_touched_begins_in_vram),
+    once("advice_is_followed_and_told", places::advice_is_followed_and_told),
+    once("what_happens_is_recorded", places::what_happens_is_recorded),
+    once("density_removes_most_faults", heuristics::density_removes_most_faults),
+    once("switched_off_nothing_moves", heuristics::switched_off_nothing_moves),
+    once("path_is_learnt", heuristics::path_is_learnt),
+    once("page_that_both_want_is_pinned", heuristics::page_that_both_want_is_pinned),
+    once("more_than_vram_goes_round", heuristics::more_than_vram_goes_round),
 ];
 
 const PAGE: usize = 4096;

@@ -5,6 +5,7 @@
 //! driver names, and must have the bytes.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
@@ -12,8 +13,12 @@ use uvm_spec::{uapi, PAGE_SIZE};
 
 use super::case::{complete, content, eventually, refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use super::reload::debugfs;
-use crate::drm::{Bo, Device, Domain, Mapping};
+use crate::drm::{forked, Bo, Device, Domain, Mapping, May, Words};
 use crate::ib::{Ib, Place};
+
+mod pressure;
+
+pub use pressure::{worker, WORKER};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -27,10 +32,21 @@ pub const CASES: &[Case] = &[
     once("memory_never_touched_reads_as_zeros", memory_never_touched_reads_as_zeros),
     once("odd_arguments_are_refused", odd_arguments_are_refused),
     once("unmapped_memory_gives_vram_back", unmapped_memory_gives_vram_back),
+    once("folio_in_vram_comes_apart", folio_in_vram_comes_apart),
+    once("child_and_parent_share_what_is_in_vram", child_and_parent_share_what_is_in_vram),
+    once("files_and_shared_memory_stay", files_and_shared_memory_stay),
+    once("cpu_writes_while_pages_come_and_go", cpu_writes_while_pages_come_and_go),
+    once("more_than_vram_has_the_newest_there", pressure::more_than_vram_has_the_newest_there),
+    once("buffers_get_vram_from_processes_memory", pressure::buffers_get_vram_from_processes_memory),
+    once("killed_process_gives_vram_back", pressure::killed_process_gives_vram_back),
+    once("unbound_device_leaves_all_memory_behind", pressure::unbound_device_leaves_all_memory_behind),
+    once("ring_that_stands_still_costs_time_alone", pressure::ring_that_stands_still_costs_time_alone),
 ];
 
-const PAGE: usize = PAGE_SIZE as usize;
+const PAGE: usize = 4096;
 const BLOCK: u64 = 2 << 20;
+/// How long CPU and engine work side by side.
+const LASTS: Duration = Duration::from_millis(1500);
 
 /// A process's own memory, and what must be in it.
 pub struct Own {
@@ -38,10 +54,14 @@ pub struct Own {
     model: Vec<u8>,
 }
 
+fn memory(length: usize, huge: bool) -> Result<Mapping> {
+    Ok(if huge { Mapping::transparent(length)? } else { Mapping::private(length)? })
+}
+
 impl Own {
     /// `length` bytes of `salt`.
     pub fn new(salt: u64, length: usize, huge: bool) -> Result<Self> {
-        let memory = Mapping::own(length, huge)?;
+        let memory = memory(length, huge)?;
         let model = stamps(salt, length);
         memory.write(0, &model);
         Ok(Self { memory, model })
@@ -49,7 +69,7 @@ impl Own {
 
     /// Where it starts.
     pub fn va(&self) -> u64 {
-        self.memory.address()
+        self.memory.va()
     }
 
     /// Bytes.
@@ -120,7 +140,7 @@ fn bytes_are_in_vram_and_come_back_by_access(ctx: &Ctx) -> Result<()> {
 
     own.check()?;
     let now = device.param(uapi::PARAM_DEVMEM_CPU_FAULTS)?;
-    ensure!(now > faults && now <= faults + 4, "{} accesses of the CPU brought pages back", now - faults);
+    ensure!(now > faults && now <= faults + 5, "{} accesses of the CPU brought pages back", now - faults);
     same("bytes in VRAM after that", device.param(uapi::PARAM_DEVMEM_USED)?, used)?;
 
     // A write finds the page, not what was there before it went.
@@ -162,7 +182,7 @@ fn memory_never_touched_reads_as_zeros(ctx: &Ctx) -> Result<()> {
     // What a chunk held before is not what the next owner sees.
     Own::new(ctx.rng().next(), 4 << 20, true)?.go(&device, Domain::Vram)?;
     for huge in [false, true] {
-        let own = Own { memory: Mapping::own(2 << 20, huge)?, model: vec![0; 2 << 20] };
+        let own = Own { memory: memory(2 << 20, huge)?, model: vec![0; 2 << 20] };
         same("bytes moved", own.go(&device, Domain::Vram)?, own.size())?;
         own.check()?;
     }
@@ -187,7 +207,7 @@ fn odd_arguments_are_refused(ctx: &Ctx) -> Result<()> {
         refused(what, device.prefetch_raw(&mut arg), &[Errno::INVAL])?;
     }
     // Addresses without memory are passed over.
-    let nothing = Mapping::own(4 << 20, false)?.address();
+    let nothing = memory(4 << 20, false)?.va();
     same("bytes moved where nothing is", device.prefetch(nothing, 4 << 20, Domain::Vram)?.moved, 0)?;
     own.check()
 }
@@ -205,5 +225,111 @@ fn unmapped_memory_gives_vram_back(ctx: &Ctx) -> Result<()> {
     }
     let back = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_VRAM_USED)? <= vram))?;
     ensure!(back, "VRAM in use: {vram} before, {} after", device.param(uapi::PARAM_VRAM_USED)?);
+    Ok(())
+}
+
+fn folio_in_vram_comes_apart(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let own = Own::new(ctx.rng().next(), 6 << 20, true)?;
+    let other = Mapping::private(1 << 20)?;
+    own.go(&device, Domain::Vram)?;
+    let (block, piece) = (2 << 20, 64 * PAGE);
+    let check = |what: &str, memory: &Mapping, at: usize, from: usize, length: usize| {
+        let mut seen = vec![0; length];
+        memory.read(at, &mut seen);
+        same_bytes(what, &seen, &own.model[from..][..length])
+    };
+    own.memory.unmap(piece, piece)?;
+    own.memory.protect(block + piece, piece, May::Read)?;
+    own.memory.move_to(2 * block + piece, piece, &other, 0)?;
+    check("what was before the hole", &own.memory, 0, 0, piece)?;
+    check("what was behind the hole", &own.memory, 2 * piece, 2 * piece, block - 2 * piece)?;
+    check("what is only to be read", &own.memory, block, block, block)?;
+    check("what was moved", &other, 0, 2 * block + piece, piece)?;
+    check("what was left behind it", &own.memory, 2 * block + 2 * piece, 2 * block + 2 * piece, block - 2 * piece)?;
+    // For the mapping as a whole to be unmapped.
+    own.memory.map_again(piece, piece)?;
+    Ok(own.memory.map_again(2 * block + piece, piece)?)
+}
+
+fn child_and_parent_share_what_is_in_vram(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    for huge in [false, true] {
+        let pages = 1024;
+        let (words, told) = (Words::of(memory(pages * PAGE, huge)?), Words::of(Mapping::shared(PAGE)?));
+        let (va, size) = (words.va(), (pages * PAGE) as u64);
+        (0..pages).for_each(|n| words.store(n * PAGE, n as u64 + 1));
+        device.prefetch(va, size, Domain::Vram)?;
+        let (mine, says) = (words.clone(), told.clone());
+        forked(move || {
+            let right = (0..pages).filter(|n| mine.load(n * PAGE) == *n as u64 + 1).count();
+            (0..pages).for_each(|n| mine.store(n * PAGE, 0xdead));
+            says.store(0, right as u64);
+        });
+        same("pages that the child saw", told.load(0), pages as u64)?;
+        let right = (0..pages).filter(|n| words.load(n * PAGE) == *n as u64 + 1).count();
+        same("pages that the parent has after the child wrote its own", right, pages)?;
+        // And from VRAM again, now that they are its own alone.
+        device.prefetch(va, size, Domain::Vram)?;
+        let right = (0..pages).filter(|n| words.load(n * PAGE) == *n as u64 + 1).count();
+        same("pages that came back", right, pages)?;
+    }
+    Ok(())
+}
+
+fn files_and_shared_memory_stay(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let shared = Mapping::shared(1 << 20)?;
+    let data = stamps(ctx.rng().next(), 1 << 20);
+    shared.write(0, &data);
+    let told = device.prefetch(shared.va(), 1 << 20, Domain::Vram)?;
+    same("bytes of shared memory that moved", told.moved, 0)?;
+    let mut seen = vec![0; 1 << 20];
+    shared.read(0, &mut seen);
+    same_bytes("shared memory", &seen, &data)?;
+    let huge = Mapping::huge();
+    if let Ok(huge) = huge {
+        huge.store(0, 1);
+        same("bytes of a huge page that moved", device.prefetch(huge.va(), BLOCK, Domain::Vram)?.moved, 0)?;
+        same("the huge page", huge.load(0), 1)?;
+    }
+    Ok(())
+}
+
+/// What the CPU wrote last is what it reads next, wherever the page went in between.
+fn cpu_writes_while_pages_come_and_go(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    for huge in [false, true] {
+        let pages = 1024;
+        let words = Words::of(memory(pages * PAGE, huge)?);
+        let (va, size) = (words.va(), (pages * PAGE) as u64);
+        let seed = ctx.rng().next();
+        let writer = std::thread::spawn(move || -> Result<()> {
+            let mut rng = crate::rng::Rng::new(seed);
+            let mut last = vec![0; pages];
+            let start = Instant::now();
+            for round in 1.. {
+                if start.elapsed() > LASTS {
+                    break;
+                }
+                let n = rng.index(pages);
+                let at = n * PAGE + rng.index(PAGE / 8) / 64 * 512;
+                same(format_args!("page {n} before write {round}"), words.load(n * PAGE), last[n])?;
+                words.store(at, round);
+                words.store(n * PAGE, round);
+                last[n] = round;
+            }
+            Ok(())
+        });
+        let mut moved = 0;
+        while !writer.is_finished() {
+            moved += device.prefetch(va, size, Domain::Vram)?.moved;
+            moved += device.prefetch(va + BLOCK / 2, BLOCK, Domain::System)?.moved;
+        }
+        let result = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        ctx.note(format_args!("{} pages moved meanwhile", moved / PAGE_SIZE));
+        result?;
+        ensure!(moved > size, "only {moved} bytes moved meanwhile");
+    }
     Ok(())
 }

@@ -109,7 +109,8 @@ fn check(bo: &Bo, salt: u64) -> Result<()> {
 
 fn buffers_beyond_memory_go_to_the_disk_and_come_back(ctx: &Ctx) -> Result<()> {
     let available = memory()?;
-    let _swap = Swap::on(available)?;
+    // What comes back for a while is there twice.
+    let _swap = Swap::on(2 * available)?;
     let (kills, out) = (vmstat("oom_kill")?, vmstat("pswpout")?);
     // Half again as much as there is memory, each buffer in an address space of its own to be used alone.
     let count = available * 3 / 2 / SIZE;

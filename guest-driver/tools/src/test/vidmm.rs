@@ -12,6 +12,7 @@ use super::bo::{largest_window, paint, read_all, MARK};
 use super::borrowed::Borrowed;
 use super::case::{complete, content, eventually, filled, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use super::kmsg::ExpectErrors;
+use super::purpose::OnPurpose;
 use crate::drm::{Bo, Device, Domain};
 use crate::ib::{FillSize, Ib, Place};
 use crate::model::u64_at;
@@ -351,6 +352,7 @@ fn entries_are_stale_until_invalidated(ctx: &Ctx, ring: u32) -> Result<()> {
 }
 
 fn window_ends_behind_its_last_page(ctx: &Ctx) -> Result<()> {
+    let _wrong = OnPurpose::begin();
     let device = device(ctx)?;
     let (_, end) = window(&device)?;
     let data = stamps(12, 1 << 16);
@@ -377,5 +379,6 @@ fn window_ends_behind_its_last_page(ctx: &Ctx) -> Result<()> {
 
 fn largest_window_is_mapped_to_its_end(ctx: &Ctx) -> Result<()> {
     drop(device(ctx)?);
+    let _wrong = OnPurpose::begin();
     largest_window(ctx, first_level_maps_the_window_and_no_more)
 }

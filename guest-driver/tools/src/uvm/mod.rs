@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Context, Result};
 use uvm_spec::{packet, uapi, PAGE_SIZE};
 
-use crate::drm::{Bo, Device, Domain, Mapping, Queue, Reservation, RW};
+use crate::drm::{Bo, Device, Domain, Mapping, Placed, Queue, Reservation, RW};
 use aperture::{Addresses, Aperture, Range};
 use program::Program;
 
@@ -24,6 +24,8 @@ use program::Program;
 pub enum Backing {
     /// Buffer objects in a domain, bound where the CPU sees them.
     Buffers(Domain),
+    /// The process's own, which the device mirrors.
+    Mirrored,
 }
 
 /// What a process says about a range beforehand.
@@ -44,17 +46,19 @@ pub const LANES: u32 = 64;
 pub struct Uvm {
     device: Device,
     backing: Backing,
-    space: Rc<Space>,
     queue: RefCell<Queue>,
     /// Fence value, and the sum of the last program behind it.
     done: Memory,
     fences: RefCell<u32>,
     patience: Duration,
+    space: Rc<Space>,
+    // Behind the queue: it goes later.
+    _ring: Ring,
 }
 
 /// Where allocations lie.
 struct Space {
-    aperture: Aperture<Reservation>,
+    aperture: Aperture<Rc<Reservation>>,
     /// Of a reserved one.
     addresses: RefCell<Option<Addresses>>,
 }
@@ -63,13 +67,13 @@ struct Space {
 struct Place {
     at: u64,
     /// Where the whole process is shared, each allocation has a reservation of its own.
-    own: Option<Reservation>,
+    own: Option<Rc<Reservation>>,
 }
 
 impl Space {
     fn new(reach: Range) -> Result<Self> {
         let range = aperture::common([reach]).context("the device reaches none of this process's addresses")?;
-        let aperture = aperture::choose(range, |at, bytes| Reservation::at(at, bytes).ok());
+        let aperture = aperture::choose(range, |at, bytes| Some(Rc::new(Reservation::at(at, bytes).ok()?)));
         let aperture = aperture.context("no room for addresses that the device reaches, too")?;
         let addresses = match &aperture {
             Aperture::Whole => None,
@@ -87,25 +91,20 @@ impl Space {
         let own = Reservation::anywhere(bytes + slack + PAGE_SIZE)?;
         let free = Range { first: own.start(), end: own.start() + own.bytes() };
         let at = aperture::place(free, bytes + PAGE_SIZE).context("a reservation that is too small")?;
-        Ok(Place { at, own: Some(own) })
+        Ok(Place { at, own: Some(Rc::new(own)) })
     }
+    /// Takes back what [`Space::take`] gave. Reservations of their own go by themselves.
     fn give(&self, at: u64, bytes: u64) {
-        let Aperture::Reserved(reservation) = &self.aperture else { return };
-        // If somebody got the addresses first, they are gone for good.
-        if reservation.restore(at, bytes).is_ok() {
-            if let Some(addresses) = self.addresses.borrow_mut().as_mut() {
-                addresses.give(at, bytes);
-            }
+        if let Some(addresses) = self.addresses.borrow_mut().as_mut() {
+            addresses.give(at, bytes);
         }
     }
 }
 
 /// Memory at one address for both sides; gone with the value.
 pub struct Memory {
-    // In this order: what lies there goes before the addresses do.
-    map: Option<Mapping>,
+    map: Option<Placed>,
     bo: Option<Bo>,
-    own: Option<Reservation>,
     device: Device,
     space: Rc<Space>,
     at: u64,
@@ -118,7 +117,7 @@ impl Memory {
         self.at
     }
     fn map(&self) -> Result<&Mapping> {
-        self.map.as_ref().context("memory that is not mapped")
+        self.map.as_deref().context("memory that is not mapped")
     }
     /// Writes numbers from dword `at` on.
     pub fn write(&self, at: usize, numbers: &[u32]) -> Result<()> {
@@ -152,9 +151,7 @@ impl Drop for Memory {
         }
         self.map = None;
         self.bo = None;
-        if self.own.is_none() {
-            self.space.give(self.at, self.bytes);
-        }
+        self.space.give(self.at, self.bytes);
     }
 }
 
@@ -163,14 +160,21 @@ impl Uvm {
     pub fn open(device: &Device, backing: Backing, patience: Duration) -> Result<Self> {
         let reach = Range { first: aperture::LOWEST, end: device.param(uapi::PARAM_VM_SIZE)? };
         let space = Rc::new(Space::new(reach)?);
-        // The queue's ring has addresses of this process, too, that nothing else can have.
-        let ring = space.take(RING + PAGE_SIZE)?;
-        let queue = Queue::of_access_engine(device, ring.at, RING)?;
-        // It goes with the process.
-        std::mem::forget(ring.own);
-        let done = allocate(device, &space, Backing::Buffers(Domain::Gtt), PAGE_SIZE)?;
+        if backing == Backing::Mirrored {
+            device.mirror()?;
+        }
+        // The queue's ring has addresses of this process, too: a stretch that one page table covers, so that no memory
+        // of the process shares that with the ring.
+        let place = space.take(aperture::ALIGNMENT)?;
+        let queue = Queue::of_access_engine(device, place.at, RING)?;
+        let ring = Ring { place, device: device.clone(), space: Rc::clone(&space) };
+        let done = match backing {
+            Backing::Mirrored => backing,
+            Backing::Buffers(_) => Backing::Buffers(Domain::Gtt),
+        };
+        let done = allocate(device, &space, done, PAGE_SIZE)?;
         let (queue, fences) = (RefCell::new(queue), RefCell::new(0));
-        Ok(Self { device: device.clone(), backing, space, queue, done, fences, patience })
+        Ok(Self { device: device.clone(), backing, queue, done, fences, patience, space, _ring: ring })
     }
     /// The client.
     pub fn device(&self) -> &Device {
@@ -186,15 +190,16 @@ impl Uvm {
     }
     /// Brings memory near the GPU, or back, before anybody asks for it.
     pub fn prefetch(&self, memory: &Memory, to_device: bool) -> Result<()> {
-        let domain = if to_device { Domain::Vram } else { Domain::Gtt };
-        match &memory.bo {
-            Some(bo) => Ok(bo.move_to(domain, 0)?),
-            None => Ok(()),
+        match (&memory.bo, to_device) {
+            (Some(bo), true) => bo.move_to(Domain::Vram, 0)?,
+            (Some(bo), false) => bo.move_to(Domain::Gtt, 0)?,
+            (None, true) => drop(self.device.prefetch(memory.at, memory.bytes, Domain::Vram)?),
+            (None, false) => drop(self.device.prefetch(memory.at, memory.bytes, Domain::System)?),
         }
+        Ok(())
     }
-    /// Says where memory is best.
+    /// Says where memory is best. What the process's own memory is told so is not kept: it is moved.
     pub fn advise(&self, memory: &Memory, advice: Advice) -> Result<()> {
-        // A buffer has no place but the one where it is.
         self.prefetch(memory, advice == Advice::PreferDevice)
     }
     /// Starts `programs` one after the other, with a fence behind them.
@@ -226,8 +231,11 @@ impl Uvm {
     fn check(&self, queue: &Queue, start: Instant) -> Result<()> {
         let info = queue.info()?;
         if info.state == uapi::QUEUE_STOPPED {
-            let fault = self.device.fault()?;
-            anyhow::bail!("the queue stopped at {:#x}, cause {}: {fault:x?}", info.rptr, info.cause);
+            let why = self.device.fault()?.map_or(String::new(), |fault| {
+                let way = if fault.write == 1 { "write" } else { "read" };
+                format!(", a {way} of {:#x} failed", fault.va)
+            });
+            anyhow::bail!("the queue stopped at {:#x}, cause {}{why}", info.rptr, info.cause);
         }
         ensure!(start.elapsed() < self.patience, "the queue does not get on: {info:?}");
         std::thread::sleep(Duration::from_micros(200));
@@ -235,18 +243,40 @@ impl Uvm {
     }
 }
 
+/// Where the queue's ring is bound: given back after the queue has ended.
+struct Ring {
+    place: Place,
+    device: Device,
+    space: Rc<Space>,
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if let Err(error) = self.device.unbind(self.place.at, RING + PAGE_SIZE) {
+            eprintln!("# ring of shared memory's queue: {error}");
+        }
+        self.space.give(self.place.at, aperture::ALIGNMENT);
+    }
+}
+
 fn allocate(device: &Device, space: &Rc<Space>, backing: Backing, bytes: u64) -> Result<Memory> {
     let bytes = bytes.max(1).next_multiple_of(PAGE_SIZE);
     let Place { at, own } = space.take(bytes)?;
-    let Backing::Buffers(domain) = backing;
-    let bo = Bo::new(device, bytes, domain)?;
-    let map = match (&own, &space.aperture) {
-        (Some(reservation), _) | (None, Aperture::Reserved(reservation)) => reservation.buffer(at, device, &bo)?,
+    let reservation = match (&own, &space.aperture) {
+        (Some(reservation), _) | (None, Aperture::Reserved(reservation)) => reservation,
         (None, Aperture::Whole) => anyhow::bail!("an allocation without addresses"),
     };
-    device.bind(at, &bo, 0, bytes, RW)?;
     let (device, space) = (device.clone(), Rc::clone(space));
-    Ok(Memory { map: Some(map), bo: Some(bo), own, device, space, at, bytes })
+    let mut memory = Memory { map: None, bo: None, device, space, at, bytes };
+    let Backing::Buffers(domain) = backing else {
+        memory.map = Some(reservation.memory(at, bytes)?);
+        return Ok(memory);
+    };
+    let bo = Bo::new(&memory.device, bytes, domain)?;
+    memory.map = Some(reservation.buffer(at, &memory.device, &bo)?);
+    memory.device.bind(at, &bo, 0, bytes, RW)?;
+    memory.bo = Some(bo);
+    Ok(memory)
 }
 
 /// Programs that were started.

@@ -4,6 +4,7 @@
 mod bfs;
 mod gemm;
 mod join;
+mod patterns;
 mod stencil;
 mod vector;
 
@@ -29,28 +30,22 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const WORKLOADS: [Workload; 5] = [
+pub const WORKLOADS: [Workload; 6] = [
     Workload { name: "vector_add", run: vector::run },
     Workload { name: "stencil", run: stencil::run },
     Workload { name: "bfs", run: bfs::run },
     Workload { name: "gemm", run: gemm::run },
     Workload { name: "hash_join", run: join::run },
+    Workload { name: "patterns", run: patterns::run },
 ];
 
-/// Fails at the first number that is not what the CPU came to.
+/// Fails at the first number that is not what the CPU came to; says how many were compared.
 fn compare(what: &str, seen: &[u32], expected: &[u32]) -> Result<u64> {
     ensure!(seen.len() == expected.len(), "{what}: {} numbers, expected {}", seen.len(), expected.len());
-    let wrong = seen.iter().zip(expected).position(|(a, b)| a != b);
-    if let Some((at, (seen, expected))) = wrong.and_then(|at| Some((at, (seen.get(at)?, expected.get(at)?)))) {
-        let count = wrong_count(seen, expected);
-        anyhow::bail!("{what}: number {at} is {seen:#x}, expected {expected:#x}{count}");
+    for (at, (seen, expected)) in seen.iter().zip(expected).enumerate() {
+        ensure!(seen == expected, "{what}: number {at} is {seen:#x}, expected {expected:#x}");
     }
     Ok(expected.len() as u64)
-}
-
-/// Which bits differ: a page of another's data looks different from a lost carry.
-fn wrong_count(seen: &u32, expected: &u32) -> String {
-    format!(" (bits {:#x} differ)", seen ^ expected)
 }
 
 /// Dwords that a share of `bytes` holds, at least `least`.

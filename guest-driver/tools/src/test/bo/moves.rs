@@ -29,7 +29,7 @@ pub fn moves_between_all_domains_keep_the_data(ctx: &Ctx, ring: u32) -> Result<(
 pub fn large_object_goes_round(ctx: &Ctx, ring: u32) -> Result<()> {
     let device = ctx.device()?;
     // As large as 16 MiB, where VRAM has room for it.
-    let free = device.param(uapi::PARAM_VRAM_SIZE)? - device.param(uapi::PARAM_VRAM_USED)?;
+    let free = device.param(uapi::PARAM_VRAM_VISIBLE)? - device.param(uapi::PARAM_VRAM_USED)?;
     let length = (16 << 20).min(free / 4096 * 4096);
     let bo = Bo::new(&device, length, Domain::System)?;
     let map = bo.map()?;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The process changes its memory, and the device follows: it reaches what the CPU reaches, and no more.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -98,7 +97,7 @@ pub fn memory_is_followed_to_another_address(ctx: &Ctx) -> Result<()> {
     for n in 0..PAGES {
         let (from, at) = (a.va() + (n * PAGE) as u64, b.va() + (n * PAGE) as u64);
         a.move_to(n * PAGE, PAGE, &b, n * PAGE)?;
-        run(&mirror, n as u32 % 2, &copy(at, to.va(), PAGE))?;
+        run(&mirror, u32::from(n % 2 == 1), &copy(at, to.va(), PAGE))?;
         same_bytes("what has moved", &bytes(&to, 4, PAGE - 4), &data[n * PAGE + 4..(n + 1) * PAGE])?;
         run(&mirror, 0, &store(at + 8, 77))?;
         same("what was written there", b.load(n * PAGE + 8) & 0xffff_ffff, 77)?;
@@ -130,19 +129,19 @@ const FORKED: usize = 0;
 const GO: usize = 8;
 const SAW: usize = 16;
 
-fn reaches(shared: &Mapping, place: usize, value: u64) -> Result<()> {
+fn reaches(shared: &Words, place: usize, value: u64) -> Result<()> {
     ensure!(eventually(PATIENCE, || Ok(shared.load(place) == value))?, "step {value} is not reached");
     Ok(())
 }
 
 pub fn forked_child_has_memory_of_its_own(ctx: &Ctx) -> Result<()> {
     let mirror = mirror(ctx)?;
-    let (private, shared) = (Arc::new(Mapping::private(PAGE)?), Arc::new(Mapping::shared(PAGE)?));
+    let (private, shared) = (Words::of(Mapping::private(PAGE)?), Words::of(Mapping::shared(PAGE)?));
     let to = Mapping::private(PAGE)?;
     for round in 0..4_u32 {
         run(&mirror, 0, &store(private.va(), 10 + round))?;
-        shared.write(0, &[0; 64]);
-        let theirs = (Words::of(&private), Words::of(&shared));
+        [FORKED, GO, SAW].iter().for_each(|step| shared.store(*step, 0));
+        let theirs = (private.clone(), shared.clone());
         let child = thread::spawn(move || {
             forked(move || {
                 let (private, shared) = (&theirs.0, &theirs.1);
@@ -224,4 +223,27 @@ pub fn files_are_written_where_they_are_shared(ctx: &Ctx) -> Result<()> {
     file.set_len(4 * PAGE as u64)?;
     run(&mirror, 0, &copy(at, to.va(), 8))?;
     same("what is there then", to.load(0), 0)
+}
+
+pub fn huge_pages_of_a_pool_are_used(ctx: &Ctx) -> Result<()> {
+    const POOL: &str = "/proc/sys/vm/nr_hugepages";
+    let before = std::fs::read_to_string(POOL)?;
+    std::fs::write(POOL, "2")?;
+    let result = pooled(ctx);
+    std::fs::write(POOL, before.trim())?;
+    result
+}
+
+fn pooled(ctx: &Ctx) -> Result<()> {
+    let mirror = mirror(ctx)?;
+    let (map, to) = (Mapping::huge()?, Mapping::private(3 * PAGE)?);
+    let data = stamps(51, HUGE);
+    map.write(0, &data);
+    for at in [0, 77 * PAGE, HUGE - 3 * PAGE] {
+        run(&mirror, 0, &copy(map.address() + at as u64, to.va(), 3 * PAGE))?;
+        same_bytes("what was read", &bytes(&to, 0, 3 * PAGE), &data[at..at + 3 * PAGE])?;
+        run(&mirror, 1, &store(map.address() + at as u64, 0xabc))?;
+        same("what was written", map.load(at) & 0xffff_ffff, 0xabc)?;
+    }
+    Ok(())
 }

@@ -11,8 +11,8 @@ use crate::uvm::program::{Operand, Program};
 use crate::uvm::{Uvm, LANES};
 
 const SWEEPS: usize = 3;
-/// Weights of the middle, and of the neighbours.
-const MIDDLE: u64 = 4;
+/// Weight of the middle; each neighbour's is one.
+const MIDDLE: u32 = 4;
 
 pub fn run(uvm: &Uvm, bytes: u64, seed: u64) -> Result<Outcome> {
     // A square with a border that stays.
@@ -36,7 +36,7 @@ pub fn run(uvm: &Uvm, bytes: u64, seed: u64) -> Result<Outcome> {
             update,
             reduce: false,
             trips: [inner, inner, 1],
-            immediate: MIDDLE,
+            immediate: MIDDLE.into(),
             a: at(from, offset),
             b: Operand::none(),
             d: at(to, 0),
@@ -48,13 +48,14 @@ pub fn run(uvm: &Uvm, bytes: u64, seed: u64) -> Result<Outcome> {
     let side = side as usize;
     for _ in 0..SWEEPS {
         let mut next = now.clone();
-        for row in now.windows(2 * side + 1).enumerate().filter(|(at, _)| (1..side - 1).contains(&(at % side))) {
-            let (at, cells) = row;
-            // From the cell above to the one below.
+        for (at, cells) in now.windows(2 * side + 1).enumerate() {
+            // From the cell above to the one below; columns at the border stay.
+            if !(1..side - 1).contains(&(at % side)) {
+                continue;
+            }
             let [up, left, middle, right, down] = [0, side - 1, side, side + 1, 2 * side].map(|n| cells[n]);
-            let sum =
-                [left, right, up, down].iter().fold(middle.wrapping_mul(MIDDLE as u32), |s, n| s.wrapping_add(*n));
-            next[at + side] = sum;
+            let around = left.wrapping_add(right).wrapping_add(up).wrapping_add(down);
+            next[at + side] = middle.wrapping_mul(MIDDLE).wrapping_add(around);
         }
         now = next;
     }

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the policy decides about faults in mirrored memory, carried out: pages
+ * are moved, mapped where they are found then, and what happened is told.
+ *
+ * The policy knows what it was told, and that is old news. So a plan is a
+ * proposal: pages that do not move are mapped where they are, a guess that
+ * fails is passed over, and an access that waits gets its page in any case or
+ * is made to fail. What a notifier takes away is told before the next batch.
+ */
+
+#include <linux/hmm.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+
+#include <drm/drm_print.h>
+
+#include "uvm_drv.h"
+
+/* Knowledge of so many blocks is 600 bytes each at most. */
+#define UVM_SVM_BLOCKS		4096
+
+/**
+ * uvm_svm_policy_begin() - enter the policy of mirrored memory
+ * @uvm: the device
+ *
+ * Return: what uvm_svm_policy_end() wants.
+ */
+unsigned int uvm_svm_policy_begin(struct uvm_device *uvm)
+{
+	mutex_lock(&uvm->svm.policy_lock);
+	return memalloc_nofs_save();
+}
+
+/**
+ * uvm_svm_policy_end() - leave it
+ * @uvm: the device
+ * @flags: of uvm_svm_policy_begin()
+ */
+void uvm_svm_policy_end(struct uvm_device *uvm, unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+	mutex_unlock(&uvm->svm.policy_lock);
+}
+
+/**
+ * uvm_svm_policy_init() - begin to decide
+ * @uvm: the device
+ *
+ * Return: 0 or an errno.
+ */
+int uvm_svm_policy_init(struct uvm_device *uvm)
+{
+	struct uvm_policy_svm_config config;
+	struct uvm_policy_svm *policy;
+	int ret;
+
+	ret = uvm_policy_svm_defaults(&config);
+	if (ret)
+		return ret;
+	uvm_svm_tuned(&config);
+	config.blocks = UVM_SVM_BLOCKS;
+	policy = uvm_policy_svm_new(&config);
+	if (IS_ERR(policy))
+		return PTR_ERR(policy);
+	uvm->svm.policy = policy;
+	return 0;
+}
+
+/**
+ * uvm_svm_policy_fini() - end it
+ * @uvm: the device; there is no mirror any more
+ */
+void uvm_svm_policy_fini(struct uvm_device *uvm)
+{
+	u32 spaces = 0, blocks = 0;
+
+	if (!uvm->svm.policy)
+		return;
+	uvm_policy_svm_in_use(uvm->svm.policy, &spaces, &blocks);
+	if (spaces)
+		drm_warn(&uvm->drm, "%u mirrors left behind\n", spaces);
+	uvm_policy_svm_destroy(uvm->svm.policy);
+	uvm->svm.policy = NULL;
+}
+
+/**
+ * uvm_svm_space_create() - decide about a mirror
+ * @svm: the mirror
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int uvm_svm_space_create(struct uvm_svm *svm)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+	int ret;
+
+	flags = uvm_svm_policy_begin(uvm);
+	ret = uvm_policy_svm_create(uvm->svm.policy, &svm->space);
+	uvm_svm_policy_end(uvm, flags);
+	return ret;
+}
+
+/**
+ * uvm_svm_space_end() - a mirror ends
+ * @svm: the mirror
+ */
+void uvm_svm_space_end(struct uvm_svm *svm)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+
+	if (!svm->space)
+		return;
+	flags = uvm_svm_policy_begin(uvm);
+	WARN_ON_ONCE(uvm_policy_svm_end(uvm->svm.policy, svm->space));
+	uvm_svm_policy_end(uvm, flags);
+}
+
+/* Without memory decisions are worse, that is all. */
+static void uvm_svm_event(struct uvm_svm *svm,
+			  struct uvm_policy_svm_event *event)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+
+	event->space = svm->space;
+	event->chunk = UVM_POLICY_SVM_NO_CHUNK;
+	flags = uvm_svm_policy_begin(uvm);
+	uvm_policy_svm_event(uvm->svm.policy, event, ktime_get_ns());
+	uvm_svm_policy_end(uvm, flags);
+}
+
+static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 place,
+			       u32 cause, const unsigned long *pages)
+{
+	struct uvm_policy_svm_event event = {
+		.op = UVM_POLICY_SVM_EV_MIGRATED,
+		.place = place,
+		.cause = cause,
+		.va = va,
+	};
+
+	if (bitmap_empty(pages, UVM_SVM_BLOCK_PAGES))
+		return;
+	bitmap_to_arr64(event.pages, pages, UVM_SVM_BLOCK_PAGES);
+	uvm_svm_event(svm, &event);
+}
+
+/* What notifiers took away of a block since the last time. */
+static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
+{
+	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(evicted, UVM_SVM_BLOCK_PAGES);
+	unsigned int start, end;
+
+	mutex_lock(&block->lock);
+	bitmap_copy(lost, block->lost, UVM_SVM_BLOCK_PAGES);
+	bitmap_zero(block->lost, UVM_SVM_BLOCK_PAGES);
+	bitmap_and(left, block->left, block->told, UVM_SVM_BLOCK_PAGES);
+	bitmap_zero(block->left, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
+	/*
+	 * By place, pages leave VRAM as they are unmapped. Those that are still
+	 * there are found there with the next fault, and told anew.
+	 */
+	bitmap_and(evicted, lost, block->told, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(block->told, block->told, evicted, UVM_SVM_BLOCK_PAGES);
+	mutex_unlock(&block->lock);
+
+	for_each_set_bitrange(start, end, lost, UVM_SVM_BLOCK_PAGES) {
+		struct uvm_policy_svm_event event = {
+			.op = UVM_POLICY_SVM_EV_UNMAPPED,
+			.va = block->va + (u64)start * PAGE_SIZE,
+			.end = block->va + (u64)end * PAGE_SIZE,
+		};
+
+		uvm_svm_event(svm, &event);
+	}
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
+			   UVM_POLICY_SVM_BY_CPU, left);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
+			   UVM_POLICY_SVM_BY_EVICTION, evicted);
+}
+
+static void uvm_svm_tell_all_lost(struct uvm_svm *svm)
+{
+	struct uvm_svm_block *block;
+	unsigned long index;
+
+	if (!xchg(&svm->lost, false))
+		return;
+	mutex_lock(&svm->lock);
+	xa_for_each(&svm->blocks, index, block)
+		uvm_svm_tell_lost(svm, block);
+	mutex_unlock(&svm->lock);
+}
+
+/**
+ * uvm_svm_tell_gone() - a block has no memory any more
+ * @svm: the mirror
+ * @va: its first address
+ */
+void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va)
+{
+	struct uvm_policy_svm_event event = {
+		.op = UVM_POLICY_SVM_EV_GONE,
+		.va = va,
+		.end = va + UVM_SVM_BLOCK_BYTES,
+	};
+
+	if (svm->space)
+		uvm_svm_event(svm, &event);
+}
+
+/* Where the pages of a region turned out to be. */
+static void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
+			       const unsigned long *pages, bool moved,
+			       u32 cause)
+{
+	struct uvm_policy_svm_event event = { .va = block->va };
+	DECLARE_BITMAP(mapped, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(set, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(came, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+
+	mutex_lock(&block->lock);
+	bitmap_and(mapped, block->mapped, pages, UVM_SVM_BLOCK_PAGES);
+	bitmap_and(set, mapped, block->writable, UVM_SVM_BLOCK_PAGES);
+	bitmap_to_arr64(event.pages, mapped, UVM_SVM_BLOCK_PAGES);
+	bitmap_to_arr64(event.writable, set, UVM_SVM_BLOCK_PAGES);
+	bitmap_and(set, mapped, block->vram, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(came, set, block->told, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(set, mapped, block->vram, UVM_SVM_BLOCK_PAGES);
+	bitmap_and(left, set, block->told, UVM_SVM_BLOCK_PAGES);
+	bitmap_or(block->told, block->told, came, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
+	mutex_unlock(&block->lock);
+
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
+			   UVM_POLICY_SVM_BY_CPU, left);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_VRAM, cause, came);
+	event.op = UVM_POLICY_SVM_EV_MAPPED;
+	uvm_svm_event(svm, &event);
+	/* What is mapped in system memory, and was to be in VRAM. */
+	if (!moved || bitmap_empty(set, UVM_SVM_BLOCK_PAGES))
+		return;
+	event.op = UVM_POLICY_SVM_EV_FAILED;
+	event.place = UVM_POLICY_SVM_VRAM;
+	bitmap_to_arr64(event.pages, set, UVM_SVM_BLOCK_PAGES);
+	uvm_svm_event(svm, &event);
+}
+
+/* Moves what can be moved of a run of pages. */
+static int uvm_svm_move_run(struct uvm_svm *svm, u64 start, u64 end,
+			    bool to_vram)
+{
+	struct vm_area_struct *vma;
+	u64 next;
+	int ret = 0;
+
+	mmap_read_lock(svm->mm);
+	for (; start < end && !ret; start = next) {
+		vma = find_vma_intersection(svm->mm, start, end);
+		if (!vma)
+			break;
+		start = max_t(u64, start, vma->vm_start);
+		next = min_t(u64, end, vma->vm_end);
+		ret = to_vram ?
+		      uvm_migrate_to_vram(svm->dm, vma, start, next, NULL) :
+		      uvm_migrate_to_system(svm->dm, vma, start, next, NULL);
+		/* A mapping whose pages do not move. */
+		if (ret == -EINVAL)
+			ret = 0;
+	}
+	mmap_read_unlock(svm->mm);
+	return ret;
+}
+
+static void uvm_svm_move(struct uvm_svm *svm, struct uvm_svm_block *block,
+			 const unsigned long *pages, bool to_vram)
+{
+	unsigned int first, behind;
+	bool room = to_vram;
+	u64 start, end;
+	int ret, idx;
+
+	if (!drm_dev_enter(&svm->vm->uvm->drm, &idx))
+		return;
+	for_each_set_bitrange(first, behind, pages, UVM_SVM_BLOCK_PAGES) {
+		start = block->va + (u64)first * PAGE_SIZE;
+		end = block->va + (u64)behind * PAGE_SIZE;
+		ret = uvm_svm_move_run(svm, start, end, to_vram);
+		/* Others go, once. What they leave may be taken by then. */
+		if (ret == -ENOSPC && room) {
+			room = false;
+			if (!uvm_devmem_evict(svm->dm, UVM_CHUNK_SIZE))
+				ret = uvm_svm_move_run(svm, start, end, true);
+		}
+		if (ret)
+			break;
+	}
+	drm_dev_exit(idx);
+}
+
+/* Pages that an access waits for: run by run, or one by one where that fails. */
+static void uvm_svm_map_faulted(struct uvm_svm_block *block,
+				const unsigned long *pages,
+				const unsigned long *written,
+				unsigned long *bad)
+{
+	unsigned int start, end, page, stop;
+	u64 va;
+	bool write;
+
+	for_each_set_bitrange(start, end, pages, UVM_SVM_BLOCK_PAGES) {
+		for (page = start; page < end; page = stop) {
+			write = test_bit(page, written);
+			stop = write ? find_next_zero_bit(written, end, page) :
+				       find_next_bit(written, end, page);
+			va = block->va + (u64)page * PAGE_SIZE;
+			if (!uvm_svm_bring(block, va, va, block->va +
+					   (u64)stop * PAGE_SIZE, write))
+				continue;
+			for (; page < stop; page++, va += PAGE_SIZE)
+				if (uvm_svm_bring(block, va, va, va + PAGE_SIZE,
+						  write))
+					set_bit(page, bad);
+		}
+	}
+}
+
+/* The others, as far as they are there. */
+static void uvm_svm_map_guessed(struct uvm_svm_block *block,
+				const unsigned long *pages)
+{
+	unsigned int start, end;
+
+	for_each_set_bitrange(start, end, pages, UVM_SVM_BLOCK_PAGES)
+		uvm_svm_look(block, block->va + (u64)start * PAGE_SIZE,
+			     block->va + (u64)end * PAGE_SIZE);
+}
+
+static void uvm_svm_deny_all(struct uvm_svm *svm, struct uvm_svm_block *block,
+			     const unsigned long *pages)
+{
+	unsigned int page;
+	int idx;
+
+	if (bitmap_empty(pages, UVM_SVM_BLOCK_PAGES) ||
+	    !drm_dev_enter(&svm->vm->uvm->drm, &idx))
+		return;
+	for_each_set_bit(page, pages, UVM_SVM_BLOCK_PAGES) {
+		atomic64_inc(&svm->vm->uvm->svm.refused);
+		uvm_svm_deny(block, block->va + (u64)page * PAGE_SIZE);
+	}
+	drm_dev_exit(idx);
+	schedule_delayed_work(&svm->calm, UVM_SVM_CALM);
+}
+
+/**
+ * uvm_svm_do() - carry out what is to become of pages of a block
+ * @svm: the mirror
+ * @block: the block
+ * @region: the plan; not one that throttles
+ * @cause: UVM_POLICY_SVM_BY_*
+ *
+ * Accesses of the pages that faulted can be made again, and fail then if they
+ * have to. Context: as uvm_svm_block_get().
+ */
+void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
+		const struct uvm_policy_svm_region *region, u32 cause)
+{
+	DECLARE_BITMAP(pages, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(faulted, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(written, UVM_SVM_BLOCK_PAGES);
+	bool to_vram = region->action == UVM_POLICY_SVM_DO_TO_VRAM;
+
+	bitmap_from_arr64(pages, region->pages, UVM_SVM_BLOCK_PAGES);
+	bitmap_from_arr64(faulted, region->faulted, UVM_SVM_BLOCK_PAGES);
+	bitmap_from_arr64(written, region->written, UVM_SVM_BLOCK_PAGES);
+	if (region->action == UVM_POLICY_SVM_DO_DENY) {
+		uvm_svm_deny_all(svm, block, faulted);
+		return;
+	}
+	if (to_vram || region->action == UVM_POLICY_SVM_DO_TO_SYSTEM)
+		uvm_svm_move(svm, block, pages, to_vram);
+	if (region->action == UVM_POLICY_SVM_DO_TO_SYSTEM) {
+		uvm_svm_tell_lost(svm, block);
+		bitmap_copy(pages, faulted, UVM_SVM_BLOCK_PAGES);
+	}
+	bitmap_zero(svm->bad, UVM_SVM_BLOCK_PAGES);
+	uvm_svm_map_faulted(block, faulted, written, svm->bad);
+	bitmap_andnot(faulted, pages, faulted, UVM_SVM_BLOCK_PAGES);
+	uvm_svm_map_guessed(block, faulted);
+	uvm_svm_deny_all(svm, block, svm->bad);
+	uvm_svm_tell_found(svm, block, pages, to_vram, cause);
+}
+
+/**
+ * uvm_svm_plan() - decide about a batch
+ * @svm: the mirror
+ * @faults: the batch; sorted after it
+ * @n: how many, at most UVM_SVM_FAULTS
+ * @more: others wait
+ * @plan: out; the regions are in @svm
+ *
+ * Return: 0 or -EINVAL.
+ */
+int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
+		 u32 n, bool more, struct uvm_policy_svm_plan *plan)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+	int ret;
+
+	uvm_svm_tell_all_lost(svm);
+	flags = uvm_svm_policy_begin(uvm);
+	uvm_svm_retune(uvm->svm.policy);
+	ret = uvm_policy_svm_serve(uvm->svm.policy, faults, n, more,
+				   ktime_get_ns(), svm->regions,
+				   ARRAY_SIZE(svm->regions), plan);
+	uvm_svm_policy_end(uvm, flags);
+	return ret;
+}
+
+/**
+ * uvm_svm_keep_mapped() - map what its process wants to be mapped always
+ * @svm: the mirror
+ *
+ * Context: the worker alone.
+ */
+void uvm_svm_keep_mapped(struct uvm_svm *svm)
+{
+	struct uvm_policy_svm_region *region = svm->regions;
+	struct uvm_device *uvm = svm->vm->uvm;
+	struct uvm_svm_block *block;
+	unsigned int flags;
+	u32 rounds;
+	int more;
+
+	/*
+	 * Of all mirrors, and each block once, whoever asks: what is another's
+	 * comes by a fault then.
+	 */
+	for (rounds = 0; rounds < UVM_SVM_BLOCKS; rounds++) {
+		flags = uvm_svm_policy_begin(uvm);
+		more = uvm_policy_svm_next_map(uvm->svm.policy, region);
+		uvm_svm_policy_end(uvm, flags);
+		if (more <= 0)
+			return;
+		if (region->space != svm->space)
+			continue;
+		block = uvm_svm_block_get(svm, region->va);
+		if (IS_ERR(block))
+			continue;
+		uvm_svm_do(svm, block, region, UVM_POLICY_SVM_BY_PREFETCH);
+		uvm_svm_block_put(block);
+	}
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Too little VRAM, a process that dies, a device that goes, a ring that does not work.
+
+use std::process::ExitCode;
+
+use anyhow::{ensure, Result};
+use uvm_spec::{sdma, uapi};
+
+use super::{is_in_vram, Own, BLOCK};
+use crate::drm::{Bo, Device, Domain};
+use crate::test::case::{eventually, same, Ctx, PATIENCE};
+use crate::test::kmsg::ExpectErrors;
+use crate::test::reload::while_unbound;
+use crate::test::workers;
+
+/// First argument of the process that is killed.
+pub const WORKER: &str = "--migrate-worker";
+/// What it has in VRAM.
+const SHARE: u64 = 16 << 20;
+
+/// Leaves `bytes` of VRAM to others, about.
+fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
+    let mut bos = Vec::new();
+    loop {
+        let free = device.param(uapi::PARAM_VRAM_SIZE)? - device.param(uapi::PARAM_VRAM_USED)?;
+        let Some(rest) = free.checked_sub(bytes).filter(|rest| *rest >= 2 * BLOCK) else { return Ok(bos) };
+        match Bo::new(device, rest.min(16 << 20) & !(BLOCK - 1), Domain::Vram) {
+            Ok(bo) => bos.push(bo),
+            // The rest is the driver's own.
+            Err(_) => return Ok(bos),
+        }
+    }
+}
+
+pub fn more_than_vram_has_the_newest_there(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let ballast = fill_but(&device, 48 << 20)?;
+    let evicted = device.param(uapi::PARAM_DEVMEM_EVICTED)?;
+    let own = (0..5).map(|n| Own::new(ctx.rng().next() + n, 16 << 20, n % 2 == 0)).collect::<Result<Vec<_>>>()?;
+    for own in &own {
+        own.go(&device, Domain::Vram)?;
+    }
+    let gone = device.param(uapi::PARAM_DEVMEM_EVICTED)? - evicted;
+    ensure!(gone >= 16 << 20, "{gone} bytes were moved out of VRAM");
+    // The last that came is there.
+    is_in_vram(&device, &own[4])?;
+    own.iter().try_for_each(Own::check)?;
+    // In the other order, from wherever each is.
+    for own in own.iter().rev() {
+        own.go(&device, Domain::Vram)?;
+        own.check()?;
+    }
+    drop(ballast);
+    Ok(())
+}
+
+pub fn buffers_get_vram_from_processes_memory(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let own = Own::new(ctx.rng().next(), 32 << 20, true)?;
+    own.go(&device, Domain::Vram)?;
+    let (evicted, faults) = (device.param(uapi::PARAM_DEVMEM_EVICTED)?, device.param(uapi::PARAM_DEVMEM_CPU_FAULTS)?);
+    let bos = fill_but(&device, 0)?;
+    let gone = device.param(uapi::PARAM_DEVMEM_EVICTED)? - evicted;
+    ensure!(gone >= 16 << 20, "buffers got {gone} bytes of VRAM from the process's memory");
+    drop(bos);
+    // Those whose place is found when they are used get it as well.
+    own.go(&device, Domain::Vram)?;
+    let ballast = fill_but(&device, 16 << 20)?;
+    own.go(&device, Domain::Vram)?;
+    let evicted = device.param(uapi::PARAM_DEVMEM_EVICTED)?;
+    let pageable = Bo::pageable(&device, 16 << 20, Domain::Vram)?;
+    pageable.move_to(Domain::Vram, 0)?;
+    same("where the buffer is", pageable.info()?.domain, uapi::DOMAIN_VRAM)?;
+    let gone = device.param(uapi::PARAM_DEVMEM_EVICTED)? - evicted;
+    ctx.note(format_args!("{gone} bytes made way for the last buffer"));
+    same("accesses by the CPU so far", device.param(uapi::PARAM_DEVMEM_CPU_FAULTS)?, faults)?;
+    drop(ballast);
+    own.check()
+}
+
+/// Entry point of the process that is killed.
+pub fn worker(args: &[String]) -> Result<ExitCode> {
+    ensure!(args.is_empty(), "takes no arguments");
+    let device = Device::open()?;
+    let _small = Own::new(3, usize::try_from(SHARE / 2)?, false).and_then(|own| {
+        own.go(&device, Domain::Vram)?;
+        Ok(own)
+    })?;
+    let _huge = Own::new(4, usize::try_from(SHARE / 2)?, true).and_then(|own| {
+        own.go(&device, Domain::Vram)?;
+        Ok(own)
+    })?;
+    workers::get_ready()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn killed_process_gives_vram_back(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let used = device.param(uapi::PARAM_DEVMEM_USED)?;
+    let mut workers = vec![workers::command([WORKER]).spawn()?];
+    workers::ready(&mut workers)?;
+    same("bytes in VRAM while it lives", device.param(uapi::PARAM_DEVMEM_USED)?, used + SHARE)?;
+    for mut worker in workers {
+        worker.kill()?;
+        worker.wait()?;
+    }
+    let back = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_DEVMEM_USED)? == used))?;
+    ensure!(back, "{} bytes stay in VRAM", device.param(uapi::PARAM_DEVMEM_USED)? - used);
+    Ok(())
+}
+
+pub fn unbound_device_leaves_all_memory_behind(ctx: &Ctx) -> Result<()> {
+    let salt = ctx.rng().next();
+    let own = [false, true].map(|huge| Own::new(salt, 4 << 20, huge));
+    let [small, huge] = own;
+    let (small, huge) = (small?, huge?);
+    let device = ctx.device()?;
+    small.go(&device, Domain::Vram)?;
+    huge.go(&device, Domain::Vram)?;
+    drop(device);
+    while_unbound(|| {
+        small.check()?;
+        huge.check()
+    })?;
+    let device = ctx.device()?;
+    same("bytes that go again", small.go(&device, Domain::Vram)?, small.size())?;
+    small.check()
+}
+
+pub fn ring_that_stands_still_costs_time_alone(ctx: &Ctx) -> Result<()> {
+    let page_ring = 1;
+    let device = ctx.device()?;
+    let own = Own::new(ctx.rng().next(), 4 << 20, true)?;
+    own.go(&device, Domain::Vram)?;
+    own.go(&device, Domain::System)?;
+    let by_cpu = device.param(uapi::PARAM_DEVMEM_BY_CPU)?;
+    let expected = ExpectErrors::begin(ctx);
+    for block in [&sdma::SDMA0, &sdma::SDMA1] {
+        device.set_reg(block.index(&sdma::RB_CNTL, page_ring), 0)?;
+    }
+    same("bytes that went", own.go(&device, Domain::Vram)?, own.size())?;
+    drop(expected);
+    let by_cpu = device.param(uapi::PARAM_DEVMEM_BY_CPU)? - by_cpu;
+    ensure!(by_cpu > 0 && by_cpu <= own.size(), "the CPU copied {by_cpu} bytes");
+    is_in_vram(&device, &own)?;
+    own.check()?;
+    // The rings were set up anew.
+    let by_cpu = device.param(uapi::PARAM_DEVMEM_BY_CPU)?;
+    own.go(&device, Domain::Vram)?;
+    own.check()?;
+    same("bytes that the CPU copied afterwards", device.param(uapi::PARAM_DEVMEM_BY_CPU)?, by_cpu)
+}
