@@ -4,6 +4,7 @@
 //! [`Gpu`] is a plain state machine: no thread, no callback. Whoever owns it serialises calls, calls [`Gpu::run`] while
 //! it answers [`Progress::More`], and drains [`Gpu::take_interrupt`] after each call.
 
+mod digest;
 mod inject;
 mod view;
 
@@ -164,6 +165,10 @@ pub struct Counters {
     pub tlb_hits: u64,
     /// Page-table walks.
     pub walks: u64,
+    /// Bytes that copies brought from system memory into VRAM.
+    pub vram_in: u64,
+    /// Bytes that copies brought from VRAM into system memory.
+    pub vram_out: u64,
 }
 
 /// The device.
@@ -339,6 +344,8 @@ impl Gpu {
                 l1.iter().map(|t| t.hits).sum::<u64>() + l2.hits
             },
             walks: self.mm_hub.walks,
+            vram_in: self.mm_hub.vram_in,
+            vram_out: self.mm_hub.vram_out,
             ..self.counters
         }
     }

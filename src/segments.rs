@@ -95,11 +95,11 @@ mod tests {
         let segments = Segments { bar: Some(16 * MIB), unsnooped: 0 };
         assert_eq!(
             segments.describe(64 * MIB),
-            [16 * MIB | segment::LOCAL, 48 * MIB | segment::LOCAL_INVISIBLE, segment::SNOOPED, 0, 0, 0]
+            [(16 * MIB) | segment::LOCAL, (48 * MIB) | segment::LOCAL_INVISIBLE, segment::SNOOPED, 0, 0, 0]
         );
         assert_eq!(
             Segments::default().describe(64 * MIB),
-            [64 * MIB | segment::LOCAL, segment::SNOOPED, 32 * MIB | segment::UNSNOOPED, 0, 0, 0]
+            [(64 * MIB) | segment::LOCAL, segment::SNOOPED, (32 * MIB) | segment::UNSNOOPED, 0, 0, 0]
         );
     }
 

@@ -208,7 +208,9 @@ fn the_device_translates_blocks_that_were_handed_over_as_their_owner_wrote_them(
                     let result = rig.try_update(pages.start, BLOCK, Change::TakeBack, &[]);
                     assert_eq!(result, if mine { Ok(()) } else { Err(Error::Unknown) });
                     if mine {
-                        pages.clone().for_each(|page| drop(rig.model.remove(&page)));
+                        pages.clone().for_each(|page| {
+                            rig.model.remove(&page);
+                        });
                     }
                     owned[block as usize] = false;
                 }

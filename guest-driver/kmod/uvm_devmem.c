@@ -49,6 +49,17 @@ u64 uvm_devmem_offset(const struct page *page)
 	       PAGE_SHIFT;
 }
 
+/**
+ * uvm_devmem_fails() - whether memory is not to be had for once
+ * @dm: an instance
+ *
+ * Return: whether a test asked for that.
+ */
+bool uvm_devmem_fails(struct uvm_devmem *dm)
+{
+	return READ_ONCE(dm->fail_next) && xchg(&dm->fail_next, false);
+}
+
 /* The place of a chunk that has pages: with or without a free one. */
 static void uvm_chunk_place(struct uvm_chunk *chunk)
 {
@@ -259,6 +270,8 @@ struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order)
 	struct page *page;
 	u32 at;
 
+	if (uvm_devmem_fails(dm))
+		return NULL;
 	spin_lock(&dev->lock);
 	if (!dm->closed)
 		chunk = uvm_devmem_find(dm, order, &at);

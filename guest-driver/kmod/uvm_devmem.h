@@ -123,6 +123,7 @@ struct uvm_copy_page {
  * @reserved: bytes of physical addresses that the pages are named by
  * @fault_pages: pages that a CPU's access brings back, a power of two
  * @ready: there are struct pages
+ * @fail_next: the next page or folio is not to be had: for tests
  * @closed: takes no pages any more; under uvm_devmem_dev.lock
  * @used: pages in use; under uvm_devmem_dev.lock
  * @chunks: struct uvm_chunk with a free page; under uvm_devmem_dev.lock
@@ -136,6 +137,7 @@ struct uvm_devmem {
 	u64 reserved;
 	u32 fault_pages;
 	bool ready;
+	bool fail_next;
 	bool closed;
 	u64 used;
 	struct list_head chunks;
@@ -265,6 +267,7 @@ int uvm_devmem_init(struct uvm_devmem *dm, struct uvm_device *uvm,
 void uvm_devmem_fini(struct uvm_devmem *dm);
 struct uvm_devmem *uvm_devmem_of(const struct page *page);
 u64 uvm_devmem_offset(const struct page *page);
+bool uvm_devmem_fails(struct uvm_devmem *dm);
 void uvm_devmem_touch(struct uvm_device *uvm, u64 offset);
 int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages);
 struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order);

@@ -16,6 +16,7 @@
 #include <drm/drm_managed.h>
 #include <drm/drm_print.h>
 
+#include "uvm_dmirror.h"
 #include "uvm_drv.h"
 
 #define UVM_DRIVER_MAJOR	1
@@ -559,6 +560,9 @@ static int uvm_probe(struct virtio_device *vdev)
 	ret = drm_dev_register(&uvm->drm, 0);
 	if (ret)
 		goto stop;
+	ret = uvm_dmirror_init(uvm);
+	if (ret)
+		dev_err(&vdev->dev, "no hmm_dmirror devices: %d\n", ret);
 
 	dev_info(&vdev->dev, "MMIO base: config space window of %u bytes (%u KiB of registers), VRAM base %pa size %llu MiB%s, GART %llu MiB%s, %u levels, %u SDMA\n",
 		 256, UVM_MMIO_DWORDS / 256, &uvm->vram.base,
@@ -578,6 +582,7 @@ static void uvm_remove(struct virtio_device *vdev)
 	struct uvm_device *uvm = vdev->priv;
 
 	/* While it can still be copied. */
+	uvm_dmirror_fini(uvm);
 	uvm_devmem_dev_close(uvm);
 	/* No ioctl, fault or job is on its way in when this returns. */
 	uvm_lost_fini(uvm);

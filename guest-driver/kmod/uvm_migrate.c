@@ -205,7 +205,8 @@ void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
 		if (!n || !vram || !is_device_private_page(vram))
 			continue;
 		m->wanted += n;
-		system = uvm_migration_new(vma, start + at * PAGE_SIZE, n);
+		system = uvm_devmem_fails(m->dm) ? NULL :
+			 uvm_migration_new(vma, start + at * PAGE_SIZE, n);
 		if (system)
 			uvm_migration_add(m, at, n, system, system, vram);
 		/* By place, a folio goes as a whole or not at all. */

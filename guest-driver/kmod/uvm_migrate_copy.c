@@ -150,39 +150,54 @@ static int uvm_copy_begin(struct uvm_copy_run *run, bool to_vram)
 	return 0;
 }
 
-static void uvm_copy_by_cpu(struct uvm_device *uvm, struct uvm_copy_page *page,
+/* False: the CPU does not reach it. What is read is reached in any case. */
+static bool uvm_copy_by_cpu(struct uvm_device *uvm, struct uvm_copy_page *page,
 			    bool to_vram)
 {
 	void __iomem *vram = uvm->vram.cpu + page->vram;
 	void *system;
 
+	if (uvm_is_lost(uvm) || (to_vram && page->vram >= uvm->vram.visible))
+		return false;
 	atomic64_inc(&uvm->devmem.count.by_cpu);
 	if (!page->system) {
 		memset_io(vram, 0, PAGE_SIZE);
-		return;
+		return true;
 	}
 	system = kmap_local_page(page->system);
 	if (to_vram)
 		memcpy_toio(vram, system, PAGE_SIZE);
 	else
-		memcpy_fromio(system, vram, PAGE_SIZE);
+		uvm_peek_read(uvm, page->vram, system, PAGE_SIZE);
 	kunmap_local(system);
+	return true;
+}
+
+/* Where no device is any more, the CPU reads ones: they are nobody's bytes. */
+static void uvm_copy_look(struct uvm_device *uvm)
+{
+	u32 size = uvm_rreg(uvm, mmRCC_CONFIG_MEMSIZE);
+
+	if (size != uvm->vram.size >> 20)
+		uvm_lost(uvm, "VRAM is not there");
 }
 
 /* No ring copied these. Return: how many nobody did. */
 static u32 uvm_copy_fallback(struct uvm_device *uvm, struct uvm_copy_run *run,
 			     bool to_vram)
 {
-	u32 i;
+	u32 i, failed = 0;
 
-	for (i = 0; i < run->nr; i++)
-		if (uvm_is_lost(uvm))
-			run->pages[i].failed = true;
-		else
-			uvm_copy_by_cpu(uvm, &run->pages[i], to_vram);
+	uvm_copy_look(uvm);
+	for (i = 0; i < run->nr; i++) {
+		if (uvm_copy_by_cpu(uvm, &run->pages[i], to_vram))
+			continue;
+		run->pages[i].failed = true;
+		failed++;
+	}
 	/* Out of the write-combining buffers. */
 	wmb();
-	return uvm_is_lost(uvm) ? run->nr : 0;
+	return failed;
 }
 
 /*
@@ -260,8 +275,8 @@ static u32 uvm_copy_all(struct uvm_device *uvm, struct uvm_copy_page *pages,
  *
  * Context: may be on the way out of a page fault, with pages locked; allocates
  * nothing, and waits for nobody who might wait for a page.
- * Return: how many were not copied, each marked; not 0 only if the device is
- * lost or gone.
+ * Return: how many were not copied, each marked. From VRAM, not 0 only if the
+ * device is lost or gone.
  */
 u32 uvm_copy_pages(struct uvm_device *uvm, struct uvm_copy_page *pages, u32 nr,
 		   bool to_vram)

@@ -170,6 +170,20 @@ static int uvm_svm_change(struct uvm_svm *svm, struct uvm_svm_block *block,
 	return uvm_bind_drain(vm);
 }
 
+static struct uvm_svm_block *uvm_svm_block_new(struct uvm_svm *svm, u64 va)
+{
+	struct uvm_svm_block *block;
+
+	block = kzalloc(sizeof(*block), GFP_KERNEL_ACCOUNT);
+	if (!block)
+		return NULL;
+	kref_init(&block->ref);
+	mutex_init(&block->lock);
+	block->svm = svm;
+	block->va = ALIGN_DOWN(va, UVM_SVM_BLOCK_BYTES);
+	return block;
+}
+
 /* The caller has a reference to the users of the process's memory. */
 static struct uvm_svm_block *uvm_svm_block_make(struct uvm_svm *svm, u64 va)
 {
@@ -177,13 +191,9 @@ static struct uvm_svm_block *uvm_svm_block_make(struct uvm_svm *svm, u64 va)
 	int ret;
 
 	lockdep_assert_held(&svm->lock);
-	block = kzalloc(sizeof(*block), GFP_KERNEL_ACCOUNT);
+	block = uvm_svm_block_new(svm, va);
 	if (!block)
 		return ERR_PTR(-ENOMEM);
-	kref_init(&block->ref);
-	mutex_init(&block->lock);
-	block->svm = svm;
-	block->va = ALIGN_DOWN(va, UVM_SVM_BLOCK_BYTES);
 	ret = xa_reserve(&svm->blocks, va / UVM_SVM_BLOCK_BYTES, GFP_KERNEL);
 	if (ret)
 		goto put;
@@ -231,6 +241,35 @@ struct uvm_svm_block *uvm_svm_block_get(struct uvm_svm *svm, u64 va)
 	mutex_lock(&svm->lock);
 	block = uvm_svm_block_find(svm, va) ?: uvm_svm_block_make(svm, va);
 	mutex_unlock(&svm->lock);
+	return block;
+}
+
+/**
+ * uvm_svm_window() - a block for the kernel's own pages, beside the mirror
+ * @svm: the mirror
+ * @va: first address; no process maps anything there
+ *
+ * For uvm_svm_set_window(). It is no part of the mirror: faults there fail, and
+ * its leaf table goes with the address space.
+ * Context: within drm_dev_enter().
+ *
+ * Return: the block, with a reference; or an ERR_PTR as uvm_svm_block_get().
+ */
+struct uvm_svm_block *uvm_svm_window(struct uvm_svm *svm, u64 va)
+{
+	struct uvm_svm_block *block;
+	int ret;
+
+	if (!(va >> UVM_SVM_VA_BITS))
+		return ERR_PTR(-EINVAL);
+	block = uvm_svm_block_new(svm, va);
+	if (!block)
+		return ERR_PTR(-ENOMEM);
+	ret = uvm_svm_change(svm, block, UVM_POLICY_CHANGE_HAND_OVER);
+	if (ret) {
+		uvm_svm_block_put(block);
+		return ERR_PTR(ret);
+	}
 	return block;
 }
 

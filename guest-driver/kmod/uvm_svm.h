@@ -88,6 +88,7 @@ struct uvm_svm_dev {
  * @mapped: pages that have an entry
  * @writable: of these, with WRITEABLE
  * @denied: pages whose accesses fail now instead of waiting
+ * @exclusive: of @writable, those that no CPU reaches before it has them back
  * @vram: of @mapped, those in VRAM
  * @told: pages that the policy was told to be in VRAM
  * @lost: pages that notifiers took away and the policy does not know of yet
@@ -106,6 +107,7 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(mapped, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(writable, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(denied, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(exclusive, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(vram, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(told, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
@@ -139,6 +141,8 @@ struct uvm_svm_throttled {
  * @busy: @work is at a batch
  * @shrunk: some block is
  * @served: faults that got their page
+ * @reach: up to where the access that faults is known to go on: all to there is
+ *	brought with its first page; 0: nothing is known
  * @missed: records that were lost and the process not told of; under the policy's
  *	lock
  * @lost: some block has lost pages that the policy does not know of
@@ -163,6 +167,7 @@ struct uvm_svm {
 	bool busy;
 	bool shrunk;
 	atomic64_t served;
+	u64 reach;
 	u64 missed;
 	bool lost;
 	struct delayed_work later;
@@ -191,6 +196,7 @@ int uvm_svm_may_use(struct uvm_vm *vm);
 struct uvm_svm_block *uvm_svm_block_get(struct uvm_svm *svm, u64 va);
 struct uvm_svm_block *uvm_svm_block_find(struct uvm_svm *svm, u64 va);
 void uvm_svm_block_put(struct uvm_svm_block *block);
+struct uvm_svm_block *uvm_svm_window(struct uvm_svm *svm, u64 va);
 int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 
@@ -200,8 +206,14 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		 const unsigned long *pfns, bool write);
 u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end);
 void uvm_svm_deny(struct uvm_svm_block *block, u64 va);
+void uvm_svm_set_window(struct uvm_svm_block *block, u32 page,
+			struct page *shown);
 void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end);
 extern const struct mmu_interval_notifier_ops uvm_svm_notifier_ops;
+
+/* uvm_svm_exclusive.c */
+int uvm_svm_exclude(struct uvm_svm_block *block, u64 start, u64 end);
+bool uvm_svm_is_exclusive(struct uvm_svm_block *block, u64 start, u64 end);
 
 /* uvm_svm_fault.c */
 void uvm_svm_work(struct work_struct *work);

@@ -84,6 +84,8 @@ static void uvm_svm_will_write(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
+	if (folio_is_device_private(folio))
+		return;
 	if (folio_test_anon(folio) || folio_test_swapbacked(folio))
 		folio_mark_dirty(folio);
 }
@@ -182,10 +184,29 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 		return 0;
 	bitmap_clear(block->mapped, first, behind - first);
 	bitmap_clear(block->writable, first, behind - first);
+	bitmap_clear(block->exclusive, first, behind - first);
 	bitmap_clear(block->vram, first, behind - first);
 	WRITE_ONCE(block->svm->lost, true);
 	uvm_svm_flush(block, low, high);
 	return n;
+}
+
+/**
+ * uvm_svm_set_window() - show the device a page of the kernel's own
+ * @block: of uvm_svm_window()
+ * @page: which page of it
+ * @shown: the page; it stays until nothing runs in the address space any more
+ *
+ * Context: within drm_dev_enter().
+ */
+void uvm_svm_set_window(struct uvm_svm_block *block, u32 page,
+			struct page *shown)
+{
+	mutex_lock(&block->lock);
+	uvm_svm_write(block, page, UVM_PTE_VALID | UVM_PTE_READABLE |
+		      UVM_PTE_WRITEABLE | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
+		      page_to_phys(shown));
+	mutex_unlock(&block->lock);
 }
 
 /**
@@ -253,6 +274,9 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	unsigned long page = uvm_svm_page(block, start);
 	int idx;
 
+	/* Of uvm_svm_exclude(): the page stays, and may be written now. */
+	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == block->svm)
+		return true;
 	if (mmu_notifier_range_blockable(range))
 		mutex_lock(&block->lock);
 	else if (!mutex_trylock(&block->lock))

@@ -90,6 +90,52 @@ static void uvm_svm_around(u64 va, u64 *start, u64 *end)
 	*end = *start + bytes;
 }
 
+/* The next address behind the mapping of one, or behind a block; @va: neither is there. */
+static u64 uvm_svm_next(struct uvm_svm *svm, u64 va, u64 end)
+{
+	struct vm_area_struct *vma;
+	u64 next = va;
+
+	mmap_read_lock(svm->mm);
+	vma = vma_lookup(svm->mm, va);
+	if (vma)
+		next = min_t(u64, end, vma->vm_end);
+	mmap_read_unlock(svm->mm);
+	return next;
+}
+
+/*
+ * All that the access at hand is known to need, so that it faults but once;
+ * what cannot be had is found out when it gets there.
+ */
+static int uvm_svm_bring_reach(struct uvm_svm_block *first, u64 va, bool write)
+{
+	struct uvm_svm *svm = first->svm;
+	u64 next, reach = READ_ONCE(svm->reach);
+	struct uvm_svm_block *block;
+	int ret;
+
+	next = min(reach, first->va + UVM_SVM_BLOCK_BYTES);
+	ret = uvm_svm_bring(first, va, va, next, write);
+	if (ret)
+		return ret;
+	for (;;) {
+		next = uvm_svm_next(svm, va, min(reach, ALIGN(va + 1,
+						 UVM_SVM_BLOCK_BYTES)));
+		if (next == va || next >= reach)
+			return 0;
+		va = next;
+		block = uvm_svm_block_get(svm, va);
+		if (IS_ERR(block))
+			return 0;
+		next = min(reach, block->va + UVM_SVM_BLOCK_BYTES);
+		ret = uvm_svm_bring(block, va, va, next, write);
+		uvm_svm_block_put(block);
+		if (ret)
+			return 0;
+	}
+}
+
 /* The page, and those around it if they can be had together. */
 static int uvm_svm_serve(struct uvm_svm_block *block,
 			 const struct uvm_svm_want *want)
@@ -107,8 +153,11 @@ static int uvm_svm_serve(struct uvm_svm_block *block,
 		return 0;
 	}
 	uvm_svm_around(want->va, &start, &end);
-	ret = uvm_svm_bring(block, want->va, start, end, want->write);
-	if (ret && ret != -EBUSY && end - start > PAGE_SIZE)
+	if (want->va < READ_ONCE(block->svm->reach))
+		ret = uvm_svm_bring_reach(block, want->va, want->write);
+	else
+		ret = uvm_svm_bring(block, want->va, start, end, want->write);
+	if (ret && ret != -EBUSY)
 		ret = uvm_svm_bring(block, want->va, want->va,
 				    want->va + PAGE_SIZE, want->write);
 	return ret;

@@ -113,6 +113,8 @@ pub struct Overlay {
     pub folders: Vec<PathBuf>,
     /// Single files: where in the guest, and from where.
     pub files: Vec<(String, PathBuf)>,
+    /// Single files that can be run.
+    pub programs: Vec<(String, PathBuf)>,
 }
 
 impl Overlay {
@@ -134,9 +136,10 @@ impl Overlay {
         for folder in &self.folders {
             archive.tree(folder)?;
         }
-        for (inside, file) in &self.files {
+        let files = self.files.iter().map(|file| (DATA, file)).chain(self.programs.iter().map(|file| (PROGRAM, file)));
+        for (mode, (inside, file)) in files {
             archive.parents(inside)?;
-            archive.file(inside.trim_start_matches('/'), DATA, &read(file)?)?;
+            archive.file(inside.trim_start_matches('/'), mode, &read(file)?)?;
         }
         archive.finish()
     }

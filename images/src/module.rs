@@ -84,6 +84,38 @@ const CRATES: [Crate; 3] = [SPEC, POLICY, FFI];
 /// The C side.
 const KMOD: &str = "guest-driver/kmod";
 
+/// Which driver is built: what `CONFIG_` options Kbuild is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// The driver as users get it.
+    #[default]
+    Plain,
+    /// With /dev/hmm_dmirror0 and 1, the devices of the kernel's own test of heterogeneous memory management.
+    Dmirror,
+    /// [`Variant::Dmirror`] that leaves all pages in system memory and says that they moved: a test must notice.
+    NeverMigrates,
+}
+
+impl Variant {
+    /// The cache keeps each kind's latest, so that one does not push out another.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Plain => "module",
+            Self::Dmirror => "dmirror",
+            Self::NeverMigrates => "mutant",
+        }
+    }
+
+    /// For make.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Dmirror => &["CONFIG_UVM_DMIRROR=y"],
+            Self::NeverMigrates => &["CONFIG_UVM_DMIRROR=y", "CONFIG_UVM_NEVER_MIGRATES=y"],
+        }
+    }
+}
+
 /// A built module.
 #[derive(Clone, Debug)]
 pub struct Module {
@@ -94,42 +126,67 @@ pub struct Module {
 }
 
 impl Module {
-    /// Gives the module for the root's kernel, building it where an input changed.
+    /// Gives the driver as users get it for the root's kernel, building it where an input changed.
     ///
     /// # Errors
     /// A compiler's or Kbuild's failure with the tail of its log; [`Error::Guard`] when the result must not be loaded.
     pub fn prepare(cache: &Cache, root: &Root, source: &Path) -> Result<Self> {
-        let mut key = KeyBuilder::new()
-            .key("root", &root.key)
-            .bytes("flags", RUST_FLAGS.join(" ").as_bytes())
-            .bytes("target", TARGET.as_bytes());
-        for part in &CRATES {
-            let folder = source.join(part.folder);
-            key = key.tree(part.name, &folder.join("src"))?.file("manifest", &folder.join("Cargo.toml"))?;
-        }
+        Self::prepare_variant(cache, root, source, Variant::Plain)
+    }
+
+    /// The same for any variant.
+    ///
+    /// # Errors
+    /// As [`Module::prepare`].
+    pub fn prepare_variant(cache: &Cache, root: &Root, source: &Path, variant: Variant) -> Result<Self> {
+        let (object, object_key) = rust_object(cache, root, source)?;
+        let mut key =
+            KeyBuilder::new().key("Rust object", &object_key).bytes("options", variant.options().join(" ").as_bytes());
         for file in c_files(source)? {
             key = key.file(&file.file_name().unwrap_or_default().to_string_lossy(), &file)?;
         }
         let key = key.finish();
         let waiting = || eprintln!("kernel module: another process is building it, waiting");
-        let entry = cache.entry("module", &key, Check::Content, waiting, |folder| {
-            let core = rust_core(cache, root)?;
-            let stage = Stage::start("kernel module", "compiling the Rust crates");
+        let entry = cache.entry(variant.kind(), &key, Check::Content, waiting, |folder| {
+            let stage = Stage::start("kernel module", "building with Kbuild");
             let scratch = folder.join("scratch");
             fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
-            let build = Build { cache, root, folder: &scratch };
-            build.rust_object(source, &core)?;
-            stage.say("building with Kbuild");
-            build.kbuild(source)?;
+            copy(&object, &scratch.join(BUILT_OBJECT))?;
+            Build { cache, root, folder: &scratch }.kbuild(source, variant)?;
             // Only results are kept: what the tools leave beside them would be listed and compared each time.
             copy(&scratch.join("kbuild").join(file_name()), &folder.join(file_name()))?;
-            copy(&scratch.join(BUILT_OBJECT), &folder.join(BUILT_OBJECT))?;
             fs::remove_dir_all(&scratch).map_err(Error::io(&scratch))?;
             stage.done();
             Ok::<(), Error>(())
         })?;
         Ok(Self { path: entry.join(file_name()), key })
     }
+}
+
+/// Everything Rust as one object, the same for each variant.
+fn rust_object(cache: &Cache, root: &Root, source: &Path) -> Result<(PathBuf, Key)> {
+    let mut key = KeyBuilder::new()
+        .key("root", &root.key)
+        .bytes("flags", RUST_FLAGS.join(" ").as_bytes())
+        .bytes("target", TARGET.as_bytes());
+    for part in &CRATES {
+        let folder = source.join(part.folder);
+        key = key.tree(part.name, &folder.join("src"))?.file("manifest", &folder.join("Cargo.toml"))?;
+    }
+    let key = key.finish();
+    let waiting = || eprintln!("Rust object: another process is building it, waiting");
+    let entry = cache.entry("object", &key, Check::Content, waiting, |folder| {
+        let core = rust_core(cache, root)?;
+        let stage = Stage::start("kernel module", "compiling the Rust crates");
+        let scratch = folder.join("scratch");
+        fs::create_dir(&scratch).map_err(Error::io(&scratch))?;
+        Build { cache, root, folder: &scratch }.rust_object(source, &core)?;
+        copy(&scratch.join(BUILT_OBJECT), &folder.join(BUILT_OBJECT))?;
+        fs::remove_dir_all(&scratch).map_err(Error::io(&scratch))?;
+        stage.done();
+        Ok::<(), Error>(())
+    })?;
+    Ok((entry.join(BUILT_OBJECT), key))
 }
 
 fn file_name() -> String {
@@ -242,7 +299,7 @@ impl Build<'_> {
         run_logged("taking the Rust object out", command.args(["-c", &script]), &log, |_| ()).map(drop)
     }
 
-    fn kbuild(&self, source: &Path) -> Result<()> {
+    fn kbuild(&self, source: &Path, variant: Variant) -> Result<()> {
         let folder = self.folder.join("kbuild");
         fs::create_dir(&folder).map_err(Error::io(&folder))?;
         for file in c_files(source)? {
@@ -252,7 +309,7 @@ impl Build<'_> {
         let headers = format!("/lib/modules/{}/build", self.root.release);
         let log = self.cache.folder().join("kbuild.log");
         let mut command = self.root.command(self.folder, "make")?;
-        command.args(["-C", &headers, "M=/mnt/kbuild", "-j2", "modules"]);
+        command.args(["-C", &headers, "M=/mnt/kbuild", "-j2"]).args(variant.options()).arg("modules");
         let said = run_logged("building the kernel module", &mut command, &log, |_| ())?;
         guards::check_kbuild_log(&said)
     }
@@ -273,7 +330,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).map(drop).map_err(Error::io(from))
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for path in crate::key::files_below(from)? {
         let target = to.join(path.strip_prefix(from).unwrap_or(&path));
         if let Some(parent) = target.parent() {

@@ -16,8 +16,13 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Flag of a listening socket in the kernel's table of Unix sockets.
 const LISTENING: &str = "00010000";
 
-/// Starts `program` with its standard error piped.
-pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<Process, Failure> {
+/// Starts `program` with its standard error piped; `control` is where it can be looked at.
+pub(crate) fn start(
+    program: &Path,
+    socket: &Path,
+    control: Option<&Path>,
+    options: &Options,
+) -> Result<Process, Failure> {
     let mut command = Command::new(program);
     command.arg("--socket-path").arg(socket);
     match options.carveout()? {
@@ -30,7 +35,7 @@ pub(crate) fn start(program: &Path, socket: &Path, options: &Options) -> Result<
     if let Some(trace) = &options.trace {
         command.arg("--trace").args(trace);
     }
-    if let Some(path) = &options.control_socket {
+    if let Some(path) = control {
         command.arg("--control-socket").arg(path);
     }
     command.args(&options.backend_args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

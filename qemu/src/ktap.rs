@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Reads a KTAP report and trusts it only when it is whole: a test program that dies half way must not look well.
 
+/// What the lines of a report within a report begin with; such a report's own lines are its case's affair.
+pub const NESTED: &str = "  ";
+
 /// What a report said, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {

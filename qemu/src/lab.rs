@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use images::{initramfs, kmods, Cache, Kernel, Module, Overlay, Root, Workspace};
 
 use crate::accel::{self, Accel};
+use crate::ask;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::qemu::Qemu;
@@ -65,7 +66,7 @@ impl Lab {
         if options.no_module {
             modules = Some(Vec::new());
         } else if options.modules.is_empty() {
-            let module = Module::prepare(&cache, &root, &workspace.source)?;
+            let module = Module::prepare_variant(&cache, &root, &workspace.source, options.driver)?;
             base.loaded = kmods::closure(&root.modules(), &[module.path])?;
         } else if is_own {
             modules = Some(kmods::closure(&root.modules(), &options.modules)?);
@@ -139,6 +140,9 @@ impl Lab {
         }
         if let Some(carveout) = self.options.carveout()? {
             overlay.env.push(("UVM_UMA".into(), carveout.to_string()));
+        }
+        if job.ask {
+            overlay.env.push((ask::ANSWERED.into(), "1".into()));
         }
         if let Some((name, _)) = overlay.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
             return Err(Failure::BadInput(format!("{name:?} is no name of an environment variable")));

@@ -14,10 +14,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a test that unwraps fails where it should
 
 pub mod accel;
+mod ask;
 mod backend;
 pub mod bench;
 pub mod eviction;
 pub mod failure;
+pub mod hmm;
 pub mod inject;
 pub mod ktap;
 pub mod lab;

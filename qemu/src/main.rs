@@ -42,6 +42,9 @@ enum Verb {
         /// The suites, such as bringup, bo, reload.
         #[arg(required = true)]
         suites: Vec<String>,
+        /// Of suite hmm: run the kernel's test over the kernel's own module, as a baseline.
+        #[arg(long)]
+        original: bool,
         #[command(flatten)]
         options: Options,
     },
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
         Verb::Demo { file, options } => verbs::demo(&options, file.as_deref()),
         Verb::Shell { options } => verbs::shell(&options),
         Verb::Run { options, command } => verbs::run(&options, &command),
-        Verb::Test { suites, options } => verbs::test(&options, &suites),
+        Verb::Test { suites, original, options } => verbs::test(&options, &suites, original),
         Verb::Replay { file } => replay::replay(&file).map(|done| {
             println!("{} events, {} actions: the same again", done.events, done.actions);
             0

@@ -72,6 +72,9 @@ pub struct Options {
     /// Add to the guest kernel's command line; may be repeated.
     #[arg(long = "append", value_name = "WORDS")]
     pub append: Vec<String>,
+    /// Which driver is built where none is named.
+    #[arg(skip)]
+    pub driver: images::Variant,
     /// End the guest after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
@@ -98,6 +101,7 @@ impl Default for Options {
             qemu_args: Vec::new(),
             backend_args: Vec::new(),
             append: Vec::new(),
+            driver: images::Variant::Plain,
             timeout: None,
         }
     }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+use crate::hmm;
 use crate::inject;
 use crate::ktap;
 use crate::lab::Lab;
 use crate::options::Options;
 use crate::size::Size;
 use crate::watch::{Job, Report};
+use images::Variant;
 
 /// Under TCG on a busy machine the slowest suite stays well under this.
 const TEST_LIMIT: Duration = Duration::from_secs(900);
@@ -44,7 +46,13 @@ pub fn run(options: &Options, words: &[String]) -> Result<i32, Failure> {
 ///
 /// # Errors
 /// [`Failure::TestsFailed`] with every reason not to be content; as [`Lab::run`].
-pub fn test(options: &Options, suites: &[String]) -> Result<i32, Failure> {
+pub fn test(options: &Options, suites: &[String], original: bool) -> Result<i32, Failure> {
+    if original && !suites.iter().all(|suite| suite == hmm::SUITE) {
+        return Err(Failure::BadInput(format!("--original is for suite {} alone", hmm::SUITE)));
+    }
+    if hmm::is_wanted(suites) {
+        return test_hmm(options, suites, original);
+    }
     let mut options = if inject::is_wanted(suites) { inject::arm(options) } else { options.clone() };
     // It needs one to swap to, which costs nothing where the suite does not.
     if suites.iter().any(|suite| suite.split('.').next() == Some("swap")) {
@@ -53,6 +61,20 @@ pub fn test(options: &Options, suites: &[String]) -> Result<i32, Failure> {
     let lab = Lab::prepare(&options)?;
     let verdict = run_suites(&lab, suites, true, true)?;
     eprintln!("{}", verdict.summary.line());
+    verdict.check()?;
+    Ok(0)
+}
+
+/// The kernel's own test, over the driver or over the kernel's own module.
+fn test_hmm(options: &Options, suites: &[String], original: bool) -> Result<i32, Failure> {
+    let options = if original { hmm::original(options)? } else { hmm::options(options, Variant::Dmirror) };
+    let lab = Lab::prepare(&options)?;
+    let limit = options.time_limit(Some(TEST_LIMIT));
+    let verdict = hmm::run(&lab, suites, Job { show: true, signals: true, limit, ..Job::default() })?;
+    eprintln!("{}", verdict.summary.line());
+    if let Some(totals) = hmm::totals(&verdict) {
+        eprintln!("hmm-tests: {totals}");
+    }
     verdict.check()?;
     Ok(0)
 }

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::accel::KVM_GAVE_UP;
+use crate::ask::Asker;
 use crate::backend;
 use crate::failure::Failure;
 use crate::lab::Lab;
@@ -39,6 +40,8 @@ const PANIC_BEGINS: [&str; 4] = ["BUG:", "Oops", "kernel BUG at", PANIC];
 pub struct Job {
     /// Its command, environment and files; the folders and modules of the options come on top.
     pub overlay: Overlay,
+    /// Lets the command ask the device about itself: [`crate::ask`].
+    pub ask: bool,
     /// Joins this process's terminal to the command's.
     pub interactive: bool,
     /// Passes what the guest says on: the command's words to stdout, the kernel's to stderr.
@@ -94,9 +97,10 @@ pub(crate) fn run(lab: &Lab, job: &Job, on_line: &mut dyn FnMut(&str)) -> Result
     lab.overlay(job)?.write(&lab.base, &initramfs)?;
 
     let device = at("device");
+    let device_control = lab.options.control_socket.clone().or(job.ask.then(|| at("control")));
     let disk = lab.options.disk.map(|size| make_disk(at("disk"), size)).transpose()?;
     let mut backend = match &lab.backend {
-        Some(program) => Some(start_backend(program, &device, lab, &sender)?),
+        Some(program) => Some(start_backend(program, &device, device_control.as_deref(), lab, &sender)?),
         None => None,
     };
 
@@ -117,7 +121,7 @@ pub(crate) fn run(lab: &Lab, job: &Job, on_line: &mut dyn FnMut(&str)) -> Result
     let _terminal = if job.interactive {
         Some(Terminal::keep())
     } else {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(if job.ask { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped());
         None
     };
     let mut qemu = Process::start("QEMU", command, !job.interactive)?;
@@ -131,6 +135,7 @@ pub(crate) fn run(lab: &Lab, job: &Job, on_line: &mut dyn FnMut(&str)) -> Result
     drop(sender);
 
     let mut watch = Watch::new(job, &events, on_line);
+    watch.asker = device_control.and_then(|path| Some(Asker::new(&path, qemu.child().stdin.take()?)));
     // What nobody follows counts as closed.
     if job.interactive {
         watch.closed.push(Source::Terminal);
@@ -164,8 +169,14 @@ fn make_disk(path: PathBuf, size: Size) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn start_backend(program: &Path, socket: &Path, lab: &Lab, sender: &Sender<Event>) -> Result<Process, Failure> {
-    let mut process = backend::start(program, socket, &lab.options)?;
+fn start_backend(
+    program: &Path,
+    socket: &Path,
+    control: Option<&Path>,
+    lab: &Lab,
+    sender: &Sender<Event>,
+) -> Result<Process, Failure> {
+    let mut process = backend::start(program, socket, control, &lab.options)?;
     let errors = process.child().stderr.take();
     if let Err(reason) = backend::wait_until_listening(&mut process, socket) {
         process.kill();
@@ -268,6 +279,7 @@ struct Watch<'a> {
     job: &'a Job,
     events: &'a Receiver<Event>,
     on_line: &'a mut dyn FnMut(&str),
+    asker: Option<Asker>,
     start: Instant,
     report: Report,
     exited: bool,
@@ -286,6 +298,7 @@ impl<'a> Watch<'a> {
             job,
             events,
             on_line,
+            asker: None,
             start: Instant::now(),
             report: Report::default(),
             exited: false,
@@ -380,6 +393,9 @@ impl<'a> Watch<'a> {
         match source {
             Source::Terminal => {
                 (self.on_line)(&line);
+                if let Some(asker) = &mut self.asker {
+                    asker.line(&line);
+                }
                 self.terminal_tail.add(line.clone());
                 self.report.output.push(line);
             }

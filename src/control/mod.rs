@@ -35,6 +35,15 @@ pub enum Request {
         /// Virtual address.
         va: Hex,
     },
+    /// What lies at a range of addresses, and where: a [`crate::view::Digest`].
+    Digest {
+        /// Address space.
+        vmid: u32,
+        /// First byte.
+        va: Hex,
+        /// Bytes, at most [`crate::view::MAX_DIGEST`].
+        len: Hex,
+    },
     /// The rings: [`crate::view::Ring`]s.
     Rings {},
     /// The translation caches: [`crate::view::Tlbs`].

@@ -193,6 +193,9 @@ fn answer(line: &[u8], device: &Handle) -> Answer {
             device.look(|gpu| gpu.view_registers(name.as_deref())).map_or_else(refuse, |v| ok(&v))
         }
         Request::Walk { vmid, va } => device.look(|gpu| gpu.view_walk(vmid, va.0)).map_or_else(refuse, |v| ok(&v)),
+        Request::Digest { vmid, va, len } => {
+            device.look(|gpu| gpu.view_digest(vmid, va.0, len.0)).map_or_else(refuse, |v| ok(&v))
+        }
         Request::Rings {} => ok(&device.look(crate::Gpu::view_rings)),
         Request::Tlb { vmid, most } => {
             let most = most.map_or(MAX_TLB_ENTRIES, |most| most.min(MAX_TLB_ENTRIES));

@@ -129,6 +129,12 @@ impl<'a, 'm> Vm<'a, 'm> {
     }
     /// The same, `N` pieces at a time.
     fn copy_by<const N: usize>(&mut self, vmid: u8, dst: u64, src: u64, len: u64, done: &mut u64) -> Result<(), Stop> {
+        let vram = self.memory.vram_at();
+        let in_vram = |piece: &Piece<'_>| match piece {
+            Piece::Memory(slice) => vram.contains(&(slice.ptr_guard().as_ptr() as usize)),
+            Piece::Secret(..) => true,
+            Piece::Nothing(_) => false,
+        };
         while *done < len {
             let mut batch = [const { None }; N];
             let mut stop = Ok(());
@@ -159,6 +165,11 @@ impl<'a, 'm> Vm<'a, 'm> {
                     (Piece::Nothing(_), Piece::Memory(to)) => self.zero(to, n),
                     (_, Piece::Nothing(_)) => {}
                     (from, to) => self.bounce(from, to, n)?,
+                }
+                match (in_vram(from), in_vram(to)) {
+                    (false, true) => self.hub.vram_in += n as u64,
+                    (true, false) => self.hub.vram_out += n as u64,
+                    _ => {}
                 }
                 *done += n as u64;
             }

@@ -63,6 +63,10 @@ pub struct Hub {
     pub faults: u64,
     /// Page-table walks since reset.
     pub walks: u64,
+    /// Bytes that copies brought from system memory into VRAM since reset, and back.
+    pub vram_in: u64,
+    /// See `vram_in`.
+    pub vram_out: u64,
     /// Accesses over the bus.
     pub counters: Counters,
     trace: Tracer,
@@ -154,6 +158,8 @@ impl Hub {
             invalidated: 0,
             faults: 0,
             walks: 0,
+            vram_in: 0,
+            vram_out: 0,
             counters: Counters::default(),
             trace: Tracer::default(),
             checks: Checks::default(),
@@ -189,6 +195,7 @@ impl Hub {
         self.pdes.reset();
         self.counters = Counters::default();
         (self.faults, self.walks, self.invalidated) = (0, 0, 0);
+        (self.vram_in, self.vram_out) = (0, 0);
         self.recent.clear();
     }
     /// Tells `checks` from now on.

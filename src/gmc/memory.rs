@@ -176,6 +176,12 @@ impl<'a> Memory<'a> {
         }
         Some(())
     }
+    /// Where VRAM lies among this process's addresses; nowhere where it is none of the guest's memory.
+    pub(super) fn vram_at(&self) -> std::ops::Range<usize> {
+        let Some(first) = self.slice(Phys { space: Space::Vram, addr: 0 }, 1) else { return 0..0 };
+        let start = first.ptr_guard().as_ptr() as usize;
+        start..start.saturating_add(usize::try_from(self.vram.size()).unwrap_or(usize::MAX))
+    }
     /// Bytes of VRAM.
     pub fn vram_size(&self) -> u64 {
         self.vram.size()

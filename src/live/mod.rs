@@ -36,6 +36,18 @@ pub enum Live {
         #[command(flatten)]
         to: To,
     },
+    /// Show where a range of addresses lies and the SHA-256 of what is there
+    Digest {
+        /// Address space
+        #[arg(long, value_name = "N")]
+        vmid: u32,
+        /// Virtual address, decimal or with 0x
+        va: Hex,
+        /// Bytes, decimal or with 0x
+        len: Hex,
+        #[command(flatten)]
+        to: To,
+    },
     /// Show the rings and queues of a running device and the packets that they stand at
     Rings {
         #[command(flatten)]
@@ -116,6 +128,9 @@ pub fn run(command: &Live) -> ExitCode {
         }
         Live::Walk { vmid, va, to } => {
             show(to, &Request::Walk { vmid: *vmid, va: *va }, |out, walk: Walk| text::walk(out, &walk))
+        }
+        Live::Digest { vmid, va, len, to } => {
+            show(to, &Request::Digest { vmid: *vmid, va: *va, len: *len }, |out, digest| text::digest(out, &digest))
         }
         Live::Rings { to } => show(to, &Request::Rings {}, |out, rings: Vec<Ring>| text::rings(out, &rings)),
         Live::Tlb { vmid, most, to } => {

@@ -3,7 +3,9 @@
 
 use std::io::{Result, Write};
 use vhost_device_uvm::trace::{engine_name, seconds};
-use vhost_device_uvm::view::{AddressSpace, FaultStatus, Faults, Finding, Findings, Register, Ring, Tlbs, Walk};
+use vhost_device_uvm::view::{
+    AddressSpace, Digest, FaultStatus, Faults, Finding, Findings, Register, Ring, Tlbs, Walk,
+};
 
 /// One line a register; if `detailed`, one a field too.
 pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) -> Result<()> {
@@ -26,6 +28,15 @@ pub fn registers(out: &mut dyn Write, registers: &[Register], detailed: bool) ->
         }
     }
     Ok(())
+}
+
+/// One line.
+pub fn digest(out: &mut dyn Write, digest: &Digest) -> Result<()> {
+    let Digest { vmid, va, vram, system, none, sha256 } = digest;
+    writeln!(
+        out,
+        "VMID {vmid} VA {va}: {vram} bytes in VRAM, {system} in system memory, {none} nowhere, SHA-256 {sha256}"
+    )
 }
 
 /// One line a level, one a kind of access.

@@ -10,6 +10,9 @@ pub mod names;
 
 pub use hex::Hex;
 
+/// Most bytes that a [`Digest`] is made of: the device stands still meanwhile.
+pub const MAX_DIGEST: u64 = 16 << 20;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -24,6 +27,14 @@ pub enum ViewError {
         name: String,
         /// The name that comes closest.
         nearest: Option<String>,
+    },
+    /// More bytes than may be looked at in one go.
+    #[error("{len} bytes are more than the {most} that are looked at in one go")]
+    Length {
+        /// What was asked for.
+        len: Hex,
+        /// What is possible.
+        most: Hex,
     },
     /// There are 16 address spaces.
     #[error("no VMID {0}: there are 0 to 15")]
@@ -109,6 +120,23 @@ pub struct Walk {
     pub steps: Vec<WalkStep>,
     /// What a read, a write and an instruction fetch get.
     pub ends: Vec<WalkEnd>,
+}
+
+/// What lies at a range of addresses now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Address space.
+    pub vmid: u8,
+    /// First byte.
+    pub va: Hex,
+    /// Bytes that lie in VRAM.
+    pub vram: u64,
+    /// Bytes that lie in system memory.
+    pub system: u64,
+    /// Bytes that a read does not get: it would fault there, or reads zero.
+    pub none: u64,
+    /// SHA-256 of the bytes that lie somewhere, in their order, as they lie there: what is encrypted stays so.
+    pub sha256: String,
 }
 
 /// A look at a table.

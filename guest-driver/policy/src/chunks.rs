@@ -5,12 +5,12 @@
 //! A chunk goes by its number: its offset in VRAM divided by the size that all have. The least recently used one goes
 //! first. One that was named is not named again until the driver says how that ended.
 
-use crate::domain::Domain;
 use crate::error::Error;
 use crate::evict::list::Lists;
 use crate::heap::From;
-use crate::ids::BlockId;
+use crate::ids::{BlockId, SegmentId};
 use crate::policy::{AllocRequest, Allocation, Policy};
+use crate::segment::SegmentKind;
 
 /// Chunks in use, the least recently used first.
 const USED: u8 = 0;
@@ -31,7 +31,7 @@ impl Chunks {
 
 impl Policy {
     /// Takes a chunk of `size` bytes, a power of two and always the same, aligned to its size, where VRAM's buffers are:
-    /// from the top, as they grow from the bottom.
+    /// from the top of a segment, as they grow from the bottom.
     ///
     /// [`Error::NoSpace`] when there is none; [`Error::Unknown`] without such a segment; [`Error::Invalid`] for another
     /// size than before.
@@ -39,9 +39,7 @@ impl Policy {
         if self.chunks.size != 0 && self.chunks.size != size {
             return Err(Error::Invalid);
         }
-        let segment = self.buffer_segment_of(Domain::Vram)?;
-        let request = AllocRequest { size, align: size, from: From::Top, within: None };
-        let range = self.alloc(segment, &request)?;
+        let range = self.chunk_range(size)?;
         let listed = number(range.offset, size).and_then(|number| {
             self.chunks.lists.ensure(number.checked_add(1).ok_or(Error::Invalid)?)?;
             Ok(number)
@@ -57,6 +55,24 @@ impl Policy {
                 Err(error)
             }
         }
+    }
+
+    /// First where the CPU does not reach: its pages come to it, while buffers may be mapped.
+    fn chunk_range(&mut self, size: u64) -> Result<Allocation, Error> {
+        let request = AllocRequest { size, align: size, from: From::Top, within: None };
+        let mut answer = Err(Error::Unknown);
+        for kind in [SegmentKind::LocalInvisible, SegmentKind::Local] {
+            for index in 0..self.segments.len() {
+                let segment = SegmentId(u8::try_from(index).map_err(|_| Error::Invalid)?);
+                if self.kind(segment) == Some(kind) {
+                    answer = self.alloc(segment, &request);
+                    if answer != Err(Error::NoSpace) {
+                        return answer;
+                    }
+                }
+            }
+        }
+        answer
     }
 
     /// Gives a chunk back; nobody has a page of it.
@@ -107,15 +123,27 @@ fn number(offset: u64, size: u64) -> Result<u32, Error> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::policy::SegmentConfig;
+    use crate::segment::SegmentDesc;
     use alloc::vec::Vec;
 
     const SIZE: u64 = 2 << 20;
 
     fn policy(chunks: u64) -> Policy {
         let mut policy = Policy::new(4096).unwrap();
-        policy.add_segment(&SegmentConfig { domain: Domain::Vram, base: 0, size: chunks * SIZE }).unwrap();
+        policy.add_segment_of(&SegmentDesc { kind: SegmentKind::Local, base: 0, size: chunks * SIZE }).unwrap();
         policy
+    }
+
+    #[test]
+    fn what_the_cpu_does_not_reach_is_taken_first() {
+        let mut policy = policy(2);
+        let invisible = SegmentDesc { kind: SegmentKind::LocalInvisible, base: 2 * SIZE, size: SIZE };
+        policy.add_segment_of(&invisible).unwrap();
+        let own = SegmentDesc { kind: SegmentKind::OwnLocal, base: 3 * SIZE, size: SIZE };
+        policy.add_segment_of(&own).unwrap();
+        let offsets: Vec<u64> = (0..3).map(|_| policy.chunk_take(SIZE).unwrap().offset / SIZE).collect();
+        assert_eq!(offsets, [2, 1, 0]);
+        assert_eq!(policy.chunk_take(SIZE).unwrap_err(), Error::NoSpace);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod evict;
 use crate::drm::{Bo, Device, Domain, FenceState};
 use crate::ib::{Ib, Place};
 
+mod uvm;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the large copies.
 const LARGE: u64 = 16 << 20;
@@ -56,19 +58,28 @@ impl Figure {
     }
 }
 
-/// Entry point; fails when a figure misses its bar.
+/// What measures some figures.
+type Measure = fn(&Device) -> Result<Vec<Figure>>;
+
+/// Groups of figures, by name.
+const GROUPS: &[(&str, &[Measure])] = &[("device", &[copy_figures, round_trip, objects]), ("uvm", &[uvm::migration])];
+
+/// Entry point: measures the groups that are named, or all; fails when a figure misses its bar.
 pub fn main(args: &[String]) -> Result<ExitCode> {
-    match args {
-        [] => {}
-        [suite] if suite == "evict" => return evict::main(),
-        _ => {
-            eprintln!("usage: uvm-bench [evict]");
-            return Ok(ExitCode::from(2));
+    if let [suite] = args {
+        if suite == "evict" {
+            return evict::main();
         }
+    }
+    if let Some(other) = args.iter().find(|arg| GROUPS.iter().all(|(name, _)| name != arg)) {
+        let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+        eprintln!("uvm-bench: no figures are called {other}\nusage: uvm-bench [evict] | [{}]...", names.join("|"));
+        return Ok(ExitCode::from(2));
     }
     let device = Device::open()?;
     let mut all_met = true;
-    for measure in [copy_figures, round_trip, objects] {
+    let wanted = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
+    for measure in GROUPS.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, all)| *all) {
         for figure in measure(&device)? {
             println!("{}", figure.line());
             all_met &= figure.met();
@@ -86,6 +97,11 @@ fn median(count: u32, mut work: impl FnMut() -> Result<()>) -> Result<Duration> 
         work()?;
         times.push(start.elapsed());
     }
+    middle(times)
+}
+
+/// The median.
+fn middle(mut times: Vec<Duration>) -> Result<Duration> {
     times.sort_unstable();
     times.get(times.len() / 2).copied().context("nothing was measured")
 }

@@ -24,7 +24,7 @@ pub use queue::Queue;
 pub use reserve::{Placed, Reservation};
 pub use svm::Mirror;
 pub use sync::{address, Fence, FenceState, Syncobj};
-pub use sys::Mapping;
+pub use sys::{dmirror, DmirrorCmd, Mapping};
 pub use vm::{Space, RW};
 
 /// Name under which the driver answers DRM_IOCTL_VERSION.

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod ask;
 mod bench;
 mod demo;
 mod drm;

@@ -19,6 +19,7 @@ mod evict;
 mod fdinfo;
 mod gart;
 mod hang;
+mod hmm;
 mod inject;
 mod kmsg;
 mod ktap;
@@ -68,6 +69,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("reload", reload::CASES),
     ("chaos", chaos::CASES),
     ("inject", inject::CASES),
+    ("hmm", hmm::CASES),
     ("removal", inject::REMOVAL),
     ("blame", blame::CASES),
 ];

@@ -136,7 +136,8 @@ fn accesses(pattern: &str, count: u64) -> Vec<u64> {
             _ => {
                 let point = rng.below(all);
                 let rank = weights.partition_point(|weight| *weight <= point) as u64;
-                rank * 7 % count
+                // No share of VRAM has a count that 13 divides: each rank is another buffer.
+                rank * 13 % count
             }
         })
         .collect()
@@ -173,6 +174,9 @@ mod tests {
 
     #[test]
     fn sequence_uses_each_as_often_and_zipf_does_not() {
+        for share in SHARES {
+            assert_ne!(BLOCKS * share / 100 % 13, 0, "{share} %");
+        }
         let uses = |pattern: &str| {
             let mut uses = [0; 64];
             accesses(pattern, 64).into_iter().for_each(|at| uses[usize::try_from(at).unwrap_or(0)] += 1);

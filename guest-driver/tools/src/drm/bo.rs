@@ -90,7 +90,7 @@ impl Bo {
     /// The same into a mapping, from byte `at` of it on. Panics outside of it.
     pub fn peek_into(&self, offset: u64, to: &Mapping, at: usize, bytes: usize) -> Result<()> {
         assert!(at.checked_add(bytes).is_some_and(|end| end <= to.len()));
-        let data = to.address() + at as u64;
+        let data = to.va() + at as u64;
         let arg = uapi::GemAccess { handle: self.handle, flags: 0, offset, size: bytes as u64, data };
         self.access(&mut { arg })
     }

@@ -16,6 +16,8 @@ use uvm_spec::uapi;
 const DRM: u8 = b'd';
 /// Group byte of sync file ioctls.
 const SYNC_FILE: u8 = b'>';
+/// Group byte of the ioctls of the kernel's test of heterogeneous memory management.
+const DMIRROR: u8 = b'H';
 /// First ioctl number of a driver's own.
 pub const COMMAND_BASE: u8 = 0x40;
 
@@ -237,6 +239,38 @@ fn call<T>(fd: BorrowedFd<'_>, group: u8, nr: u8, value: &mut T) -> Result<(), E
 /// Runs DRM ioctl `nr` on `fd`; interrupted calls are repeated.
 pub fn ioctl_rw<T: Argument>(fd: BorrowedFd<'_>, nr: u8, value: &mut T) -> Result<(), Errno> {
     call(fd, DRM, nr, value)
+}
+
+/// Argument of the ioctls of /dev/hmm_dmirror*.
+#[repr(C)]
+#[derive(Default)]
+pub struct DmirrorCmd {
+    address: u64,
+    data: u64,
+    pages: u64,
+    /// Out: pages dealt with.
+    pub done: u64,
+    /// Out: page faults of the device.
+    pub faults: u64,
+}
+
+impl DmirrorCmd {
+    /// About `pages` pages of memory at `address`.
+    pub fn new(address: u64, pages: u64) -> Self {
+        Self { address, pages, ..Self::default() }
+    }
+}
+
+/// Runs ioctl `nr` of a /dev/hmm_dmirror*; what is read goes to `data`, what is written comes from there: a page's bytes
+/// for each page.
+pub fn dmirror(fd: BorrowedFd<'_>, nr: u8, cmd: &mut DmirrorCmd, data: &mut [u8]) -> Result<(), Errno> {
+    let bytes = cmd.pages.checked_mul(4096).ok_or(Errno::INVAL)?;
+    if bytes > data.len() as u64 {
+        return Err(Errno::INVAL);
+    }
+    // The kernel writes no more than that there, and only until the call returns.
+    cmd.data = data.as_mut_ptr().expose_provenance() as u64;
+    call(fd, DMIRROR, nr, cmd)
 }
 
 /// State of a sync file.

@@ -120,10 +120,10 @@ pub fn debugger_reaches_what_is_mapped(ctx: &Ctx) -> Result<()> {
     let before = number(best, "used")?;
     let memory = OpenOptions::new().read(true).write(true).open("/proc/self/mem")?;
     let mut seen = vec![0; 10_000];
-    memory.read_exact_at(&mut seen, map.address() + 4000).context("reading by /proc/self/mem")?;
+    memory.read_exact_at(&mut seen, map.va() + 4000).context("reading by /proc/self/mem")?;
     same_bytes("what a debugger reads", &seen, &data[4000..14_000])?;
     let piece = stamps(ctx.rng().next() ^ 1, 5000);
-    memory.write_all_at(&piece, map.address() + 8190).context("writing by /proc/self/mem")?;
+    memory.write_all_at(&piece, map.va() + 8190).context("writing by /proc/self/mem")?;
     data[8190..8190 + 5000].copy_from_slice(&piece);
     same(format_args!("bytes in {best}"), number(best, "used")?, before)?;
     same_bytes("what an engine sees", &seen_by_engine(&space, data.len())?, &data)?;
@@ -189,8 +189,8 @@ pub fn mapping_is_served_when_the_reachable_part_is_full(ctx: &Ctx) -> Result<()
     let data = stamps(ctx.rng().next(), usize::try_from(SIZE)?);
     let (space, bo) = by_engine(&device, &data, 0)?;
     // Of processes' own memory, since idle buffers would make way.
-    let chunks = usize::try_from(number(VISIBLE, "size")? / SIZE + 1)?;
-    let own = Own::new(ctx.rng().next(), chunks * usize::try_from(SIZE)?, true)?;
+    let all = number(VISIBLE, "size")? + number(INVISIBLE, "size")?;
+    let own = Own::new(ctx.rng().next(), usize::try_from(all & !(SIZE - 1))?, true)?;
     own.go(&device, Domain::Vram)?;
     same("whole 2 MiB left in front of the end of the BAR", number(VISIBLE, "whole 2MiB free")?, 0)?;
     let map = bo.map()?;

@@ -240,9 +240,9 @@ fn pooled(ctx: &Ctx) -> Result<()> {
     let data = stamps(51, HUGE);
     map.write(0, &data);
     for at in [0, 77 * PAGE, HUGE - 3 * PAGE] {
-        run(&mirror, 0, &copy(map.address() + at as u64, to.va(), 3 * PAGE))?;
+        run(&mirror, 0, &copy(map.va() + at as u64, to.va(), 3 * PAGE))?;
         same_bytes("what was read", &bytes(&to, 0, 3 * PAGE), &data[at..at + 3 * PAGE])?;
-        run(&mirror, 1, &store(map.address() + at as u64, 0xabc))?;
+        run(&mirror, 1, &store(map.va() + at as u64, 0xabc))?;
         same("what was written", map.load(at) & 0xffff_ffff, 0xabc)?;
     }
     Ok(())
