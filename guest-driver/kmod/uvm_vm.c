@@ -155,7 +155,7 @@ static u64 uvm_vm_root_size(struct uvm_device *uvm)
 /**
  * uvm_vm_create() - make an address space
  * @uvm: the device
- * @client: for whom its buffers are brought back
+ * @client: for whom its buffers are brought back; NULL: it maps none
  *
  * Context: within drm_dev_enter().
  * Return: the address space, with one reference, or an ERR_PTR.
@@ -221,7 +221,8 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm,
 	ret = xa_insert(&uvm->vms.by_pasid, vm->pasid, vm, GFP_KERNEL);
 	if (ret)
 		goto destroy;
-	kref_get(&client->ref);
+	if (client)
+		kref_get(&client->ref);
 	return vm;
 
 destroy:

@@ -127,7 +127,7 @@ struct uvm_vm_hang {
  * @lost: its tables are in no known state: nothing is changed any more
  * @config_lock: @keeps_vmid and its queues
  * @keeps_vmid: it has a VMID of its own because it asked for one
- * @client: for whom its buffers are brought back, with a reference
+ * @client: for whom its buffers are brought back, with a reference; NULL: it has none
  * @restore: brings them back, and lets them go
  * @restore_wanted: they are to come
  * @restored: holds those that came; @restore's alone
