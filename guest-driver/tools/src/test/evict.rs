@@ -364,8 +364,9 @@ fn idle_buffers_of_others_leave_and_come_back(ctx: &Ctx) -> Result<()> {
     let mut rng = ctx.rng();
     let owner = ctx.device()?;
     let other = ctx.device()?;
-    let size = share(&owner, 2, 1)?;
-    memory_for(3 * size)?;
+    // It is where the CPU reaches it.
+    let size = (owner.param(uapi::PARAM_VRAM_VISIBLE)? / 2) & !4095;
+    memory_for(3 * share(&owner, 2, 1)?)?;
     let space = Space::new(&owner, PACKETS, 1 << 16)?;
     let data = stamps(rng.next(), usize::try_from(size)?);
     let fixed = Bo::new(&owner, size, Domain::Vram)?;
