@@ -104,7 +104,7 @@ impl Bench {
             policy.add_segment_of(segment).expect("a segment");
         }
         policy.start(&ManagerConfig { chunk: 2 << 20, evict }).expect("a start");
-        let limits = Limits { total: u64::MAX, local: u64::MAX };
+        let limits = Limits::NONE;
         let Ok(Reply::Process(process)) = policy.handle(&Event::Open(limits)) else { panic!("no process") };
         let placements = Placements::new(&[SegmentKind::Local]).expect("a placement");
         let spec = |pages| {
@@ -123,7 +123,7 @@ impl Bench {
     fn run(&mut self, accesses: &[usize]) {
         for buffer in accesses {
             let bos = [self.buffers[*buffer]];
-            let submit = Event::Submit { process: self.process, bos: &bos };
+            let submit = Event::Submit { process: self.process, bos: &bos, addressed: false };
             self.policy.handle(&submit).expect("a ticket");
             self.events += 1;
             while let Some(issued) = self.policy.next_action() {

@@ -13,10 +13,10 @@
  * A mapping has a reference to its buffer, and stays in the buffer's list until
  * the page tables have lost it. So whoever moves a buffer, and has it locked,
  * finds each address space that reaches it or is about to: it queues the change
- * that hides the buffer there, and waits until that one and all before it are
- * performed. While a buffer goes to VRAM or from there, its mappings are absent
- * from the page tables: what was mapped is never reached after its memory is
- * given back. Between SYSTEM and GTT the pages stay, and so do the entries.
+ * that hides the buffer there, and the buffer moves once that one and all before
+ * it are performed. Nobody sits and waits for that: they may be behind a fence of
+ * a process. While a buffer moves, its mappings are absent from the page tables:
+ * what was mapped is never reached after its memory is given back.
  */
 
 #include <linux/slab.h>
@@ -153,6 +153,8 @@ static void uvm_bind_carve(struct uvm_vm *vm, u64 first, u64 last,
 		} else if (end <= last) {
 			spin_lock(&vm->uvm->vms.list_lock);
 			mapping->leaving = true;
+			/* The bind that is being planned. */
+			mapping->seqno = vm->queued + 1;
 			spin_unlock(&vm->uvm->vms.list_lock);
 			list_add(&mapping->gone_node, gone);
 		}
@@ -204,6 +206,7 @@ static int uvm_bind_queue(struct uvm_mapping *mapping, u32 change,
 	}
 	uvm_bind_set_absent(mapping, change != UVM_POLICY_CHANGE_MAP);
 	done = uvm_bind_push(mapping->vm, bind);
+	WRITE_ONCE(mapping->seqno, done->seqno);
 	if (fence)
 		swap(*fence, done);
 	dma_fence_put(done);
@@ -213,7 +216,7 @@ static int uvm_bind_queue(struct uvm_mapping *mapping, u32 change,
 /* Whether page tables may have a buffer, which is locked, where it is now. */
 static bool uvm_bo_has_place(const struct uvm_bo *bo)
 {
-	return !bo->mm.client || bo->mm.shown;
+	return bo->mm.shown;
 }
 
 /**
@@ -291,29 +294,10 @@ static struct uvm_mapping *uvm_bo_find(struct uvm_bo *bo, struct uvm_vm *vm,
 }
 
 /**
- * uvm_bo_settle() - wait for the binds of a buffer's address spaces
+ * uvm_bo_hide() - have a buffer taken out of all page tables
  * @bo: the buffer, locked
  *
- * Return: 0 or -ERESTARTSYS.
- */
-int uvm_bo_settle(struct uvm_bo *bo)
-{
-	struct uvm_vm *vm;
-	u32 pasid = 0;
-	int ret = 0;
-
-	dma_resv_assert_held(bo->base.resv);
-	while (!ret && (vm = uvm_bo_next_vm(bo, pasid, false))) {
-		pasid = vm->pasid;
-		ret = uvm_bind_settle(vm);
-		uvm_vm_put(vm);
-	}
-	return ret;
-}
-
-/**
- * uvm_bo_hide() - take a buffer out of all page tables
- * @bo: the buffer, locked
+ * It is out when uvm_bo_pending() finds nothing more: behind what is queued.
  *
  * Return: 0 or why an address space could not be changed; then uvm_bo_show().
  */
@@ -332,19 +316,51 @@ int uvm_bo_hide(struct uvm_bo *bo)
 			ret = uvm_bind_queue(mapping, UVM_POLICY_CHANGE_UNMAP,
 					     NULL);
 		mutex_unlock(&vm->lock);
-		/* Also for what others take out just now. */
-		ret = uvm_bind_drain(vm) ?: ret;
+		uvm_bind_run(vm);
 		uvm_vm_put(vm);
 	}
 	return ret;
 }
 
 /**
- * uvm_bo_show() - put a buffer back into all page tables
+ * uvm_bo_pending() - an address space whose tables may still have a buffer
+ * @bo: the buffer, hidden
+ * @seqno: out: of the bind after which they do not have it
+ * @lost: out: an address space is lost, and may have it until its end
+ *
+ * Return: the address space with a reference; NULL: there is none.
+ */
+struct uvm_vm *uvm_bo_pending(struct uvm_bo *bo, u64 *seqno, bool *lost)
+{
+	struct uvm_vms *vms = &to_uvm(bo->base.dev)->vms;
+	struct uvm_mapping *mapping;
+	struct uvm_vm *vm;
+
+	*lost = false;
+	spin_lock(&vms->list_lock);
+	list_for_each_entry(mapping, &bo->mappings, bo_node) {
+		vm = mapping->vm;
+		*seqno = READ_ONCE(mapping->seqno);
+		if (smp_load_acquire(&vm->ended) >= *seqno) {
+			*lost |= READ_ONCE(vm->lost);
+			continue;
+		}
+		/* One that ends maps nothing for anybody. */
+		if (kref_get_unless_zero(&vm->ref)) {
+			spin_unlock(&vms->list_lock);
+			return vm;
+		}
+	}
+	spin_unlock(&vms->list_lock);
+	return NULL;
+}
+
+/**
+ * uvm_bo_show() - have a buffer put back into all page tables
  * @bo: the buffer, locked
  *
- * Where there is no memory for tables it stays absent until its process submits
- * the next time, which then fails or succeeds.
+ * Jobs that come wait for that. Where there is no memory for tables it stays
+ * absent until its process submits the next time, which then fails or succeeds.
  */
 void uvm_bo_show(struct uvm_bo *bo)
 {
@@ -360,9 +376,9 @@ void uvm_bo_show(struct uvm_bo *bo)
 		mutex_lock(&vm->lock);
 		while (!ret && (mapping = uvm_bo_find(bo, vm, true)))
 			ret = uvm_bind_queue(mapping, UVM_POLICY_CHANGE_MAP,
-					     NULL);
+					     &vm->shows);
 		mutex_unlock(&vm->lock);
-		uvm_bind_drain(vm);
+		uvm_bind_run(vm);
 		uvm_vm_put(vm);
 	}
 }
@@ -402,8 +418,8 @@ int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr)
  * uvm_bind_restore() - map what a move had to leave absent
  * @vm: the address space
  * @exec: its buffers, locked; one that is not was bound only just now
- * @fence: out: a reference to the fence that signals when the tables have it,
- *	or NULL if there was nothing to do
+ * @fence: out: a reference to the fence that signals when the tables have that
+ *	and all that came back before, or NULL
  *
  * Return: 0, -ENOSPC, -ENOMEM, -EIO.
  */
@@ -413,8 +429,12 @@ int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
 	struct uvm_mapping *mapping = NULL;
 	int ret = 0;
 
-	*fence = NULL;
 	mutex_lock(&vm->lock);
+	if (vm->shows && dma_fence_is_signaled(vm->shows)) {
+		dma_fence_put(vm->shows);
+		vm->shows = NULL;
+	}
+	*fence = vm->shows ? dma_fence_get(vm->shows) : NULL;
 	if (READ_ONCE(vm->lost))
 		ret = -EIO;
 	else if (vm->nr_absent)
@@ -483,7 +503,7 @@ static int uvm_bind_locked(struct uvm_vm *vm, struct uvm_bind *bind,
 		more++;
 	if (more && vm->nr_mappings + more > UVM_VM_MAX_MAPPINGS)
 		return -ENOSPC;
-	/* A pageable buffer is put there when it has a place. */
+	/* A buffer is put there when it has a place. */
 	if (change == UVM_POLICY_CHANGE_MAP &&
 	    !uvm_bo_has_place((*mapping)->bo)) {
 		change = UVM_POLICY_CHANGE_UNMAP;

@@ -236,8 +236,14 @@ static void uvm_bind_end(struct uvm_vm *vm, struct uvm_bind *bind, int error)
 	wake_up_all(&vm->wait);
 }
 
-/* Performs what can be performed now. The caller has a reference, or is the worker. */
-static void uvm_bind_run(struct uvm_vm *vm)
+/**
+ * uvm_bind_run() - perform what can be performed now
+ * @vm: the address space; the caller has a reference, or is its worker
+ *
+ * Waits for no in-fence. Context: not under @vm's lock; the caller may have
+ * buffers locked.
+ */
+void uvm_bind_run(struct uvm_vm *vm)
 {
 	struct uvm_bind *bind, *next;
 	LIST_HEAD(batch);
@@ -355,6 +361,7 @@ void uvm_bind_queue_init(struct uvm_vm *vm)
 	mutex_init(&vm->run_lock);
 	spin_lock_init(&vm->queue_lock);
 	INIT_LIST_HEAD(&vm->queue);
+	INIT_LIST_HEAD(&vm->late);
 	INIT_LIST_HEAD(&vm->stuck);
 	init_waitqueue_head(&vm->wait);
 	INIT_WORK(&vm->run, uvm_bind_work);
@@ -373,6 +380,7 @@ void uvm_bind_queue_fini(struct uvm_vm *vm)
 	unsigned int flags;
 
 	cancel_work_sync(&vm->run);
+	dma_fence_put(vm->shows);
 	if (list_empty(&vm->stuck))
 		return;
 	flags = uvm_policy_begin(uvm);

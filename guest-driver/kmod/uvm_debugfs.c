@@ -135,7 +135,7 @@ static int uvm_debugfs_show_memory(struct seq_file *m, void *unused)
 	unsigned int flags;
 	int ret;
 
-	for (domain = UVM_POLICY_DOMAIN_GTT; domain < UVM_POLICY_DOMAINS;
+	for (domain = UVM_POLICY_DOMAIN_GTT; domain <= UVM_POLICY_DOMAIN_VRAM;
 	     domain++) {
 		flags = uvm_policy_begin(uvm);
 		ret = uvm_policy_stats(uvm->policy, domain, &stats);
@@ -267,10 +267,10 @@ static u64 uvm_bo_resident(struct uvm_bo *bo, u32 domain)
 
 	if (domain != UVM_DOMAIN_SYSTEM)
 		return size;
-	if (bo->mm.client)
-		return min_t(u64, size, (u64)atomic_long_read(&bo->mm.resident)
-						<< PAGE_SHIFT);
-	return READ_ONCE(bo->pages) ? size : 0;
+	if (bo->sgt)
+		return size;
+	return min_t(u64, size,
+		     (u64)atomic_long_read(&bo->mm.resident) << PAGE_SHIFT);
 }
 
 /**
@@ -278,8 +278,8 @@ static u64 uvm_bo_resident(struct uvm_bo *bo, u32 domain)
  * @p: where to
  * @file: whose
  *
- * Keys as Documentation/gpu/drm-usage-stats.rst has them. A pageable buffer is
- * counted where it is best used, and is resident where it is.
+ * Keys as Documentation/gpu/drm-usage-stats.rst has them. A buffer is
+ * counted where it belongs, and is resident where it is.
  */
 void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 {
@@ -309,7 +309,7 @@ void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 		bo = to_uvm_bo(obj);
 		/* A snapshot: the buffer may be on its way elsewhere. */
 		domain = READ_ONCE(bo->domain);
-		s = &stats[bo->mm.client ? bo->mm.home : domain];
+		s = &stats[READ_ONCE(bo->mm.home)];
 		if (drm_gem_object_is_shared_for_memory_stats(obj))
 			s->shared += obj->size;
 		else

@@ -86,7 +86,7 @@ static int uvm_dmirror_setup(struct uvm_dmirror *mirror)
 	struct uvm_vm *vm;
 	int ret;
 
-	vm = uvm_vm_create(dev->uvm);
+	vm = uvm_vm_create(dev->uvm, NULL);
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
 	mirror->vm = vm;

@@ -5,13 +5,13 @@
 
 #include <drm/drm.h>
 
-/* Pages that only the CPU reaches. */
+/* System pages; the GPU reaches them by page tables of processes alone. */
 #define UVM_DOMAIN_SYSTEM	0
 /* System pages that the GPU reaches through the GART. */
 #define UVM_DOMAIN_GTT	1
 /* VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is. */
 #define UVM_DOMAIN_VRAM	2
-/* The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues. */
+/* The buffer has memory once it is used, not before, and where VRAM is full of what is in use it may be used in GTT instead. */
 #define UVM_GEM_PAGEABLE	1
 /* The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it. */
 #define UVM_GEM_CPU_ACCESS	8
@@ -187,21 +187,21 @@
 #define UVM_PARAM_FREE_QUEUES	43
 /* Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells. */
 #define UVM_PARAM_VRAM_ERRORS	50
-/* Bytes of pageable buffers that were moved out of VRAM or the GTT to make room. */
+/* Bytes of buffers that were moved out of VRAM or the GTT to make room. */
 #define UVM_PARAM_MM_EVICTED	51
-/* Bytes of pageable buffers that were brought into VRAM or the GTT. */
+/* Bytes of buffers that were brought into VRAM or the GTT. */
 #define UVM_PARAM_MM_BROUGHT_IN	52
-/* Bytes of pageable buffers that were written to the backing store. */
+/* Bytes of buffers that were written to the backing store. */
 #define UVM_PARAM_MM_SWAPPED_OUT	53
-/* Bytes of pageable buffers that were read from there. */
+/* Bytes of buffers that were read from there. */
 #define UVM_PARAM_MM_SWAPPED_IN	54
-/* Bytes of pageable buffers that nobody needed and that were thrown away. */
+/* Bytes of buffers that nobody needed and that were thrown away. */
 #define UVM_PARAM_MM_PURGED	55
-/* Moves of pageable buffers that failed and were taken back. */
+/* Moves of buffers that failed and were taken back. */
 #define UVM_PARAM_MM_FAILED	56
 /* Submissions and accesses that were refused as their buffers did not fit. */
 #define UVM_PARAM_MM_REFUSED	57
-/* Bytes of system pages that pageable buffers have. */
+/* Bytes of system pages that buffers have. */
 #define UVM_PARAM_MM_PAGES	58
 /* Faults in mirrored memory that were served. */
 #define UVM_PARAM_SVM_FAULTS	60
@@ -275,9 +275,9 @@ struct drm_uvm_svm_prefetch {
 };
 
 /**
- * struct drm_uvm_gem_create - Creates a buffer object.
+ * struct drm_uvm_gem_create - Creates a buffer object. It belongs in a domain: there it is placed now, and brought for each submission that may reach it. While none does, others may push it out of VRAM or the GTT to system pages, and from there to swap; its content survives.
  * @size: In: bytes, more than zero. Out: bytes rounded up to pages.
- * @domain: Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
+ * @domain: Where it belongs: UVM_DOMAIN_*; a pageable one, VRAM or GTT.
  * @flags: UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
  * @handle: Out: GEM handle.
  * @pad: Must be zero.
@@ -307,7 +307,7 @@ struct drm_uvm_gem_mmap {
  * @handle: GEM handle.
  * @domain: Out: UVM_DOMAIN_* where it is now.
  * @size: Out: bytes.
- * @gpu_addr: Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move. Zero for a pageable buffer: its address would not hold.
+ * @gpu_addr: Out: VMID-0 address while in GTT or VRAM, else zero. It holds while a submission uses the buffer; else until others push it out, or it is moved.
  */
 struct drm_uvm_gem_info {
 	__u32 handle;
@@ -317,11 +317,11 @@ struct drm_uvm_gem_info {
 };
 
 /**
- * struct drm_uvm_gem_move - Moves a buffer object to a domain, by SDMA, once its fences have signalled. Returns when the data is there.
+ * struct drm_uvm_gem_move - Moves a buffer object to a domain, where it belongs from then on, once the submissions that use it have ended. Returns when the data is there.
  * @handle: GEM handle.
  * @domain: UVM_DOMAIN_* to move to.
  * @flags: UVM_MOVE_* flags; none are defined.
- * @ring: SDMA instance that copies.
+ * @ring: An SDMA instance; which one copies is up to the driver.
  */
 struct drm_uvm_gem_move {
 	__u32 handle;
@@ -365,7 +365,7 @@ struct drm_uvm_reloc {
 };
 
 /**
- * struct drm_uvm_submit - Runs SDMA packets as an indirect buffer: in the caller's own address space with UVM_SUBMIT_VM; else, for CAP_SYS_RAWIO only, copied from user memory and in VMID 0, with buffers in SYSTEM moved to GTT first.
+ * struct drm_uvm_submit - Runs SDMA packets as an indirect buffer: in the caller's own address space with UVM_SUBMIT_VM; else, for CAP_SYS_RAWIO only, copied from user memory and in VMID 0, with named buffers that belong in SYSTEM in GTT. All that it reaches (by the address space, or by name) is brought to where it belongs and stays there until it has ended: ENOSPC if that does not fit together.
  * @ring: SDMA instance.
  * @flags: UVM_SUBMIT_VM or zero.
  * @ib: Pointer to the packets; with UVM_SUBMIT_VM, where they are in the caller's address space, a multiple of 32.
@@ -551,7 +551,7 @@ struct drm_uvm_hang_query {
 };
 
 /**
- * struct drm_uvm_gem_advise - Says whether the content of a pageable buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
+ * struct drm_uvm_gem_advise - Says whether the content of a buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
  * @handle: GEM handle.
  * @advice: UVM_GEM_DONT_NEED or UVM_GEM_WILL_NEED.
  * @flags: Must be zero.

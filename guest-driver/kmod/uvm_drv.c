@@ -265,7 +265,7 @@ static int uvm_open(struct drm_device *drm, struct drm_file *file)
 		kfree(ufile);
 		return -ENOMEM;
 	}
-	ufile->client = uvm_mm_client_new(uvm);
+	ufile->client = uvm_mm_client_new(uvm, true);
 	if (IS_ERR(ufile->client)) {
 		ret = PTR_ERR(ufile->client);
 		uvm_busy_put(ufile->busy);
@@ -301,6 +301,7 @@ static void uvm_postclose(struct drm_device *drm, struct drm_file *file)
 	u32 i;
 
 	uvm_queues_close(uvm, ufile->vm);
+	uvm_restore_stop(ufile->vm);
 	for (i = 0; i < uvm->nr_rings; i++)
 		drm_sched_entity_destroy(&ufile->entities[i]);
 	/* What still runs has references of its own. */

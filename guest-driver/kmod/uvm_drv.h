@@ -28,12 +28,17 @@
  *   uvm_retry.lock or uvm_devmem_dev.lock
  *                          spinlocks, leaves
  *
+ * Who waits for a buffer's place (a use, uvm_mm.c) holds none of these but
+ * mmap_lock: the workers that bring it take them from dma_resv on, and wait for
+ * no fence of a process but their own copies'.
+ *
  * From uvm_ring.lock on, nobody allocates memory under them: they are taken
  * on the way to signalling a fence. So is uvm_device.policy_lock, under which
  * the policy does allocate: no shrinker waits for a fence of this driver. Who
  * ends a job takes no lock above that one, as those above wait for jobs. Who
  * ends a bind takes none above uvm_vm.run_lock, for the same reason, and what
- * it allocates for a job of its own it does not reclaim for.
+ * it allocates for a job of its own it does not reclaim for. The end of a use is
+ * told from where a job is freed, not from where its fence signals.
  *
  * Memory is reclaimed, and address spaces of processes change, by way of mmu
  * notifiers, which come with mmap_lock or locks of pages held and take
@@ -357,6 +362,7 @@ struct uvm_dump {
  * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
+ * @progress: when it last had nothing to do, or got on, jiffies
  * @charged: up to when time was charged; under @fence_lock
  * @fence_context: of the hardware fences
  * @emitted: sequence number of the last fence emitted
@@ -385,6 +391,7 @@ struct uvm_ring {
 	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
+	unsigned long progress;
 	ktime_t charged;
 	u64 fence_context;
 	u32 emitted;
@@ -436,7 +443,7 @@ struct uvm_record {
  * @rings: SDMA
  * @policy_lock: one caller at a time for @policy
  * @policy: decides where buffers lie
- * @mm: carries out what it decides of pageable ones
+ * @mm: carries out what it decides
  * @peek: the way to VRAM that the CPU does not reach
  * @annotated: what the registers of annotations hold; under @policy_lock
  * @record: of @policy's memory manager; under its lock
@@ -480,7 +487,7 @@ struct uvm_device {
  * struct uvm_file - an open file
  * @submit_lock: keeps fences in the order of their jobs, and @vm
  * @vm: its address space, made at the first use; NULL: none yet
- * @client: the owner of its pageable buffers
+ * @client: the owner of its buffers
  * @busy: what its jobs had of the engines
  * @entities: its queue to each ring
  */
@@ -499,13 +506,13 @@ struct uvm_file {
  * @domain: UVM_DOMAIN_* where its bytes are
  * @offset: where in that domain
  * @unsnooped: its system pages are not cached by the CPU, and nobody snoops
- * @pages: its system pages while they are needed, else NULL
+ * @pages: its system pages as many as there are
  * @mappings: struct uvm_mapping of it; under uvm_vms.list_lock
  * @sgt: another driver's pages, which @pages stand for; NULL: they are ours
- * @mm: what it has more if it is pageable
+ * @mm: what the memory manager knows of it
  *
- * @domain, @offset and @pages change only under the reservation lock; the pages
- * of a pageable buffer only while it is in no page table.
+ * @domain and @offset change only under the reservation lock, and hold while
+ * @mm says that page tables have the buffer; @pages only while none has it.
  */
 struct uvm_bo {
 	struct drm_gem_object base;
@@ -537,7 +544,7 @@ struct uvm_bo {
  * @done: queues @release
  * @release: gives the VMID back
  * @error: why it cannot run
- * @use: holds the pageable buffers of @vm; NULL: there are none
+ * @use: holds the buffers that it reaches; NULL: there are none
  * @served: faults of @vm that had their page when it was late last
  * @extensions: times that it was late and had an excuse
  * @busy: who is charged with its time; NULL: nobody
@@ -739,9 +746,6 @@ int uvm_job_run_sync(struct uvm_job *job);
 /* uvm_gem.c */
 vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 		      u64 offset);
-int uvm_bo_populate(struct uvm_bo *bo);
-void uvm_bo_release_pages(struct uvm_bo *bo);
-void uvm_bo_leave(struct uvm_bo *bo);
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
@@ -759,12 +763,6 @@ uvm_prime_import_table(struct drm_device *drm,
 		       struct dma_buf_attachment *attach, struct sg_table *sgt);
 struct drm_gem_object *uvm_prime_import(struct drm_device *drm,
 					struct dma_buf *dma_buf);
-
-/* uvm_move.c */
-int uvm_bo_move(struct uvm_bo *bo, u32 domain, struct uvm_ring *ring,
-		u32 flags);
-int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
-		       struct drm_file *file);
 
 /* uvm_bind.c */
 int uvm_bind_do(struct uvm_vm *vm, struct uvm_bind *bind,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Page faults that wait for their pages, and who brings them: the process
- * itself, which is told with DRM_UVM_FAULT_NEXT and answers with a bind.
+ * itself, which is told with DRM_UVM_FAULT_NEXT and answers with a bind; or the
+ * driver, if buffers of the process are out of the page tables.
  *
  * Unanswered faults stand in a table by their CAM entry, so they are never
  * more than the CAM has. An answer takes a fault out of the table and lets
@@ -45,15 +46,18 @@ static u32 uvm_fault_take(struct uvm_device *uvm, u32 pasid, u64 first,
 	return cams;
 }
 
-/* Puts a fault into the table, unless its process is gone: then false. */
+/*
+ * Puts a fault into the table, unless its process is gone, or waits for nothing
+ * any more: then false. @absent: pages of the process are.
+ */
 static bool uvm_fault_open(struct uvm_device *uvm,
 			   const struct uvm_retry_fault *fault, u64 *vm_id,
-			   bool *mirrors)
+			   bool *absent, bool *mirrors)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open;
 	struct uvm_vm *vm;
-	bool told = false;
+	bool told = false, waits = false;
 	u32 i;
 
 	xa_lock(&uvm->vms.by_pasid);
@@ -75,9 +79,18 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 			.told = told,
 		};
 		spin_unlock(&retry->lock);
+		/*
+		 * Who ends the wait of queues looks into the table after that.
+		 * A job waits as it was begun, whatever holds now.
+		 */
+		waits = !READ_ONCE(vm->nr_queues) || uvm_mode_waits(vm);
+		*absent = READ_ONCE(vm->nr_absent);
 	}
 	xa_unlock(&uvm->vms.by_pasid);
-	return vm;
+	if (vm && !waits)
+		uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
+						     fault->va, fault->va));
+	return waits;
 }
 
 /* The process was told, or need not be: the page comes. */
@@ -92,6 +105,7 @@ static void uvm_fault_hush(struct uvm_device *uvm,
 	    open->fault.va == fault->va) {
 		open->told = true;
 		open->mirrored = mirrored;
+		open->svm = mirrored;
 	}
 	spin_unlock(&retry->lock);
 }
@@ -142,7 +156,7 @@ void uvm_fault_intake(struct uvm_device *uvm,
 		      const struct uvm_retry_fault *faults, u32 n)
 {
 	const struct uvm_retry_fault *fault;
-	bool wake = false, mirrors;
+	bool wake = false, absent, mirrors;
 	u64 vm_id;
 	u32 i;
 
@@ -154,18 +168,23 @@ void uvm_fault_intake(struct uvm_device *uvm,
 					     fault->cam);
 			continue;
 		}
-		if (!uvm_fault_open(uvm, fault, &vm_id, &mirrors)) {
+		if (!uvm_fault_open(uvm, fault, &vm_id, &absent, &mirrors)) {
 			uvm_retry_answer(uvm, fault->cam);
 			continue;
 		}
 		switch (uvm_fault_look(uvm, fault, vm_id)) {
 		case UVM_FAULT_MISSING:
+			if (absent)
+				uvm_restore_kick(uvm, fault->pasid);
 			if (mirrors) {
 				uvm_fault_hush(uvm, fault, true);
 				uvm_svm_kick(uvm, fault->pasid);
-				break;
+			} else if (absent) {
+				/* If not one of those, the process is told then. */
+				uvm_fault_hush(uvm, fault, false);
+			} else {
+				wake = true;
 			}
-			wake = true;
 			break;
 		case UVM_FAULT_COMES:
 			uvm_fault_hush(uvm, fault, false);
@@ -297,6 +316,7 @@ void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va)
 		    open->fault.va == va) {
 			open->told = false;
 			open->mirrored = false;
+			open->svm = false;
 		}
 	}
 	spin_unlock(&retry->lock);
@@ -321,6 +341,38 @@ void uvm_fault_drop(struct uvm_device *uvm, u32 pasid)
 		return;
 	uvm_fault_answer(uvm, cams);
 	drm_dev_exit(idx);
+}
+
+/**
+ * uvm_fault_tell_rest() - tell a process of faults that nothing was found for
+ * @vm: the address space; what was absent of it is back, or does not come
+ */
+void uvm_fault_tell_rest(struct uvm_vm *vm)
+{
+	struct uvm_device *uvm = vm->uvm;
+	struct uvm_retry *retry = &uvm->retry;
+	struct uvm_retry_fault fault;
+	struct uvm_open_fault *open;
+	bool found;
+	u32 i;
+
+	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		open = &retry->open[i];
+		spin_lock(&retry->lock);
+		fault = open->fault;
+		found = open->order && fault.pasid == vm->pasid &&
+			!open->svm;
+		spin_unlock(&retry->lock);
+		if (!found ||
+		    uvm_fault_look(uvm, &fault, vm->id) != UVM_FAULT_MISSING)
+			continue;
+		spin_lock(&retry->lock);
+		if (open->order && open->fault.pasid == vm->pasid &&
+		    open->fault.va == fault.va)
+			open->told = false;
+		spin_unlock(&retry->lock);
+	}
+	wake_up_all(&retry->wait);
 }
 
 /**

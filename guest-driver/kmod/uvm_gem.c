@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Buffer objects: their life, their system pages, and the CPU's view of them.
+ * Buffer objects: their life, and the CPU's view of them.
  */
 
 #include <linux/mm.h>
@@ -18,67 +18,6 @@
 #define UVM_GEM_FLAGS		(UVM_GEM_PAGEABLE | UVM_GEM_CPU_ACCESS | \
 				 UVM_GEM_UNSNOOPED)
 
-/* A mask with every domain. */
-#define UVM_ALL_DOMAINS		GENMASK(UVM_POLICY_DOMAINS - 1, 0)
-
-/**
- * uvm_bo_populate() - make sure that the system pages exist
- * @bo: the buffer, locked
- *
- * New pages are zeroed. They stay until uvm_bo_release_pages().
- *
- * Return: 0 or an errno.
- */
-int uvm_bo_populate(struct uvm_bo *bo)
-{
-	struct page **pages;
-
-	dma_resv_assert_held(bo->base.resv);
-	if (bo->pages)
-		return 0;
-	pages = drm_gem_get_pages(&bo->base);
-	if (IS_ERR(pages))
-		return PTR_ERR(pages);
-	bo->pages = pages;
-	return 0;
-}
-
-/**
- * uvm_bo_release_pages() - throw the system pages away
- * @bo: the buffer; nobody maps them
- */
-void uvm_bo_release_pages(struct uvm_bo *bo)
-{
-	if (!bo->pages)
-		return;
-	drm_gem_put_pages(&bo->base, bo->pages, false, false);
-	bo->pages = NULL;
-	/* Their content is worthless: do not keep it, nor swap it out. */
-	shmem_truncate_range(file_inode(bo->base.filp), 0, (loff_t)-1);
-}
-
-/**
- * uvm_bo_leave() - give back the place of a buffer that ends
- * @bo: the buffer, which is not pageable and has no users
- */
-void uvm_bo_leave(struct uvm_bo *bo)
-{
-	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	unsigned int flags;
-	int idx;
-
-	/* Jobs hold references: nothing on a ring uses it any more. */
-	if (bo->domain == UVM_DOMAIN_GTT && drm_dev_enter(&uvm->drm, &idx)) {
-		uvm_gart_unbind(uvm, bo->offset, bo->base.size >> PAGE_SHIFT);
-		drm_dev_exit(idx);
-	}
-	if (bo->policy_id) {
-		flags = uvm_policy_begin(uvm);
-		uvm_policy_bo_destroy(uvm->policy, bo->policy_id);
-		uvm_policy_end(uvm, flags);
-	}
-}
-
 static void uvm_bo_free(struct drm_gem_object *obj)
 {
 	struct uvm_bo *bo = to_uvm_bo(obj);
@@ -87,9 +26,7 @@ static void uvm_bo_free(struct drm_gem_object *obj)
 		uvm_mm_bo_fini(bo);
 		return;
 	}
-	uvm_bo_leave(bo);
-	if (bo->pages)
-		drm_gem_put_pages(obj, bo->pages, false, false);
+	/* It never came to be one. */
 	drm_gem_object_release(obj);
 	kfree(bo);
 }
@@ -136,40 +73,12 @@ vm_fault_t uvm_bo_map(struct uvm_bo *bo, struct vm_fault *vmf, u32 domain,
 static vm_fault_t uvm_bo_fault(struct vm_fault *vmf)
 {
 	struct drm_gem_object *obj = vmf->vma->vm_private_data;
-	struct uvm_bo *bo = to_uvm_bo(obj);
 	vm_fault_t ret;
-	int idx, err;
+	int idx;
 
 	if (!drm_dev_enter(obj->dev, &idx))
 		return VM_FAULT_SIGBUS;
-	if (bo->mm.client) {
-		ret = uvm_mm_fault(bo, vmf);
-		goto exit;
-	}
-
-	/* A move may take long: do not make others wait for our mmap_lock. */
-	if (!dma_resv_trylock(obj->resv)) {
-		if (fault_flag_allow_retry_first(vmf->flags)) {
-			ret = VM_FAULT_RETRY;
-			if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
-				goto exit;
-			drm_gem_object_get(obj);
-			mmap_read_unlock(vmf->vma->vm_mm);
-			if (!dma_resv_lock_interruptible(obj->resv, NULL))
-				dma_resv_unlock(obj->resv);
-			drm_gem_object_put(obj);
-			goto exit;
-		}
-		ret = VM_FAULT_NOPAGE;
-		if (dma_resv_lock_interruptible(obj->resv, NULL))
-			goto exit;
-	}
-	err = 0;
-	if (bo->domain != UVM_DOMAIN_VRAM)
-		err = uvm_bo_populate(bo);
-	ret = err ? vmf_error(err) : uvm_bo_map(bo, vmf, bo->domain, bo->offset);
-	dma_resv_unlock(obj->resv);
-exit:
+	ret = uvm_mm_fault(to_uvm_bo(obj), vmf);
 	drm_dev_exit(idx);
 	return ret;
 }
@@ -199,17 +108,11 @@ static const struct drm_gem_object_funcs uvm_bo_funcs = {
 	.vm_ops = &uvm_bo_vm_ops,
 };
 
-/* @client: the owner of a pageable buffer, which is best used in @domain. */
 static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 				    struct uvm_mm_client *client, u32 domain,
-				    u32 gem_flags)
+				    u32 flags)
 {
-	const struct uvm_policy_bo_config config = {
-		.size = size,
-		.allowed = UVM_ALL_DOMAINS,
-	};
 	struct uvm_bo *bo;
-	unsigned int flags;
 	int ret;
 
 	bo = kzalloc(sizeof(*bo), GFP_KERNEL);
@@ -217,7 +120,7 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 		return ERR_PTR(-ENOMEM);
 	bo->base.funcs = &uvm_bo_funcs;
 	bo->domain = UVM_DOMAIN_SYSTEM;
-	bo->unsnooped = gem_flags & UVM_GEM_UNSNOOPED;
+	bo->unsnooped = flags & UVM_GEM_UNSNOOPED;
 	INIT_LIST_HEAD(&bo->mappings);
 	ret = drm_gem_object_init(&uvm->drm, &bo->base, size);
 	if (ret) {
@@ -227,15 +130,9 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
 	/* Any page will do, but none that the kernel could not free again. */
 	mapping_set_gfp_mask(bo->base.filp->f_mapping,
 			     GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-
-	if (client) {
-		ret = uvm_mm_bo_init(bo, client, domain, gem_flags);
-	} else {
-		flags = uvm_policy_begin(uvm);
-		ret = uvm_policy_bo_create(uvm->policy, &config,
-					   &bo->policy_id);
-		uvm_policy_end(uvm, flags);
-	}
+	ret = uvm_mm_bo_init(bo, client, domain, flags);
+	if (!ret && domain != UVM_DOMAIN_SYSTEM && !bo->mm.deferred)
+		ret = uvm_mm_bo_move(bo, domain, false);
 	if (ret) {
 		drm_gem_object_put(&bo->base);
 		return ERR_PTR(ret);
@@ -250,10 +147,10 @@ static struct uvm_bo *uvm_bo_create(struct uvm_device *uvm, u64 size,
  * @file: the caller
  *
  * The buffer reads as zeros, in whichever domain. A pageable one has no memory
- * until it is used.
+ * until it is used, nor has one in SYSTEM.
  *
- * Return: 0, -EINVAL, -ENOMEM, -ENOSPC when the domain is full, or the caller's
- * limit is reached.
+ * Return: 0, -EINVAL, -ENOMEM, -ENOSPC when the domain is full of what is in use
+ * or the caller's limit is reached, -ERESTARTSYS.
  */
 int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 			 struct drm_file *file)
@@ -263,7 +160,7 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	bool pageable = args->flags & UVM_GEM_PAGEABLE;
 	struct uvm_file *ufile = file->driver_priv;
 	struct uvm_bo *bo;
-	int idx, ret = 0;
+	int idx, ret;
 	u64 size;
 
 	if (!args->size || args->flags & ~UVM_GEM_FLAGS || args->pad ||
@@ -283,20 +180,12 @@ int uvm_ioctl_gem_create(struct drm_device *drm, void *data,
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
 
-	bo = uvm_bo_create(uvm, size, pageable ? ufile->client : NULL,
-			   args->domain, args->flags);
+	bo = uvm_bo_create(uvm, size, ufile->client, args->domain, args->flags);
 	if (IS_ERR(bo)) {
 		ret = PTR_ERR(bo);
 		goto exit;
 	}
-	if (args->domain != UVM_DOMAIN_SYSTEM && !pageable) {
-		dma_resv_lock(bo->base.resv, NULL);
-		ret = uvm_bo_move(bo, args->domain, &uvm->rings[0],
-				  UVM_POLICY_MOVE_EMPTY);
-		dma_resv_unlock(bo->base.resv);
-	}
-	if (!ret)
-		ret = drm_gem_handle_create(file, &bo->base, &args->handle);
+	ret = drm_gem_handle_create(file, &bo->base, &args->handle);
 	if (!ret)
 		args->size = size;
 	/* The handle has its own reference. */
@@ -339,38 +228,23 @@ int uvm_ioctl_gem_mmap(struct drm_device *drm, void *data,
  * @data: struct drm_uvm_gem_info
  * @file: the caller
  *
- * Return: 0, -ENOENT, -ERESTARTSYS.
+ * Return: 0, -ENOENT.
  */
 int uvm_ioctl_gem_info(struct drm_device *drm, void *data,
 		       struct drm_file *file)
 {
 	struct drm_uvm_gem_info *args = data;
 	struct drm_gem_object *obj;
-	struct uvm_bo *bo;
 	u64 offset;
-	int ret;
 
 	obj = drm_gem_object_lookup(file, args->handle);
 	if (!obj)
 		return -ENOENT;
-	bo = to_uvm_bo(obj);
-	if (bo->mm.client) {
-		ret = 0;
-		uvm_mm_bo_place(bo, &args->domain, &offset);
-		args->size = obj->size;
-		args->gpu_addr = 0;
-		goto put;
-	}
-	ret = dma_resv_lock_interruptible(obj->resv, NULL);
-	if (!ret) {
-		args->domain = bo->domain;
-		args->size = obj->size;
-		args->gpu_addr = uvm_gpu_addr(bo->domain, bo->offset);
-		dma_resv_unlock(obj->resv);
-	}
-put:
+	uvm_mm_bo_place(to_uvm_bo(obj), &args->domain, &offset);
+	args->size = obj->size;
+	args->gpu_addr = uvm_gpu_addr(args->domain, offset);
 	drm_gem_object_put(obj);
-	return ret;
+	return 0;
 }
 
 /**

@@ -249,8 +249,7 @@ static void uvm_gmc_set_cntl(struct uvm_device *uvm, u32 vmid,
 
 	lockdep_assert_held(&uvm->gart.lock);
 	/* Outside of its limits, or of all memory, nothing can be mapped. */
-	if (READ_ONCE(vm->retry) ||
-	    (READ_ONCE(vm->held) && READ_ONCE(vm->nr_queues)))
+	if (uvm_mode_waits(vm))
 		cntl |= VM_CONTEXT_CNTL__RETRY_PERMISSION_OR_INVALID_PAGE_FAULT;
 	if (uvm->gart.cntl[vmid] == cntl)
 		return;

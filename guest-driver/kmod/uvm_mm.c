@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The memory manager of pageable buffers: what happens is told to the policy,
- * what it decides is carried out by workers (uvm_mm_do.c), and who waits for a
- * buffer's place is woken.
+ * The memory manager of all buffers: what happens is told to the policy, what it
+ * decides is carried out by workers (uvm_mm_do.c), and who waits for a buffer's
+ * place is woken.
  *
  * A use holds buffers where they are, from when it is ready until its end. A
- * submission has one for all pageable buffers of its address space, until its
- * job has ended; so nothing moves that a job may reach. Nobody waits for a use
+ * submission has one for all that it may reach, by its address space or by name,
+ * until its job has ended; so nothing moves under a job. Nobody waits for a use
  * with a reservation lock held: the workers take these.
  */
 
@@ -15,6 +15,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
+#include <drm/drm_prime.h>
 #include <drm/drm_print.h>
 
 #include "uvm_drv.h"
@@ -115,6 +116,9 @@ static void uvm_mm_bury(struct uvm_device *uvm, u64 id)
 	uvm_mm_free_pages(bo, 0, bo->base.size);
 	uvm_mm_client_put(bo->mm.client);
 	kvfree(bo->pages);
+	/* Not before the device has forgotten its pages. */
+	if (bo->sgt)
+		drm_prime_gem_destroy(&bo->base, bo->sgt);
 	drm_gem_object_release(&bo->base);
 	kfree(bo);
 }
@@ -134,26 +138,43 @@ static bool uvm_mm_next_action(struct uvm_device *uvm,
 	return ret > 0;
 }
 
+/**
+ * uvm_mm_done() - an action has ended
+ * @uvm: the device
+ * @action: the policy's name of it
+ * @failure: 0 or UVM_MM_FAIL_*
+ */
+void uvm_mm_done(struct uvm_device *uvm, u64 action, u64 failure)
+{
+	const struct uvm_mm_event event = {
+		.op = UVM_MM_EV_DONE,
+		.id = action,
+		.value = failure,
+	};
+	struct uvm_mm_reply reply;
+
+	uvm_mm_tell(uvm, &event, &reply, NULL);
+	if (failure)
+		queue_delayed_work(uvm->mm.wq, &uvm->mm.tick,
+				   msecs_to_jiffies(UVM_MM_TICK_MS));
+}
+
 static void uvm_mm_work(struct work_struct *work)
 {
 	struct uvm_mm_worker *worker =
 		container_of(work, struct uvm_mm_worker, work);
 	struct uvm_device *uvm = worker->uvm;
-	struct uvm_mm_event done = { .op = UVM_MM_EV_DONE };
 	struct uvm_mm_action action;
-	struct uvm_mm_reply reply;
+	u64 failure;
 
 	while (uvm_mm_next_action(uvm, &action)) {
 		if (action.op == UVM_MM_DO_GONE)
 			uvm_mm_bury(uvm, action.bo);
 		if (!action.id)
 			continue;
-		done.id = action.id;
-		done.value = uvm_mm_do(worker, &action);
-		uvm_mm_tell(uvm, &done, &reply, NULL);
-		if (done.value)
-			queue_delayed_work(uvm->mm.wq, &uvm->mm.tick,
-					   msecs_to_jiffies(UVM_MM_TICK_MS));
+		failure = uvm_mm_do(worker, &action);
+		if (failure != UVM_MM_PENDING)
+			uvm_mm_done(uvm, action.id, failure);
 	}
 }
 
@@ -257,8 +278,9 @@ struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
 /**
  * uvm_mm_use_set() - have buffers where the GPU reaches them, all at once
  * @client: for whom
- * @bos: the policy's names of pageable buffers; some may be named twice
+ * @bos: the policy's names of buffers; some may be named twice
  * @nr: how many, not 0
+ * @flags: UVM_MM_FLAG_ADDRESSED if none is reached by page tables
  *
  * Context: no reservation lock is held.
  * Return: the use, for uvm_mm_use_end(); or ERR_PTR of -ENOSPC when they do not
@@ -266,15 +288,17 @@ struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
  * -ERESTARTSYS.
  */
 struct uvm_mm_use *uvm_mm_use_set(struct uvm_mm_client *client, const u64 *bos,
-				  u32 nr)
+				  u32 nr, u32 flags)
 {
 	const struct uvm_mm_event event = {
 		.op = UVM_MM_EV_SUBMIT,
+		.flags = flags,
 		.process = client->id,
 		.bos = bos,
 		.nr_bos = nr,
 	};
 	struct uvm_mm_use *use = uvm_mm_use_by(client->uvm, &event);
+
 	if (!IS_ERR(use)) {
 		kref_get(&client->ref);
 		use->client = client;
@@ -361,6 +385,13 @@ int uvm_mm_dev_init(struct uvm_device *uvm)
 	mm->shrinker->private_data = uvm;
 	shrinker_register(mm->shrinker);
 	mm->started = true;
+	mm->imports = uvm_mm_client_new(uvm, false);
+	if (IS_ERR(mm->imports)) {
+		int ret = PTR_ERR(mm->imports);
+
+		mm->imports = NULL;
+		return ret;
+	}
 	return 0;
 }
 
@@ -386,7 +417,8 @@ void uvm_mm_dev_fini(struct uvm_device *uvm)
 		uvm_mm_tell_of(uvm, UVM_MM_EV_TICK, 0);
 	}
 	if (!hash_empty(mm->bos))
-		drm_err(&uvm->drm, "pageable buffers are left behind\n");
+		drm_err(&uvm->drm, "buffers are left behind\n");
+	uvm_mm_client_put(mm->imports);
 	cancel_delayed_work_sync(&mm->tick);
 	destroy_workqueue(mm->wq);
 	mm->started = false;

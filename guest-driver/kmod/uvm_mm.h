@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The driver's side of the memory manager: who owns pageable buffers, who
+ * The driver's side of the memory manager: who owns buffers, who
  * waits for them, and who carries out what the policy decides.
  */
 #ifndef UVM_MM_H
@@ -11,6 +11,7 @@
 #include <linux/kref.h>
 #include <linux/mm_types.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 struct drm_device;
@@ -22,8 +23,11 @@ struct uvm_mm_action;
 struct uvm_mm_config;
 struct uvm_mm_event;
 struct uvm_mm_reply;
+struct uvm_vm;
 struct vm_fault;
 
+/* What uvm_mm_do() answers of an action that goes on by itself. */
+#define UVM_MM_PENDING		U64_MAX
 /* Actions carried out at once: a chunk is copied while another is prepared. */
 #define UVM_MM_WORKERS		2
 #define UVM_MM_HASH_BITS	8
@@ -49,9 +53,11 @@ struct uvm_mm_worker {
  * @tick: has failed actions given out again
  * @shrinker: gives up system pages
  * @lock: @bos; a leaf
- * @bos: struct uvm_bo that are pageable, by the policy's name
+ * @bos: all struct uvm_bo, by the policy's name
  * @uses: struct uvm_mm_use that wait; under the policy's lock
- * @nr_pages: system pages of all pageable buffers
+ * @nr_zaps: buffers that page tables are about to lose
+ * @nr_pages: system pages of all buffers
+ * @imports: owner of buffers of other drivers
  */
 struct uvm_mm_dev {
 	bool started;
@@ -63,11 +69,13 @@ struct uvm_mm_dev {
 	spinlock_t lock;
 	DECLARE_HASHTABLE(bos, UVM_MM_HASH_BITS);
 	struct list_head uses;
+	atomic_t nr_zaps;
+	struct uvm_mm_client *imports;
 	atomic_long_t nr_pages;
 };
 
 /**
- * struct uvm_mm_client - an owner of pageable buffers
+ * struct uvm_mm_client - an owner of buffers
  * @ref: the file's and one of each buffer's
  * @uvm: the device
  * @id: the policy's name of it
@@ -97,26 +105,45 @@ struct uvm_mm_use {
 };
 
 /**
- * struct uvm_mm_bo - what a pageable buffer has more than others
- * @client: its owner, with a reference; NULL: the buffer is not pageable
+ * struct uvm_mm_bo - a buffer as the memory manager has it
+ * @client: its owner, with a reference
  * @node: place in the device's table
- * @home: UVM_DOMAIN_* where it is best used
  * @shown: page tables that map the buffer have it, where the buffer says that
  *	it is; under its reservation lock
+ * @home: UVM_DOMAIN_* where it belongs
+ * @cpu_access: the CPU is a frequent user
+ * @deferred: it has memory once it is used, and may be used elsewhere than in its
+ *	domain if that is full
  * @unneeded: its content may be thrown away; for people
+ * @zap: goes on when page tables have lost the buffer
+ * @zap_entry: tells @zap that an address space has
+ * @zap_vm: that address space, with a reference
+ * @zap_seqno: its bind that does it
+ * @zap_armed: @zap was not told yet
+ * @zap_action: the action that waits
+ * @zap_domain: where the buffer is, if that fails
+ * @zap_shown: page tables had it
+ * @zap_error: why it fails, negative
  * @resident: pages of the array that are there; the workers'
- * @kinds: UVM_MM_SEG_* where it may be used, best first
- * @nr_kinds: how many
  */
 struct uvm_mm_bo {
 	struct uvm_mm_client *client;
 	struct hlist_node node;
-	u32 home;
 	bool shown;
+	bool cpu_access;
+	bool deferred;
+	u32 home;
 	bool unneeded;
+	struct work_struct zap;
+	wait_queue_entry_t zap_entry;
+	struct uvm_vm *zap_vm;
+	u64 zap_seqno;
+	atomic_t zap_armed;
+	u64 zap_action;
+	u32 zap_domain;
+	bool zap_shown;
+	int zap_error;
 	atomic_long_t resident;
-	u32 kinds[UVM_MM_MAX_KINDS];
-	u32 nr_kinds;
 };
 
 /* uvm_mm.c */
@@ -126,31 +153,39 @@ void uvm_mm_dev_fini(struct uvm_device *uvm);
 int uvm_mm_tell(struct uvm_device *uvm, const struct uvm_mm_event *event,
 		struct uvm_mm_reply *reply, struct uvm_mm_use *use);
 int uvm_mm_tell_of(struct uvm_device *uvm, u32 op, u64 id);
+void uvm_mm_done(struct uvm_device *uvm, u64 action, u64 failure);
 struct uvm_mm_use *uvm_mm_use_alloc(struct uvm_device *uvm);
 int uvm_mm_use_wait(struct uvm_mm_use *use);
 struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
 				 const struct uvm_mm_event *event);
 struct uvm_mm_use *uvm_mm_use_set(struct uvm_mm_client *client, const u64 *bos,
-				  u32 nr);
+				  u32 nr, u32 flags);
 void uvm_mm_use_end(struct uvm_mm_use *use);
 
 /* uvm_mm_bo.c */
-struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm);
+struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm, bool limited);
 void uvm_mm_client_put(struct uvm_mm_client *client);
 int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
 		   u32 flags);
 void uvm_mm_bo_fini(struct uvm_bo *bo);
 struct uvm_bo *uvm_mm_bo_get(struct uvm_device *uvm, u64 id);
 int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset);
-int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain);
+int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain, bool pin);
 int uvm_mm_bo_advise(struct uvm_bo *bo, bool need, u32 *retained);
 vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf);
 u64 uvm_mm_param(struct uvm_device *uvm, u32 param);
+int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
+		       struct drm_file *file);
 int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 
 /* uvm_mm_do.c */
 u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action);
+
+/* uvm_mm_zap.c */
+void uvm_mm_zap_init(struct uvm_bo *bo);
+int uvm_mm_zap(struct uvm_bo *bo, u64 action);
+void uvm_mm_zaps_end(struct uvm_device *uvm);
 
 /* uvm_mm_swap.c */
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Pageable buffers and their owners, as user space has them.
+ * Buffers and their owners, as the memory manager has them.
  */
 
 #include <linux/mm.h>
@@ -12,25 +12,35 @@
 
 static ulong uvm_limit_mb;
 module_param_named(limit_mb, uvm_limit_mb, ulong, 0444);
-MODULE_PARM_DESC(limit_mb, "Most MiB of pageable buffers of a client (default 0: no limit)");
+MODULE_PARM_DESC(limit_mb, "Most MiB of a client's buffers (default 0: no limit)");
 
 static ulong uvm_limit_vram_mb;
 module_param_named(limit_vram_mb, uvm_limit_vram_mb, ulong, 0444);
-MODULE_PARM_DESC(limit_vram_mb, "Most MiB of a client's pageable buffers in VRAM at a time (default 0: no limit)");
+MODULE_PARM_DESC(limit_vram_mb, "Most MiB of a client's buffers in VRAM at a time (default 0: no limit)");
+
+static ulong uvm_limit_pages_mb;
+module_param_named(limit_pages_mb, uvm_limit_pages_mb, ulong, 0444);
+MODULE_PARM_DESC(limit_pages_mb, "Most MiB of system pages of a client's buffers at a time (default 0: no limit)");
+
+static u64 uvm_mm_limit(ulong mb)
+{
+	return mb ? (u64)mb << 20 : U64_MAX;
+}
 
 /**
- * uvm_mm_client_new() - an owner of pageable buffers
+ * uvm_mm_client_new() - an owner of buffers
  * @uvm: the device
+ * @limited: it may have as much as the module's parameters say
  *
  * Return: the client, for uvm_mm_client_put(), or an ERR_PTR.
  */
-struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm)
+struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm, bool limited)
 {
 	const struct uvm_mm_event event = {
 		.op = UVM_MM_EV_OPEN,
-		.size = uvm_limit_mb ? (u64)uvm_limit_mb << 20 : U64_MAX,
-		.offset = uvm_limit_vram_mb ? (u64)uvm_limit_vram_mb << 20 :
-					      U64_MAX,
+		.size = uvm_mm_limit(limited ? uvm_limit_mb : 0),
+		.offset = uvm_mm_limit(limited ? uvm_limit_vram_mb : 0),
+		.value = uvm_mm_limit(limited ? uvm_limit_pages_mb : 0),
 	};
 	struct uvm_mm_client *client;
 	struct uvm_mm_reply reply;
@@ -77,11 +87,34 @@ void uvm_mm_client_put(struct uvm_mm_client *client)
 		kref_put(&client->ref, uvm_mm_client_free);
 }
 
+/* Where a buffer whose domain this is may be used, best first. */
+static int uvm_mm_kinds(const struct uvm_bo *bo, u32 domain,
+			u32 (*kinds)[UVM_MM_MAX_KINDS], u32 *nr)
+{
+	const struct uvm_mm_wish wish = {
+		.domains = BIT(domain) | BIT(UVM_DOMAIN_GTT),
+		.preferred = domain,
+		.cpu_access = bo->mm.cpu_access,
+		.unsnooped = bo->unsnooped,
+	};
+
+	if (bo->mm.deferred && domain != UVM_DOMAIN_SYSTEM)
+		return uvm_mm_placements(&wish, kinds, nr);
+	*nr = 1;
+	if (domain == UVM_DOMAIN_VRAM)
+		(*kinds)[0] = UVM_MM_SEG_LOCAL;
+	else if (domain == UVM_DOMAIN_GTT)
+		(*kinds)[0] = UVM_MM_SEG_SNOOPED;
+	else
+		(*kinds)[0] = UVM_MM_SEG_SYSTEM;
+	return 0;
+}
+
 /**
- * uvm_mm_bo_init() - make a new buffer pageable
+ * uvm_mm_bo_init() - have a new buffer managed
  * @bo: the buffer
  * @client: its owner
- * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_GTT: where it is best used
+ * @domain: UVM_DOMAIN_*
  * @flags: UVM_GEM_*
  *
  * It has no memory yet.
@@ -91,12 +124,6 @@ void uvm_mm_client_put(struct uvm_mm_client *client)
 int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
 		   u32 flags)
 {
-	const struct uvm_mm_wish wish = {
-		.domains = BIT(domain) | BIT(UVM_DOMAIN_GTT),
-		.preferred = domain,
-		.cpu_access = !!(flags & UVM_GEM_CPU_ACCESS),
-		.unsnooped = !!(flags & UVM_GEM_UNSNOOPED),
-	};
 	struct uvm_mm_event event = {
 		.op = UVM_MM_EV_CREATE,
 		.flags = UVM_MM_FLAG_PAGEABLE,
@@ -108,23 +135,25 @@ int uvm_mm_bo_init(struct uvm_bo *bo, struct uvm_mm_client *client, u32 domain,
 	struct uvm_mm_reply reply;
 	int ret;
 
-	ret = uvm_mm_placements(&wish, &bo->mm.kinds, &bo->mm.nr_kinds);
+	uvm_mm_zap_init(bo);
+	bo->mm.deferred = flags & UVM_GEM_PAGEABLE;
+	bo->mm.cpu_access = flags & UVM_GEM_CPU_ACCESS;
+	bo->mm.home = domain;
+	ret = uvm_mm_kinds(bo, domain, &event.kinds, &event.nr_kinds);
 	if (ret)
 		return ret;
-	memcpy(event.kinds, bo->mm.kinds, sizeof(event.kinds));
-	event.nr_kinds = bo->mm.nr_kinds;
-	bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT, sizeof(*bo->pages),
-			     GFP_KERNEL);
+	/* Another driver's pages are there, and are not ours to swap. */
+	if (bo->pages)
+		event.flags = 0;
+	else
+		bo->pages = kvcalloc(bo->base.size >> PAGE_SHIFT,
+				     sizeof(*bo->pages), GFP_KERNEL);
 	if (!bo->pages)
 		return -ENOMEM;
 	ret = uvm_mm_tell(uvm, &event, &reply, NULL);
-	if (ret) {
-		kvfree(bo->pages);
-		bo->pages = NULL;
+	if (ret)
 		return ret;
-	}
 	kref_get(&client->ref);
-	bo->mm.home = domain;
 	bo->policy_id = reply.id;
 	spin_lock(&uvm->mm.lock);
 	hash_add(uvm->mm.bos, &bo->mm.node, bo->policy_id);
@@ -185,7 +214,7 @@ static u32 uvm_mm_domain(u32 kind)
 }
 
 /**
- * uvm_mm_bo_place() - where the bytes of a pageable buffer are at this moment
+ * uvm_mm_bo_place() - where the bytes of a buffer are at this moment
  * @bo: the buffer
  * @domain: out: UVM_DOMAIN_*; SYSTEM also for the backing store
  * @offset: out: where in it
@@ -207,37 +236,99 @@ int uvm_mm_bo_place(struct uvm_bo *bo, u32 *domain, u64 *offset)
 		0 : -EAGAIN;
 }
 
+/* From its next use on, a buffer belongs in a domain. */
+static int uvm_mm_bo_set_domain(struct uvm_bo *bo, u32 domain)
+{
+	struct uvm_mm_event event = {
+		.op = UVM_MM_EV_PLACE,
+		.id = bo->policy_id,
+	};
+	struct uvm_mm_reply reply;
+	int ret;
+
+	ret = uvm_mm_kinds(bo, domain, &event.kinds, &event.nr_kinds);
+	if (ret)
+		return ret;
+	WRITE_ONCE(bo->mm.home, domain);
+	return uvm_mm_tell(to_uvm(bo->base.dev), &event, &reply, NULL);
+}
+
 /**
- * uvm_mm_bo_move() - have a pageable buffer in a domain, for now
+ * uvm_mm_bo_move() - move a buffer to a domain, where it belongs from then on
  * @bo: the buffer
  * @domain: UVM_DOMAIN_*
+ * @pin: and where it stays until UVM_MM_EV_UNPIN
  *
- * Return: 0, -EINVAL for a domain that it does not go to, and what
- * uvm_mm_use_set() returns.
+ * If it fails, the buffer belongs where it did.
+ *
+ * Return: 0 and what uvm_mm_use_set() returns.
  */
-int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain)
+int uvm_mm_bo_move(struct uvm_bo *bo, u32 domain, bool pin)
 {
 	struct uvm_mm_event event = {
 		.op = UVM_MM_EV_MOVE,
 		.id = bo->policy_id,
 	};
+	u32 old = READ_ONCE(bo->mm.home), i, nr, kinds[UVM_MM_MAX_KINDS];
 	struct uvm_mm_use *use = ERR_PTR(-EINVAL);
-	u32 i;
+	int ret;
 
+	/* What is another driver's does not go to our memory. */
+	if (bo->sgt && domain == UVM_DOMAIN_VRAM)
+		return -EINVAL;
+	ret = uvm_mm_kinds(bo, domain, &kinds, &nr);
+	/* First: others that wait for the buffer are not to bring it back. */
+	if (!ret)
+		ret = uvm_mm_bo_set_domain(bo, domain);
+	if (ret)
+		return ret;
 	/* The best segment of the domain that it fits into. */
-	for (i = 0; i < bo->mm.nr_kinds; i++) {
-		event.value = bo->mm.kinds[i];
+	for (i = 0; i < nr; i++) {
+		event.value = kinds[i];
 		if (uvm_mm_domain(event.value) != domain)
 			continue;
 		use = uvm_mm_use_by(to_uvm(bo->base.dev), &event);
-		if (!IS_ERR(use)) {
-			uvm_mm_use_end(use);
-			return 0;
-		}
-		if (PTR_ERR(use) != -ENOSPC)
+		if (PTR_ERR_OR_ZERO(use) != -ENOSPC)
 			break;
 	}
-	return PTR_ERR(use);
+	if (IS_ERR(use)) {
+		uvm_mm_bo_set_domain(bo, old);
+		return PTR_ERR(use);
+	}
+	ret = pin ? uvm_mm_tell_of(to_uvm(bo->base.dev), UVM_MM_EV_PIN,
+				   bo->policy_id) : 0;
+	uvm_mm_use_end(use);
+	return ret;
+}
+
+/**
+ * uvm_ioctl_gem_move() - DRM_UVM_GEM_MOVE
+ * @drm: the device
+ * @data: struct drm_uvm_gem_move
+ * @file: the caller
+ *
+ * Return: 0, -EINVAL, -ENOENT, and what uvm_mm_bo_move() returns.
+ */
+int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
+		       struct drm_file *file)
+{
+	struct drm_uvm_gem_move *args = data;
+	struct drm_gem_object *obj;
+	int idx, ret;
+
+	if (args->flags || args->domain > UVM_DOMAIN_VRAM ||
+	    args->ring >= to_uvm(drm)->nr_rings)
+		return -EINVAL;
+	if (!drm_dev_enter(drm, &idx))
+		return -ENODEV;
+	obj = drm_gem_object_lookup(file, args->handle);
+	ret = -ENOENT;
+	if (obj) {
+		ret = uvm_mm_bo_move(to_uvm_bo(obj), args->domain, false);
+		drm_gem_object_put(obj);
+	}
+	drm_dev_exit(idx);
+	return ret;
 }
 
 /**
@@ -279,14 +370,15 @@ int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
 {
 	struct drm_uvm_gem_advise *args = data;
 	struct drm_gem_object *obj;
-	int ret = -EINVAL;
+	int ret;
 
 	if (args->advice > UVM_GEM_WILL_NEED || args->flags)
-		return ret;
+		return -EINVAL;
 	obj = drm_gem_object_lookup(file, args->handle);
 	if (!obj)
 		return -ENOENT;
-	if (to_uvm_bo(obj)->mm.client)
+	ret = -EINVAL;
+	if (!to_uvm_bo(obj)->sgt)
 		ret = uvm_mm_bo_advise(to_uvm_bo(obj),
 				       args->advice == UVM_GEM_WILL_NEED,
 				       &args->retained);
@@ -335,23 +427,36 @@ static vm_fault_t uvm_mm_fault_at(struct uvm_bo *bo, struct vm_fault *vmf,
 }
 
 /**
- * uvm_mm_fault() - the CPU misses a page of a pageable buffer
+ * uvm_mm_fault() - the CPU misses a page of a buffer
  * @bo: the buffer
  * @vmf: the fault
  *
- * Context: within drm_dev_enter(). Waits with mmap_lock held for what the
- * workers do, who never take it.
+ * Waits without mmap_lock if it may; with it, for what the workers do, who never
+ * take it.
+ *
+ * Context: within drm_dev_enter().
  * Return: VM_FAULT_*.
  */
 vm_fault_t uvm_mm_fault(struct uvm_bo *bo, struct vm_fault *vmf)
 {
 	struct uvm_mm_use *use = NULL;
+	bool unlock = fault_flag_allow_retry_first(vmf->flags) &&
+		      !(vmf->flags & FAULT_FLAG_RETRY_NOWAIT);
 	vm_fault_t ret;
 	int err;
 
 	ret = uvm_mm_fault_at(bo, vmf, &use);
 	if (!use)
 		return ret;
+	if (unlock) {
+		drm_gem_object_get(&bo->base);
+		mmap_read_unlock(vmf->vma->vm_mm);
+		/* What stands in its way then is told by the next try. */
+		if (!uvm_mm_use_wait(use))
+			uvm_mm_use_end(use);
+		drm_gem_object_put(&bo->base);
+		return VM_FAULT_RETRY;
+	}
 	err = uvm_mm_use_wait(use);
 	if (err == -ERESTARTSYS)
 		return VM_FAULT_NOPAGE;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the memory manager decides, carried out: each action waits until it has
- * ended in the device too.
+ * What the memory manager decides, carried out: each action has ended, in the
+ * device too, when it is answered.
  *
  * A buffer's place changes here alone. Its page tables lose it before the bytes
  * move (ZAP) and have it again when they are in a segment (WRITE_PTES); both
@@ -9,16 +9,25 @@
  * these two leave.
  */
 
+#include <linux/jiffies.h>
+#include <linux/sizes.h>
+
 #include <drm/drm_print.h>
 #include <drm/drm_vma_manager.h>
 
 #include "uvm_drv.h"
+#include "uvm_trace.h"
+
+/* Bytes of VRAM that the CPU clears itself. */
+#define UVM_CLEAR_BY_CPU	SZ_64K
 
 static u64 uvm_mm_failure(int ret)
 {
 	switch (ret) {
 	case 0:
 		return 0;
+	case -EINPROGRESS:
+		return UVM_MM_PENDING;
 	case -ENOMEM:
 		return UVM_MM_FAIL_MEMORY;
 	default:
@@ -26,36 +35,25 @@ static u64 uvm_mm_failure(int ret)
 	}
 }
 
-/* The copy engine of a worker. */
+/*
+ * The copy engine of a worker; another, if that one is busy with a job of a
+ * process, which may take its time: the one that got on last.
+ */
 static struct uvm_ring *uvm_mm_ring(struct uvm_mm_worker *worker)
 {
 	struct uvm_device *uvm = worker->uvm;
+	struct uvm_ring *ring, *best = NULL;
+	u32 i;
 
-	return &uvm->rings[worker->index % uvm->nr_rings];
-}
-
-/* With a reference, if it still has users: else nobody has it mapped. */
-static bool uvm_mm_hold(struct uvm_bo *bo)
-{
-	return kref_get_unless_zero(&bo->base.refcount);
-}
-
-static int uvm_mm_zap(struct uvm_bo *bo)
-{
-	struct drm_gem_object *obj = &bo->base;
-	int ret = 0;
-
-	if (!uvm_mm_hold(bo))
-		return 0;
-	dma_resv_lock(obj->resv, NULL);
-	bo->mm.shown = false;
-	WRITE_ONCE(bo->domain, UVM_DOMAIN_SYSTEM);
-	drm_vma_node_unmap(&obj->vma_node, obj->dev->anon_inode->i_mapping);
-	if (uvm_bo_is_bound(bo))
-		ret = uvm_bo_hide(bo);
-	dma_resv_unlock(obj->resv);
-	drm_gem_object_put(obj);
-	return ret;
+	for (i = 0; i < uvm->nr_rings; i++) {
+		ring = &uvm->rings[(worker->index + i) % uvm->nr_rings];
+		if (list_empty_careful(&ring->fences))
+			return ring;
+		if (!best || time_after(READ_ONCE(ring->progress),
+					READ_ONCE(best->progress)))
+			best = ring;
+	}
+	return best;
 }
 
 static int uvm_mm_write_ptes(struct uvm_bo *bo,
@@ -63,7 +61,8 @@ static int uvm_mm_write_ptes(struct uvm_bo *bo,
 {
 	struct drm_gem_object *obj = &bo->base;
 
-	if (!uvm_mm_hold(bo))
+	/* Without users nobody has it mapped. */
+	if (!kref_get_unless_zero(&obj->refcount))
 		return 0;
 	dma_resv_lock(obj->resv, NULL);
 	WRITE_ONCE(bo->domain, action->to_domain);
@@ -75,6 +74,27 @@ static int uvm_mm_write_ptes(struct uvm_bo *bo,
 	dma_resv_unlock(obj->resv);
 	drm_gem_object_put(obj);
 	return 0;
+}
+
+/*
+ * What is soon done by the CPU is not worth a job and its interrupt; and the
+ * engine may be the one that waits for what is to be mapped.
+ */
+static int uvm_mm_clear(struct uvm_mm_worker *worker,
+			const struct uvm_mm_action *action)
+{
+	struct uvm_device *uvm = worker->uvm;
+
+	if (action->to_domain == UVM_DOMAIN_VRAM &&
+	    (action->size <= UVM_CLEAR_BY_CPU || uvm_fault_may_park(uvm))) {
+		memset_io(uvm->vram.cpu + action->to, 0, action->size);
+		/* Out of the write-combining buffers. */
+		wmb();
+		return 0;
+	}
+	return uvm_sdma_clear(uvm_mm_ring(worker),
+			      uvm_gpu_addr(action->to_domain, action->to),
+			      action->size);
 }
 
 /* What needs the device. */
@@ -100,12 +120,9 @@ static int uvm_mm_do_device(struct uvm_mm_worker *worker, struct uvm_bo *bo,
 						  action->from),
 				     action->size);
 	case UVM_MM_DO_CLEAR:
-		return uvm_sdma_clear(uvm_mm_ring(worker),
-				      uvm_gpu_addr(action->to_domain,
-						   action->to),
-				      action->size);
+		return uvm_mm_clear(worker, action);
 	case UVM_MM_DO_ZAP:
-		return uvm_mm_zap(bo);
+		return uvm_mm_zap(bo, action->id);
 	case UVM_MM_DO_WRITE_PTES:
 		return uvm_mm_write_ptes(bo, action);
 	default:
@@ -125,14 +142,8 @@ static int uvm_mm_do_gone(const struct uvm_mm_action *action)
 	}
 }
 
-/**
- * uvm_mm_do() - carry out an action
- * @worker: whoever does it
- * @action: what to do; not a notice
- *
- * Return: what UVM_MM_EV_DONE says of it: 0 or UVM_MM_FAIL_*.
- */
-u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action)
+static u64 uvm_mm_do_action(struct uvm_mm_worker *worker,
+			    const struct uvm_mm_action *action)
 {
 	struct uvm_device *uvm = worker->uvm;
 	struct uvm_bo *bo = uvm_mm_bo_get(uvm, action->bo);
@@ -164,4 +175,21 @@ u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action)
 		ret = uvm_mm_do_gone(action);
 	}
 	return uvm_mm_failure(ret);
+}
+
+/**
+ * uvm_mm_do() - carry out an action
+ * @worker: whoever does it
+ * @action: what to do; not a notice
+ *
+ * Return: what UVM_MM_EV_DONE says of it: 0 or UVM_MM_FAIL_*; UVM_MM_PENDING if
+ * it goes on and is answered by itself.
+ */
+u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action)
+{
+	u64 error = uvm_mm_do_action(worker, action);
+
+	trace_uvm_mm_action(action->op, action->bo, action->offset,
+			    action->size, error);
+	return error;
 }

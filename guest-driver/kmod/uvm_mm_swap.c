@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * System pages of pageable buffers, and their copies in the backing store:
+ * System pages of buffers, and their copies in the backing store:
  * the buffer's shmem file, whose pages the kernel writes to swap when it needs
  * the memory. A buffer's own pages are not the file's, so that the GPU can
  * have the ones while the others are written.
@@ -84,6 +84,9 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	u64 i, nr, end = (offset + size) >> PAGE_SHIFT;
 
+	/* Another driver's stay. */
+	if (bo->sgt)
+		return;
 	for (i = offset >> PAGE_SHIFT; i < end; i += nr ?: 1) {
 		for (nr = 0; i + nr < end && bo->pages[i + nr]; nr++)
 			;
@@ -111,6 +114,8 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	struct page *page;
 	u32 waits = 0;
 
+	if (bo->sgt)
+		return 0;
 	if (!uvm_mm_may_have(uvm, nr))
 		return -ENOMEM;
 	for (i = first; i < first + nr; i++) {

@@ -4,8 +4,9 @@
  * accesses to pages that are not there wait or fail.
  *
  * They wait where the process asked for it; and those of its queues also for
- * as long as one of its buffers is on its way from place to place. A queue has
- * no fence that a move could wait for.
+ * as long as one of its buffers is out of the page tables. A queue has no fence
+ * that a move could wait for: to take the page away is how it is stopped, and
+ * uvm_restore.c brings it back.
  */
 
 #include <drm/drm_print.h>
@@ -46,27 +47,6 @@ static void uvm_mode_apply(struct uvm_vm *vm)
 		return;
 	uvm_gmc_retry(vm->uvm, vm->queue_vmid, vm);
 	drm_dev_exit(idx);
-}
-
-/**
- * uvm_mode_page() - an address space gets a pageable buffer
- * @vm: the address space
- *
- * From here on it has no queues: what these reach is held by nobody.
- *
- * Return: 0, or -EBUSY when it has one.
- */
-int uvm_mode_page(struct uvm_vm *vm)
-{
-	int ret = 0;
-
-	mutex_lock(&vm->config_lock);
-	if (vm->nr_queues)
-		ret = -EBUSY;
-	else
-		vm->paged = true;
-	mutex_unlock(&vm->config_lock);
-	return ret;
 }
 
 /**
@@ -164,6 +144,39 @@ void uvm_mode_hold(struct uvm_vm *vm)
 		uvm_mode_apply(vm);
 	}
 	mutex_unlock(&vm->mode_lock);
+}
+
+/**
+ * uvm_mode_waits() - whether accesses to pages that are not there wait
+ * @vm: the address space
+ *
+ * Return: whether.
+ */
+bool uvm_mode_waits(const struct uvm_vm *vm)
+{
+	return READ_ONCE(vm->retry) ||
+	       (READ_ONCE(vm->held) && READ_ONCE(vm->nr_queues) &&
+		!READ_ONCE(vm->unfit));
+}
+
+/**
+ * uvm_mode_set_fit() - whether absent pages of an address space come back
+ * @vm: the address space
+ * @fit: they do; if not, its queues do not wait for them
+ */
+void uvm_mode_set_fit(struct uvm_vm *vm, bool fit)
+{
+	bool drop;
+
+	mutex_lock(&vm->mode_lock);
+	if (vm->unfit == fit) {
+		WRITE_ONCE(vm->unfit, !fit);
+		uvm_mode_apply(vm);
+	}
+	drop = !uvm_mode_waits(vm);
+	mutex_unlock(&vm->mode_lock);
+	if (drop)
+		uvm_fault_drop(vm->uvm, vm->pasid);
 }
 
 /**

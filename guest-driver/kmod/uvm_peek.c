@@ -102,7 +102,7 @@ static int uvm_peek_at(struct uvm_bo *bo, u32 domain, u64 place, u64 offset,
 }
 
 /* A use has the buffer stay in a segment meanwhile; it need not be visible. */
-static int uvm_peek_pageable(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
+static int uvm_peek_held(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 			     bool write)
 {
 	struct uvm_mm_use *use;
@@ -110,7 +110,7 @@ static int uvm_peek_pageable(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 	u64 place;
 	int ret;
 
-	use = uvm_mm_use_set(bo->mm.client, &bo->policy_id, 1);
+	use = uvm_mm_use_set(bo->mm.client, &bo->policy_id, 1, 0);
 	if (IS_ERR(use))
 		return PTR_ERR(use);
 	ret = uvm_mm_bo_place(bo, &domain, &place);
@@ -136,24 +136,10 @@ static int uvm_peek_pageable(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 int uvm_bo_access(struct uvm_bo *bo, u64 offset, void *buf, u64 len,
 		  bool write)
 {
-	struct drm_gem_object *obj = &bo->base;
-	int ret;
-
 	/* Another driver's, whose own functions are to be asked. */
-	if (obj->import_attach)
+	if (bo->base.import_attach)
 		return -EOPNOTSUPP;
-	if (bo->mm.client)
-		return uvm_peek_pageable(bo, offset, buf, len, write);
-	ret = dma_resv_lock_interruptible(obj->resv, NULL);
-	if (ret)
-		return ret;
-	if (bo->domain != UVM_DOMAIN_VRAM)
-		ret = uvm_bo_populate(bo);
-	if (!ret)
-		ret = uvm_peek_at(bo, bo->domain, bo->offset, offset, buf, len,
-				  write);
-	dma_resv_unlock(obj->resv);
-	return ret;
+	return uvm_peek_held(bo, offset, buf, len, write);
 }
 
 /**

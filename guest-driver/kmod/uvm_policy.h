@@ -16,46 +16,15 @@
 #include <linux/compiler.h>
 #include <linux/types.h>
 
-/* System pages that the GPU has no address for. */
+/* System pages that the GPU has no address for but in page tables of processes. */
 #define UVM_POLICY_DOMAIN_SYSTEM 0
 /* System pages bound in the GART. */
 #define UVM_POLICY_DOMAIN_GTT 1
 /* The device's own memory. */
 #define UVM_POLICY_DOMAIN_VRAM 2
 
-/* Number of domains; a mask of domains has bits 1 << domain. */
-#define UVM_POLICY_DOMAINS 3
-
 /* Request: search from the highest address down. */
 #define UVM_POLICY_TOP_DOWN 1
-
-/* Placement: the CPU touches it about as often as the GPU does. */
-#define UVM_POLICY_PLACE_CPU_ACCESS 1
-/* Placement: @preferred names a domain. */
-#define UVM_POLICY_PLACE_PREFERRED 2
-
-/* Move: the buffer holds nothing yet; nobody wrote it, no page of it exists. */
-#define UVM_POLICY_MOVE_EMPTY 1
-/* Move: to another range even if the buffer is in that domain already. */
-#define UVM_POLICY_MOVE_RELOCATE 2
-/* Move: take the new range from the top of its segment. */
-#define UVM_POLICY_MOVE_TOP_DOWN 4
-
-/* Make sure the buffer's system pages exist, zeroed if new, and stay (pin). */
-#define UVM_POLICY_OP_POPULATE 1
-/* GART entries of [@to, @to + @size) onto the buffer's system pages; invalidate. */
-#define UVM_POLICY_OP_BIND 2
-/* GART entries of [@from, @from + @size) onto the dummy page; invalidate, await the ACK. */
-#define UVM_POLICY_OP_UNBIND 3
-/* Copy @size bytes from @from to @to and await the fence; see @window. */
-#define UVM_POLICY_OP_COPY 4
-/* Fill [@to, @to + @size) with zeros and await the fence. */
-#define UVM_POLICY_OP_CLEAR 5
-/* The system pages hold nothing any more: give them back. */
-#define UVM_POLICY_OP_RELEASE_PAGES 6
-
-/* Most actions of one move. */
-#define UVM_POLICY_MAX_ACTIONS 4
 
 /* Number of VM hubs; a mask of hubs has bits 1 << hub: 0 is the GC hub, 1 the MM hub. */
 #define UVM_POLICY_HUBS 2
@@ -144,103 +113,6 @@ struct uvm_policy_stats {
 	u64 longest_free;
 	u64 blocks;
 	u64 holes;
-};
-
-/**
- * struct uvm_policy_placement - what is known of a buffer when its place is chosen
- * @size: bytes, not 0
- * @allowed: mask of domains it may be in, bits 1 << domain
- * @preferred: the domain its user would like, if @flags says so
- * @flags: UVM_POLICY_PLACE_*
- * @pad: must be 0
- */
-struct uvm_policy_placement {
-	u64 size;
-	u32 allowed;
-	u32 preferred;
-	u32 flags;
-	u32 pad;
-};
-
-/**
- * struct uvm_policy_domains - domains to try, best first
- * @count: how many of @domain are valid; 0: none can ever hold the buffer
- * @domain: UVM_POLICY_DOMAIN_*
- */
-struct uvm_policy_domains {
-	u32 count;
-	u32 domain[UVM_POLICY_DOMAINS];
-};
-
-/**
- * struct uvm_policy_bo_config - what a new buffer is to be
- * @size: bytes, not 0; rounded up to pages
- * @align: alignment wherever it has an address: a power of two; less than a page means a page
- * @allowed: mask of domains it may ever be in; SYSTEM, where it begins, always is
- * @pad: must be 0
- */
-struct uvm_policy_bo_config {
-	u64 size;
-	u64 align;
-	u32 allowed;
-	u32 pad;
-};
-
-/**
- * struct uvm_policy_bo_info - a buffer as it is now
- * @size: bytes, a multiple of the page size
- * @offset: where in its domain; 0 in SYSTEM
- * @moving: token of the move in flight; 0: none
- * @domain: where its bytes are valid; during a move, where they come from
- * @pins: how many users need it to stay
- */
-struct uvm_policy_bo_info {
-	u64 size;
-	u64 offset;
-	u64 moving;
-	u32 domain;
-	u32 pins;
-};
-
-/**
- * struct uvm_policy_action - one step of a move
- * @op: UVM_POLICY_OP_*; says which of the others count
- * @from_domain: domain of @from
- * @to_domain: domain of @to
- * @pad: 0
- * @from: offset in @from_domain; 0 in SYSTEM
- * @to: offset in @to_domain; 0 in SYSTEM
- * @size: bytes
- * @window: GART offset of the window for a copy whose one end is in SYSTEM: bind the next
- *          @window_size bytes of system pages there, copy them, unbind, until @size is done
- * @window_size: bytes of the window; 0: both ends have GPU addresses, copy at once
- */
-struct uvm_policy_action {
-	u32 op;
-	u32 from_domain;
-	u32 to_domain;
-	u32 pad;
-	u64 from;
-	u64 to;
-	u64 size;
-	u64 window;
-	u64 window_size;
-};
-
-/**
- * struct uvm_policy_move - a move that has begun
- * @token: names it for uvm_policy_move_complete(); 0: the buffer is there already, nothing begun
- * @offset: where in @domain the buffer will be
- * @domain: UVM_POLICY_DOMAIN_*
- * @count: how many of @actions are valid
- * @actions: what to do, in order
- */
-struct uvm_policy_move {
-	u64 token;
-	u64 offset;
-	u32 domain;
-	u32 count;
-	struct uvm_policy_action actions[UVM_POLICY_MAX_ACTIONS];
 };
 
 /**
@@ -493,98 +365,6 @@ int uvm_policy_find(const struct uvm_policy *policy, u32 domain, u64 offset,
  * Return: 0, -EINVAL, -ENOENT for a domain without a segment.
  */
 int uvm_policy_stats(const struct uvm_policy *policy, u32 domain, struct uvm_policy_stats *stats);
-
-/**
- * uvm_policy_place() - domains to try for a buffer
- * @policy: the policy
- * @placement: what is known of the buffer
- * @domains: the domains, best first; those that are full but large enough come last
- *
- * Return: 0 or -EINVAL.
- */
-int uvm_policy_place(const struct uvm_policy *policy, const struct uvm_policy_placement *placement,
-		     struct uvm_policy_domains *domains);
-
-/**
- * uvm_policy_bo_create() - make a buffer, which begins in SYSTEM
- * @policy: the policy
- * @config: what it is to be
- * @bo: names it from now on; never 0
- *
- * Return: 0, -ENOMEM, -EINVAL.
- */
-int uvm_policy_bo_create(struct uvm_policy *policy, const struct uvm_policy_bo_config *config,
-			 u64 *bo);
-
-/**
- * uvm_policy_bo_destroy() - end a buffer and free its range
- * @policy: the policy
- * @bo: the buffer
- *
- * The caller has seen to it that nothing reaches its range any more. Never allocates.
- *
- * Return: 0, -EBUSY while it moves or is pinned, -ENOENT, -EINVAL.
- */
-int uvm_policy_bo_destroy(struct uvm_policy *policy, u64 bo);
-
-/**
- * uvm_policy_bo_info() - a buffer as it is now
- * @policy: the policy
- * @bo: the buffer
- * @info: the answer
- *
- * Return: 0, -ENOENT, -EINVAL.
- */
-int uvm_policy_bo_info(const struct uvm_policy *policy, u64 bo, struct uvm_policy_bo_info *info);
-
-/**
- * uvm_policy_bo_pin() - keep a buffer where it is until as many unpins
- * @policy: the policy
- * @bo: the buffer
- *
- * Return: 0, -EBUSY while it moves, -ENOENT, -EINVAL.
- */
-int uvm_policy_bo_pin(struct uvm_policy *policy, u64 bo);
-
-/**
- * uvm_policy_bo_unpin() - take one pin away
- * @policy: the policy
- * @bo: the buffer
- *
- * Return: 0, -EINVAL when it has none, -ENOENT.
- */
-int uvm_policy_bo_unpin(struct uvm_policy *policy, u64 bo);
-
-/**
- * uvm_policy_move_begin() - plan the move of a buffer
- * @policy: the policy
- * @bo: the buffer
- * @domain: where to
- * @flags: UVM_POLICY_MOVE_*
- * @plan: what to do; on -EBUSY its token is the move to wait for, or 0 for a pinned buffer
- *
- * Perform the actions in order, without the policy's lock, then call uvm_policy_move_complete().
- * Until then the old range and the new one are both held.
- *
- * Return: 0 (with a token of 0 when the buffer is there already), -EBUSY, -ENOSPC when nothing free
- * fits, -ENOMEM, -EINVAL for a domain that the buffer may not be in, -ENOENT for an unknown one.
- */
-int uvm_policy_move_begin(struct uvm_policy *policy, u64 bo, u32 domain, u32 flags,
-			  struct uvm_policy_move *plan);
-
-/**
- * uvm_policy_move_complete() - end a move
- * @policy: the policy
- * @token: of uvm_policy_move_begin()
- * @error: 0 when all actions were performed; else one failed, those before it are undone: nothing
- *         reaches the new range, the old one is bound as it was, pages populated are given back
- *
- * With 0 the buffer is at its new place and the old range is free; else it is where it was and the
- * new range is free. Never allocates.
- *
- * Return: 0, -ENOENT for a token that is not in flight, -EINVAL.
- */
-int uvm_policy_move_complete(struct uvm_policy *policy, u64 token, int error);
 
 /**
  * uvm_policy_vm_create() - make an address space, empty and with a PASID

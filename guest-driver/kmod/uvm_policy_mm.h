@@ -31,6 +31,9 @@ struct uvm_policy_stats;
 /* Segment: GART addresses of the driver's own, where uvm_policy_alloc() goes. */
 #define UVM_MM_SEG_OWN_PCIE 6
 
+/* Placement, no segment: system pages without GPU addresses, for jobs that go by page tables. */
+#define UVM_MM_SEG_SYSTEM 7
+
 /* Eviction: least recently used. */
 #define UVM_MM_EVICT_LRU 0
 /* Eviction: clock. */
@@ -38,8 +41,12 @@ struct uvm_policy_stats;
 /* Eviction: two queues. */
 #define UVM_MM_EVICT_2Q 2
 
-/* Event: a process begins; @size: most bytes in all, @offset: in local memory. Reply: @id. */
+/**
+ * Event: a process begins; @size: most bytes in all, @offset: in local memory, @value: of
+ * system pages. Reply: @id.
+ */
 #define UVM_MM_EV_OPEN 0
+
 /* Event: @process ends; -EBUSY while it has allocations or uses. */
 #define UVM_MM_EV_CLOSE 1
 /* Event: an allocation of @process: @size, @align, @kinds, @priority, @flags. Reply: @id. */
@@ -50,13 +57,18 @@ struct uvm_policy_stats;
 #define UVM_MM_EV_MAP 4
 /* Event: @id lost one. */
 #define UVM_MM_EV_UNMAP 5
-/* Event: a job of @process needs @bos. Reply: @id; UVM_MM_DO_READY or UVM_MM_DO_REFUSED follows. */
+
+/**
+ * Event: a job of @process needs @bos; flag UVM_MM_FLAG_ADDRESSED. Reply: @id; then follows
+ * UVM_MM_DO_READY or UVM_MM_DO_REFUSED.
+ */
 #define UVM_MM_EV_SUBMIT 6
+
 /* Event: the device missed a page of @id, for @process. As UVM_MM_EV_SUBMIT. */
 #define UVM_MM_EV_FAULT 7
 /* Event: the CPU wants @id; flag UVM_MM_FLAG_MAPPING. Reply: where it can, or a ticket. */
 #define UVM_MM_EV_CPU_ACCESS 8
-/* Event: @id should be in kind @value. Reply: @id, a ticket. */
+/* Event: @id should be in kind @value, whatever its @kinds. Reply: @id, a ticket. */
 #define UVM_MM_EV_MOVE 9
 /* Event: nobody waits for ticket @id; -EBUSY if it was told to be ready. */
 #define UVM_MM_EV_CANCEL 10
@@ -74,6 +86,8 @@ struct uvm_policy_stats;
 #define UVM_MM_EV_TICK 16
 /* Event: action @id has ended; @value: 0, or UVM_MM_FAIL_*. */
 #define UVM_MM_EV_DONE 17
+/* Event: from the next use on, @id is placed in @kinds. */
+#define UVM_MM_EV_PLACE 18
 
 /* Failure: no page, no page table. */
 #define UVM_MM_FAIL_MEMORY 1
@@ -88,6 +102,8 @@ struct uvm_policy_stats;
 #define UVM_MM_FLAG_FALLBACK 2
 /* Flag of UVM_MM_EV_CPU_ACCESS: not a few bytes but a mapping. */
 #define UVM_MM_FLAG_MAPPING 4
+/* Flag of UVM_MM_EV_SUBMIT: the job knows no page tables, all needs an address. */
+#define UVM_MM_FLAG_ADDRESSED 8
 
 /* Reply: nothing to say. */
 #define UVM_MM_REPLY_NONE 0
@@ -186,13 +202,13 @@ struct uvm_mm_log {
 
 /**
  * struct uvm_mm_event - something that happened
- * @op: UVM_MM_EV_OPEN to UVM_MM_EV_DONE, which say what else is used; the rest must be 0
+ * @op: UVM_MM_EV_OPEN to UVM_MM_EV_PLACE, which say what else is used; the rest must be 0
  * @flags: flags of that event
  * @process: of UVM_MM_EV_OPEN
  * @id: an allocation, a ticket or an action
  * @size: bytes
  * @align: bytes: a power of two, or 0
- * @offset: of UVM_MM_EV_OPEN alone: the limit of local memory
+ * @offset: of UVM_MM_EV_OPEN alone
  * @value: a number
  * @kinds: kinds of segment, best first
  * @nr_kinds: how many of them
@@ -374,8 +390,7 @@ struct uvm_policy_range_change {
  * @config: the device's segments, and how to work on them
  * @log: where to record the start, or NULL
  *
- * Once, before any other uvm_mm_*(). Buffers of uvm_mm_event() and those of uvm_policy_bo_create()
- * do not mix: each kind is moved by its own functions.
+ * Once, before any other uvm_mm_*().
  *
  * Return: 0, -ENOMEM, -EINVAL.
  */

@@ -23,49 +23,6 @@
 
 #include "uvm_drv.h"
 
-/* It may wait for the workers, who take the lock. */
-static int uvm_prime_pin_managed(struct uvm_bo *bo)
-{
-	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	const struct uvm_mm_event event = {
-		.op = UVM_MM_EV_MOVE,
-		.id = bo->policy_id,
-		.value = UVM_MM_SEG_SNOOPED,
-	};
-	struct uvm_mm_use *use = uvm_mm_use_by(uvm, &event);
-	int ret;
-
-	if (IS_ERR(use))
-		return PTR_ERR(use);
-	ret = uvm_mm_tell_of(uvm, UVM_MM_EV_PIN, bo->policy_id);
-	uvm_mm_use_end(use);
-	return ret;
-}
-
-static int uvm_prime_pin(struct uvm_bo *bo)
-{
-	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	unsigned int flags;
-	int ret;
-
-	/* Others would reach them through the caches. */
-	if (bo->unsnooped)
-		return -EOPNOTSUPP;
-	if (bo->mm.client)
-		return uvm_prime_pin_managed(bo);
-	ret = dma_resv_lock_interruptible(bo->base.resv, NULL);
-	if (ret)
-		return ret;
-	ret = uvm_bo_move(bo, UVM_DOMAIN_GTT, &uvm->rings[0], 0);
-	if (!ret) {
-		flags = uvm_policy_begin(uvm);
-		ret = uvm_policy_bo_pin(uvm->policy, bo->policy_id);
-		uvm_policy_end(uvm, flags);
-	}
-	dma_resv_unlock(bo->base.resv);
-	return ret;
-}
-
 /* Pages are made, and brought back from VRAM, before anybody asks for them. */
 static int uvm_prime_attach(struct dma_buf *dma_buf,
 			    struct dma_buf_attachment *attach)
@@ -75,7 +32,10 @@ static int uvm_prime_attach(struct dma_buf *dma_buf,
 
 	if (!drm_dev_enter(obj->dev, &idx))
 		return -ENODEV;
-	ret = uvm_prime_pin(to_uvm_bo(obj));
+	/* Others would reach an unsnooped one through the caches. */
+	ret = -EOPNOTSUPP;
+	if (!to_uvm_bo(obj)->unsnooped)
+		ret = uvm_mm_bo_move(to_uvm_bo(obj), UVM_DOMAIN_GTT, true);
 	drm_dev_exit(idx);
 	return ret;
 }
@@ -85,17 +45,9 @@ static void uvm_prime_detach(struct dma_buf *dma_buf,
 {
 	struct drm_gem_object *obj = dma_buf->priv;
 	struct uvm_device *uvm = to_uvm(obj->dev);
-	struct uvm_bo *bo = to_uvm_bo(obj);
-	unsigned int flags;
 	int ret;
 
-	if (bo->mm.client) {
-		ret = uvm_mm_tell_of(uvm, UVM_MM_EV_UNPIN, bo->policy_id);
-	} else {
-		flags = uvm_policy_begin(uvm);
-		ret = uvm_policy_bo_unpin(uvm->policy, bo->policy_id);
-		uvm_policy_end(uvm, flags);
-	}
+	ret = uvm_mm_tell_of(uvm, UVM_MM_EV_UNPIN, to_uvm_bo(obj)->policy_id);
 	if (ret)
 		drm_err(&uvm->drm, "a shared buffer is not let go: %d\n", ret);
 }
@@ -147,11 +99,12 @@ static void uvm_prime_free(struct drm_gem_object *obj)
 {
 	struct uvm_bo *bo = to_uvm_bo(obj);
 
-	uvm_bo_leave(bo);
+	if (bo->mm.client) {
+		uvm_mm_bo_fini(bo);
+		return;
+	}
+	/* It never came to be one. */
 	kvfree(bo->pages);
-	/* Not before the device has forgotten the pages. */
-	if (bo->sgt)
-		drm_prime_gem_destroy(obj, bo->sgt);
 	drm_gem_object_release(obj);
 	kfree(bo);
 }
@@ -211,13 +164,6 @@ struct drm_gem_object *
 uvm_prime_import_table(struct drm_device *drm,
 		       struct dma_buf_attachment *attach, struct sg_table *sgt)
 {
-	const struct uvm_policy_bo_config config = {
-		.size = PAGE_ALIGN(attach->dmabuf->size),
-		.allowed = BIT(UVM_POLICY_DOMAIN_SYSTEM) |
-			   BIT(UVM_POLICY_DOMAIN_GTT),
-	};
-	struct uvm_device *uvm = to_uvm(drm);
-	unsigned int flags;
 	struct uvm_bo *bo;
 	int ret;
 
@@ -227,14 +173,12 @@ uvm_prime_import_table(struct drm_device *drm,
 	bo->base.funcs = &uvm_prime_funcs;
 	bo->domain = UVM_DOMAIN_SYSTEM;
 	INIT_LIST_HEAD(&bo->mappings);
-	drm_gem_private_object_init(drm, &bo->base, config.size);
+	drm_gem_private_object_init(drm, &bo->base,
+				    PAGE_ALIGN(attach->dmabuf->size));
 	ret = uvm_prime_pages(bo, sgt);
-	if (!ret) {
-		flags = uvm_policy_begin(uvm);
-		ret = uvm_policy_bo_create(uvm->policy, &config,
-					   &bo->policy_id);
-		uvm_policy_end(uvm, flags);
-	}
+	if (!ret)
+		ret = uvm_mm_bo_init(bo, to_uvm(drm)->mm.imports,
+				     UVM_DOMAIN_SYSTEM, 0);
 	if (ret) {
 		drm_gem_object_put(&bo->base);
 		return ERR_PTR(ret);

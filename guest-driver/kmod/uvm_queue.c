@@ -6,7 +6,7 @@
  * there is one, and its packets lie in the process's own memory: the driver
  * sees none of them. So there is no fence either, and a buffer that moves
  * waits for no queue: while one is out of the page tables, accesses of queues
- * wait for it as for a page that a process brings.
+ * wait for it, and the first that does has it brought back.
  *
  * A doorbell is a call, because the transport carries doorbells in a queue of
  * the driver's and has no page of them that a process could map.
@@ -273,7 +273,7 @@ int uvm_ioctl_queue_create(struct drm_device *drm, void *data,
 	if (ret)
 		goto exit;
 	engine = args->kind ? UVM_ACCESS_ENGINE : args->ring;
-	queue = vm->paged ? NULL : uvm_queue_claim(vm, engine);
+	queue = uvm_queue_claim(vm, engine);
 	if (!queue) {
 		ret = -EBUSY;
 		goto unlock;
@@ -391,6 +391,7 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		uvm_queue_stop(uvm, queue);
 		queue->wptr = args->wptr;
 		uvm_fault_drop(uvm, queue->vm->pasid);
+		uvm_mode_set_fit(queue->vm, true);
 		uvm_queue_start(uvm, queue);
 	} else {
 		queue->wptr = args->wptr;

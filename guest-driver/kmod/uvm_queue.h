@@ -107,12 +107,15 @@ struct uvm_retry_fault {
  * @order: the lower came first; 0: there is none
  * @told: the process was told, or need not be
  * @mirrored: the page is the process's own memory, and nobody looks after it yet
+ * @svm: it is the process's own memory, whoever looks after it, until the process
+ *	is told
  */
 struct uvm_open_fault {
 	struct uvm_retry_fault fault;
 	u64 order;
 	bool told;
 	bool mirrored;
+	bool svm;
 };
 
 /**
@@ -178,7 +181,8 @@ void uvm_access_stop(struct uvm_device *uvm);
 void uvm_access_counted(struct uvm_device *uvm);
 
 /* uvm_mode.c */
-int uvm_mode_page(struct uvm_vm *vm);
+bool uvm_mode_waits(const struct uvm_vm *vm);
+void uvm_mode_set_fit(struct uvm_vm *vm, bool fit);
 int uvm_mode_reserve(struct uvm_vm *vm);
 void uvm_mode_unreserve(struct uvm_vm *vm);
 void uvm_mode_add_queue(struct uvm_vm *vm, u32 vmid);
@@ -213,6 +217,7 @@ u32 uvm_fault_peek(struct uvm_device *uvm, u32 pasid,
 bool uvm_fault_waits(struct uvm_device *uvm, u32 pasid);
 void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va);
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid);
+void uvm_fault_tell_rest(struct uvm_vm *vm);
 void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid);
 int uvm_ioctl_fault_next(struct drm_device *drm, void *data,
 			 struct drm_file *file);

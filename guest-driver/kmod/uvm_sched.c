@@ -27,6 +27,8 @@ static void uvm_job_put_parts(struct uvm_job *job)
 		drm_gem_object_put(job->bos[i]);
 	kvfree(job->bos);
 	uvm_mm_use_end(job->use);
+	if (job->vm)
+		uvm_late_end(job->vm);
 	uvm_vm_put(job->vm);
 	uvm_busy_put(job->busy);
 	if (job->ib)

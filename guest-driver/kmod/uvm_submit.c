@@ -3,15 +3,16 @@
  * Submission of packets from user space.
  *
  * Everything is copied from user memory once, before the first lock, and
- * checked there. Buffers are locked together, and stay where they are until
- * the job's fence, because a move waits for it.
+ * checked there. What a job reaches is brought to where it belongs before it is
+ * queued, all at once, and stays there until the job has ended (its use). Then
+ * buffers are locked together to put the job's fence into each.
  *
  * There are two kinds. With UVM_SUBMIT_VM, packets lie in the process's own
  * address space and run there. The job holds every buffer that is bound there
  * when it is queued, named or not; those that are named order it among other
  * users of the buffer as well. Without, packets run in VMID 0: they are copied,
- * named buffers in SYSTEM are bound in the GART, and the addresses of all are
- * written into the packets. Such packets reach every buffer in GTT and VRAM
+ * named buffers in SYSTEM are bound in the GART for them, and the addresses of all
+ * are written into the packets. Such packets reach every buffer in GTT and VRAM
  * and every register, so only those may send them who may do that anyway.
  */
 
@@ -191,6 +192,7 @@ static int uvm_submit_space(struct uvm_submit *s)
 		return -EPERM;
 	kref_get(&vm->ref);
 	job->vm = vm;
+	uvm_late_begin(vm);
 	job->ib_gpu = s->args->ib;
 	job->ib_dwords = s->args->ib_dwords;
 	return uvm_bind_collect(vm, &s->bound, &s->nr_bound);
@@ -246,26 +248,29 @@ static int uvm_submit_lock(struct uvm_submit *s, struct drm_exec *exec)
 	return 0;
 }
 
-/* The pageable buffers of the address space, to stay until the job's end. */
+/* What the job reaches is to be there until its end. */
 static int uvm_submit_hold(struct uvm_submit *s)
 {
 	struct uvm_file *ufile = s->file->driver_priv;
-	struct uvm_mm_use *use = NULL;
-	u32 i, n = 0;
+	struct uvm_job *job = s->job;
+	struct drm_gem_object **bos = job->vm ? s->bound : job->bos;
+	u32 i, n = job->vm ? s->nr_bound : job->nr_bos;
+	struct uvm_mm_use *use;
 	u64 *ids;
 
-	ids = kvcalloc(max(s->nr_bound, 1u), sizeof(*ids), GFP_KERNEL);
+	if (!n)
+		return 0;
+	ids = kvcalloc(n, sizeof(*ids), GFP_KERNEL);
 	if (!ids)
 		return -ENOMEM;
-	for (i = 0; i < s->nr_bound; i++)
-		if (to_uvm_bo(s->bound[i])->mm.client)
-			ids[n++] = to_uvm_bo(s->bound[i])->policy_id;
-	if (n)
-		use = uvm_mm_use_set(ufile->client, ids, n);
+	for (i = 0; i < n; i++)
+		ids[i] = to_uvm_bo(bos[i])->policy_id;
+	use = uvm_mm_use_set(ufile->client, ids, n,
+			     job->vm ? 0 : UVM_MM_FLAG_ADDRESSED);
 	kvfree(ids);
 	if (IS_ERR(use))
 		return PTR_ERR(use);
-	s->job->use = use;
+	job->use = use;
 	return 0;
 }
 
@@ -281,15 +286,11 @@ static int uvm_submit_place(struct uvm_submit *s)
 	int ret;
 
 	for (i = 0; i < job->nr_bos; i++) {
+		/* Its use has seen to that. */
 		bo = to_uvm_bo(job->bos[i]);
-		/* Its address would not hold. */
-		if (bo->mm.client && !job->vm)
-			return -EINVAL;
-		if (bo->domain == UVM_DOMAIN_SYSTEM && !job->vm) {
-			ret = uvm_bo_move(bo, UVM_DOMAIN_GTT, job->ring, 0);
-			if (ret)
-				return ret;
-		}
+		if (!job->vm &&
+		    WARN_ON_ONCE(bo->domain == UVM_DOMAIN_SYSTEM))
+			return -EIO;
 		ret = drm_sched_job_add_implicit_dependencies(&job->base,
 				job->bos[i], s->bos[i].flags & UVM_BO_WRITE);
 		if (ret)
@@ -356,7 +357,7 @@ static int uvm_submit_job(struct uvm_submit *s)
 		ret = uvm_submit_space(s);
 	else
 		ret = uvm_submit_packets(s);
-	if (!ret && s->nr_bound)
+	if (!ret)
 		ret = uvm_submit_hold(s);
 	if (ret)
 		return ret;
@@ -390,8 +391,8 @@ static int uvm_submit_job(struct uvm_submit *s)
  * with an error when it failed.
  *
  * Return: 0, -EINVAL, -EPERM, -ENOENT for a handle that does not exist, -EFAULT,
- * -ENOMEM, -ENOSPC when the GART window is full or the pageable buffers of the
- * address space do not fit together, -ERESTARTSYS.
+ * -ENOMEM, -ENOSPC when what it reaches does not fit together where it belongs,
+ * -ERESTARTSYS.
  */
 int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		     struct drm_file *file)

@@ -41,28 +41,26 @@ TRACE_EVENT(uvm_job_timeout,
 	TP_printk("ring=%u seq=%u", __entry->ring, __entry->seq)
 );
 
-TRACE_EVENT(uvm_bo_move,
-	TP_PROTO(u64 bo, u64 size, u32 from, u32 to, u64 offset, int error),
-	TP_ARGS(bo, size, from, to, offset, error),
+TRACE_EVENT(uvm_mm_action,
+	TP_PROTO(u32 op, u64 bo, u64 offset, u64 size, u64 error),
+	TP_ARGS(op, bo, offset, size, error),
 	TP_STRUCT__entry(
+		__field(u32, op)
 		__field(u64, bo)
-		__field(u64, size)
-		__field(u32, from)
-		__field(u32, to)
 		__field(u64, offset)
-		__field(int, error)
+		__field(u64, size)
+		__field(u64, error)
 	),
 	TP_fast_assign(
+		__entry->op = op;
 		__entry->bo = bo;
-		__entry->size = size;
-		__entry->from = from;
-		__entry->to = to;
 		__entry->offset = offset;
+		__entry->size = size;
 		__entry->error = error;
 	),
-	TP_printk("bo=%#llx size=%llu from=%u to=%u offset=%#llx error=%d",
-		  __entry->bo, __entry->size, __entry->from, __entry->to,
-		  __entry->offset, __entry->error)
+	TP_printk("op=%u bo=%#llx offset=%#llx size=%llu error=%llu",
+		  __entry->op, __entry->bo, __entry->offset, __entry->size,
+		  __entry->error)
 );
 
 TRACE_EVENT(uvm_vm_bind,

@@ -77,8 +77,12 @@ void uvm_vms_fini(struct uvm_device *uvm)
 	u32 vms = 0, jobs = 0;
 	u64 page;
 
-	if (uvm->vms.wq)
+	if (uvm->vms.wq) {
+		/* Binds first, then who waits for them and has references. */
+		flush_workqueue(uvm->vms.wq);
+		uvm_mm_zaps_end(uvm);
 		destroy_workqueue(uvm->vms.wq);
+	}
 	uvm->vms.wq = NULL;
 	if (uvm->policy)
 		uvm_policy_vms_in_use(uvm->policy, &vms, &jobs);
@@ -114,6 +118,7 @@ static void uvm_vm_free(struct work_struct *work)
 			ret);
 	if (vm->root)
 		free_pages_exact(vm->root, vm->root_size);
+	uvm_mm_client_put(vm->client);
 	mutex_destroy(&vm->mode_lock);
 	mutex_destroy(&vm->config_lock);
 	mutex_destroy(&vm->run_lock);
@@ -150,11 +155,13 @@ static u64 uvm_vm_root_size(struct uvm_device *uvm)
 /**
  * uvm_vm_create() - make an address space
  * @uvm: the device
+ * @client: for whom its buffers are brought back; NULL: it maps none
  *
  * Context: within drm_dev_enter().
  * Return: the address space, with one reference, or an ERR_PTR.
  */
-struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
+struct uvm_vm *uvm_vm_create(struct uvm_device *uvm,
+			     struct uvm_mm_client *client)
 {
 	struct uvm_policy_vm_config config = {
 		.levels = uvm->levels,
@@ -179,6 +186,7 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	vm->uvm = uvm;
 	mutex_init(&vm->lock);
 	uvm_bind_queue_init(vm);
+	uvm_restore_init(vm);
 	get_task_comm(vm->comm, current);
 	vm->pid = task_tgid_nr(current);
 	vm->mappings = RB_ROOT_CACHED;
@@ -209,9 +217,12 @@ struct uvm_vm *uvm_vm_create(struct uvm_device *uvm)
 	if (!vm->root)
 		memset_io(uvm->vram.cpu + info.root_addr, 0, info.root_size);
 	wmb();
+	vm->client = client;
 	ret = xa_insert(&uvm->vms.by_pasid, vm->pasid, vm, GFP_KERNEL);
 	if (ret)
 		goto destroy;
+	if (client)
+		kref_get(&client->ref);
 	return vm;
 
 destroy:

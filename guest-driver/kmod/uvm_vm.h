@@ -32,6 +32,8 @@ struct uvm_bo;
 struct uvm_device;
 struct uvm_fence;
 struct uvm_job;
+struct uvm_mm_client;
+struct uvm_mm_use;
 struct uvm_ring_state;
 struct uvm_svm;
 
@@ -108,11 +110,15 @@ struct uvm_vm_hang {
  * @mappings: struct uvm_mapping by address, as they are when all is performed
  * @nr_mappings: how many
  * @nr_absent: how many of them are not in the page tables
+ * @shows: the last bind that put back what had moved; or NULL. Under @lock
  * @runs: pages of a change
  * @run_lock: one performs at a time; @stuck
  * @run: performs what can be performed
- * @queue_lock: @queue
+ * @queue_lock: @queue, @late and the counts beside it
  * @queue: struct uvm_bind that are planned, oldest first
+ * @late: holds what was bound while jobs run
+ * @nr_late: how many
+ * @nr_jobs: jobs that hold what is mapped
  * @stuck: those that could not be performed
  * @bind_context: of the binds' fences
  * @queued: sequence number of the last bind queued; under @lock
@@ -121,10 +127,15 @@ struct uvm_vm_hang {
  * @lost: its tables are in no known state: nothing is changed any more
  * @config_lock: @keeps_vmid and its queues
  * @keeps_vmid: it has a VMID of its own because it asked for one
- * @paged: it has or had pageable buffers
+ * @client: for whom its buffers are brought back, with a reference; NULL: it has none
+ * @restore: brings them back, and lets them go
+ * @restore_wanted: they are to come
+ * @restored: holds those that came; @restore's alone
+ * @closed: its process is gone. Under the lock of uvm_vms.by_pasid
  * @mode_lock: how accesses fail: what follows
  * @retry: they wait for their pages
  * @held: those of its queues do for the moment, as pages of it move
+ * @unfit: no, as those do not come back
  * @nr_queues: user queues
  * @queue_vmid: where they run
  * @fault_lock: @fault and @hang
@@ -148,11 +159,15 @@ struct uvm_vm {
 	struct rb_root_cached mappings;
 	u32 nr_mappings;
 	u32 nr_absent;
+	struct dma_fence *shows;
 	struct uvm_policy_pages runs[UVM_VM_RUNS];
 	struct mutex run_lock;
 	struct work_struct run;
 	spinlock_t queue_lock;
 	struct list_head queue;
+	struct list_head late;
+	u32 nr_late;
+	u32 nr_jobs;
 	struct list_head stuck;
 	u64 bind_context;
 	u64 queued;
@@ -161,10 +176,15 @@ struct uvm_vm {
 	bool lost;
 	struct mutex config_lock;
 	bool keeps_vmid;
-	bool paged;
+	struct uvm_mm_client *client;
+	struct delayed_work restore;
+	bool restore_wanted;
+	struct uvm_mm_use *restored;
+	bool closed;
 	struct mutex mode_lock;
 	bool retry;
 	bool held;
+	bool unfit;
 	u32 nr_queues;
 	u32 queue_vmid;
 	spinlock_t fault_lock;
@@ -183,6 +203,7 @@ struct uvm_vm {
  * @bo: the buffer, with a reference; NULL: partially resident
  * @bo_node: place in the buffer's list
  * @gone_node: place in the list of the bind that takes it out
+ * @seqno: of the last bind that is about it
  * @bo_offset: where in the buffer
  * @attributes: bits of the page table entries
  * @absent: the page tables do not have it: its buffer moves, or a move left
@@ -196,6 +217,7 @@ struct uvm_mapping {
 	struct uvm_bo *bo;
 	struct list_head bo_node;
 	struct list_head gone_node;
+	u64 seqno;
 	u64 bo_offset;
 	u64 attributes;
 	bool absent;
@@ -246,7 +268,8 @@ struct uvm_bind {
 int uvm_vms_init(struct uvm_device *uvm);
 void uvm_vms_fini(struct uvm_device *uvm);
 u64 uvm_vm_size(struct uvm_device *uvm);
-struct uvm_vm *uvm_vm_create(struct uvm_device *uvm);
+struct uvm_vm *uvm_vm_create(struct uvm_device *uvm,
+			     struct uvm_mm_client *client);
 void uvm_vm_put(struct uvm_vm *vm);
 void uvm_vms_kick(struct uvm_device *uvm);
 void uvm_vm_report(struct uvm_device *uvm, u32 pasid, u64 va, u32 write,
@@ -269,6 +292,7 @@ void uvm_bind_discard(struct uvm_bind *bind);
 struct dma_fence *uvm_bind_push(struct uvm_vm *vm, struct uvm_bind *bind);
 void uvm_bind_kick(struct uvm_vm *vm);
 int uvm_bind_wait(struct uvm_vm *vm, struct dma_fence *fence);
+void uvm_bind_run(struct uvm_vm *vm);
 int uvm_bind_drain(struct uvm_vm *vm);
 int uvm_bind_settle(struct uvm_vm *vm);
 int uvm_bind_room(struct uvm_vm *vm);
@@ -278,12 +302,20 @@ void uvm_bind_release_all(struct uvm_vm *vm);
 void uvm_bind_free_list(struct list_head *gone);
 bool uvm_bind_is_taken(struct uvm_vm *vm, u64 first, u64 last);
 bool uvm_bo_is_bound(struct uvm_bo *bo);
-int uvm_bo_settle(struct uvm_bo *bo);
 int uvm_bo_hide(struct uvm_bo *bo);
+struct uvm_vm *uvm_bo_pending(struct uvm_bo *bo, u64 *seqno, bool *lost);
 void uvm_bo_show(struct uvm_bo *bo);
 int uvm_bind_collect(struct uvm_vm *vm, struct drm_gem_object ***bos, u32 *nr);
 int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
 		     struct dma_fence **fence);
+
+/* uvm_restore.c */
+void uvm_restore_init(struct uvm_vm *vm);
+void uvm_restore_kick(struct uvm_device *uvm, u32 pasid);
+void uvm_restore_stop(struct uvm_vm *vm);
+void uvm_late_begin(struct uvm_vm *vm);
+bool uvm_late_keep(struct uvm_vm *vm, struct uvm_mm_use *use);
+void uvm_late_end(struct uvm_vm *vm);
 
 /* uvm_vmid.c */
 int uvm_vmid_reserve(struct uvm_vm *vm);

@@ -62,7 +62,7 @@ struct uvm_vm *uvm_file_vm(struct uvm_device *uvm, struct uvm_file *ufile)
 	mutex_lock(&ufile->submit_lock);
 	vm = ufile->vm;
 	if (!vm) {
-		vm = uvm_vm_create(uvm);
+		vm = uvm_vm_create(uvm, ufile->client);
 		if (!IS_ERR(vm))
 			ufile->vm = vm;
 	}
@@ -74,6 +74,8 @@ static int uvm_bind_bo(struct uvm_vm *vm, struct uvm_bind *bind,
 		       const struct drm_uvm_vm_bind *args,
 		       struct drm_file *file, struct dma_fence **fence)
 {
+	struct uvm_file *ufile = file->driver_priv;
+	struct uvm_mm_use *use = NULL;
 	struct drm_gem_object *obj;
 	struct uvm_bo *bo;
 	int ret;
@@ -86,16 +88,22 @@ static int uvm_bind_bo(struct uvm_vm *vm, struct uvm_bind *bind,
 	if (args->bo_offset >= obj->size ||
 	    args->size > obj->size - args->bo_offset)
 		goto put;
+	/* What runs already is to find it there. */
+	if (!bo->mm.deferred)
+		use = uvm_mm_use_set(ufile->client, &bo->policy_id, 1, 0);
+	if (IS_ERR(use)) {
+		ret = PTR_ERR(use);
+		goto put;
+	}
 	ret = dma_resv_lock_interruptible(obj->resv, NULL);
 	if (ret)
-		goto put;
-	if (bo->mm.client)
-		ret = uvm_mode_page(vm);
-	else if (bo->domain != UVM_DOMAIN_VRAM)
-		ret = uvm_bo_populate(bo);
-	if (!ret)
-		ret = uvm_bind_do(vm, bind, args, bo, fence);
+		goto end;
+	ret = uvm_bind_do(vm, bind, args, bo, fence);
 	dma_resv_unlock(obj->resv);
+	if (!ret && use && uvm_late_keep(vm, use))
+		use = NULL;
+end:
+	uvm_mm_use_end(use);
 put:
 	drm_gem_object_put(obj);
 	return ret;

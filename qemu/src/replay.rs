@@ -76,7 +76,7 @@ mod tests {
         let mut bytes = [0; 256];
         let mut log = Recorder::new(&mut bytes);
         log.start(4096, table.as_slice(), &config);
-        let open = Event::Open(Limits { total: 7, local: 8 });
+        let open = Event::Open(Limits { total: 7, local: 8, pages: 9 });
         let answer = policy.handle(&open);
         log.event(&open, &answer);
         let good = log.bytes().to_vec();

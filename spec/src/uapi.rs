@@ -77,11 +77,11 @@ uapi! {
         /// Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
         failed: u64,
     }
-    /// Creates a buffer object.
+    /// Creates a buffer object. It belongs in a domain: there it is placed now, and brought for each submission that may reach it. While none does, others may push it out of VRAM or the GTT to system pages, and from there to swap; its content survives.
     drm_uvm_gem_create GemCreate {
         /// In: bytes, more than zero. Out: bytes rounded up to pages.
         size: u64,
-        /// Where it starts out: UVM_DOMAIN_*. Where a pageable one is best used: VRAM or GTT.
+        /// Where it belongs: UVM_DOMAIN_*; a pageable one, VRAM or GTT.
         domain: u32,
         /// UVM_GEM_* flags or zero; for anything but a pageable buffer zero.
         flags: u32,
@@ -107,10 +107,10 @@ uapi! {
         domain: u32,
         /// Out: bytes.
         size: u64,
-        /// Out: VMID-0 address while in GTT or VRAM, else zero. It holds until the next move. Zero for a pageable buffer: its address would not hold.
+        /// Out: VMID-0 address while in GTT or VRAM, else zero. It holds while a submission uses the buffer; else until others push it out, or it is moved.
         gpu_addr: u64,
     }
-    /// Moves a buffer object to a domain, by SDMA, once its fences have signalled. Returns when the data is there.
+    /// Moves a buffer object to a domain, where it belongs from then on, once the submissions that use it have ended. Returns when the data is there.
     drm_uvm_gem_move GemMove {
         /// GEM handle.
         handle: u32,
@@ -118,7 +118,7 @@ uapi! {
         domain: u32,
         /// UVM_MOVE_* flags; none are defined.
         flags: u32,
-        /// SDMA instance that copies.
+        /// An SDMA instance; which one copies is up to the driver.
         ring: u32,
     }
     /// Waits until a buffer object is idle.
@@ -146,7 +146,7 @@ uapi! {
         /// Bytes added.
         offset: u64,
     }
-    /// Runs SDMA packets as an indirect buffer: in the caller's own address space with UVM_SUBMIT_VM; else, for CAP_SYS_RAWIO only, copied from user memory and in VMID 0, with buffers in SYSTEM moved to GTT first.
+    /// Runs SDMA packets as an indirect buffer: in the caller's own address space with UVM_SUBMIT_VM; else, for CAP_SYS_RAWIO only, copied from user memory and in VMID 0, with named buffers that belong in SYSTEM in GTT. All that it reaches (by the address space, or by name) is brought to where it belongs and stays there until it has ended: ENOSPC if that does not fit together.
     drm_uvm_submit Submit {
         /// SDMA instance.
         ring: u32,
@@ -299,7 +299,7 @@ uapi! {
         /// Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
         error: u32,
     }
-    /// Says whether the content of a pageable buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
+    /// Says whether the content of a buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
     drm_uvm_gem_advise GemAdvise {
         /// GEM handle.
         handle: u32,
@@ -474,13 +474,13 @@ macro_rules! uapi_consts {
 }
 
 uapi_consts! {
-    /// Pages that only the CPU reaches.
+    /// System pages; the GPU reaches them by page tables of processes alone.
     DOMAIN_SYSTEM = 0;
     /// System pages that the GPU reaches through the GART.
     DOMAIN_GTT = 1;
     /// VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is.
     DOMAIN_VRAM = 2;
-    /// The buffer may be moved out of its domain, and its content to swap, while no submission uses it; it has no memory until it is used, and comes back for each submission in an address space that maps it. Not for submissions in VMID 0, nor for address spaces with queues.
+    /// The buffer has memory once it is used, not before, and where VRAM is full of what is in use it may be used in GTT instead.
     GEM_PAGEABLE = 1;
     /// The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it.
     GEM_CPU_ACCESS = 8;
@@ -656,21 +656,21 @@ uapi_consts! {
     PARAM_FREE_QUEUES = 43;
     /// Times that the device told of an uncorrectable error in VRAM: each read of a broken page tells.
     PARAM_VRAM_ERRORS = 50;
-    /// Bytes of pageable buffers that were moved out of VRAM or the GTT to make room.
+    /// Bytes of buffers that were moved out of VRAM or the GTT to make room.
     PARAM_MM_EVICTED = 51;
-    /// Bytes of pageable buffers that were brought into VRAM or the GTT.
+    /// Bytes of buffers that were brought into VRAM or the GTT.
     PARAM_MM_BROUGHT_IN = 52;
-    /// Bytes of pageable buffers that were written to the backing store.
+    /// Bytes of buffers that were written to the backing store.
     PARAM_MM_SWAPPED_OUT = 53;
-    /// Bytes of pageable buffers that were read from there.
+    /// Bytes of buffers that were read from there.
     PARAM_MM_SWAPPED_IN = 54;
-    /// Bytes of pageable buffers that nobody needed and that were thrown away.
+    /// Bytes of buffers that nobody needed and that were thrown away.
     PARAM_MM_PURGED = 55;
-    /// Moves of pageable buffers that failed and were taken back.
+    /// Moves of buffers that failed and were taken back.
     PARAM_MM_FAILED = 56;
     /// Submissions and accesses that were refused as their buffers did not fit.
     PARAM_MM_REFUSED = 57;
-    /// Bytes of system pages that pageable buffers have.
+    /// Bytes of system pages that buffers have.
     PARAM_MM_PAGES = 58;
     /// Faults in mirrored memory that were served.
     PARAM_SVM_FAULTS = 60;

@@ -5,7 +5,22 @@ use uvm_policy::event::{Event, Reply};
 use uvm_policy::*;
 
 use crate::machine::{Bytes, PAGE};
-use crate::world::{Buffer, World};
+use crate::world::{Buffer, Wish, World};
+
+use SegmentKind::*;
+/// Where buffers may be placed.
+const LISTS: [&[SegmentKind]; 10] = [
+    &[Local, Unsnooped, Snooped],
+    &[Unsnooped],
+    &[Local],
+    &[LocalInvisible, Local],
+    &[LocalInvisible, Local, Snooped],
+    &[Local, Snooped],
+    &[Snooped],
+    &[Snooped, Local],
+    &[System],
+    &[Local, System],
+];
 
 impl<B: Bytes> World<B> {
     /// Something random happens.
@@ -40,6 +55,7 @@ impl<B: Bytes> World<B> {
             }
             95..=96 => self.random_cancel(),
             97 => self.random_move(),
+            98 => self.random_place(),
             _ => self.cpu_store(),
         }
     }
@@ -50,22 +66,11 @@ impl<B: Bytes> World<B> {
     }
 
     fn random_create(&mut self, most_pages: u64) {
-        use SegmentKind::*;
-        let lists: [&[SegmentKind]; 8] = [
-            &[Local, Unsnooped, Snooped],
-            &[Unsnooped],
-            &[Local],
-            &[LocalInvisible, Local],
-            &[LocalInvisible, Local, Snooped],
-            &[Local, Snooped],
-            &[Snooped],
-            &[Snooped, Local],
-        ];
         let process = self.processes[self.numbers.below(self.processes.len() as u64) as usize];
         let spec = Spec {
             size: PAGE * (1 + self.numbers.below(most_pages)),
             align: PAGE << self.numbers.below(3),
-            placements: Placements::new(lists[self.numbers.below(8) as usize]).unwrap(),
+            placements: Placements::new(LISTS[self.numbers.below(LISTS.len() as u64) as usize]).unwrap(),
             priority: self.numbers.below(3) as u8,
             pageable: self.numbers.below(12) != 0,
             fallback: self.numbers.below(2) == 0,
@@ -100,7 +105,7 @@ impl<B: Bytes> World<B> {
         }
         let ids: Vec<BoId> = bos.iter().map(|i| self.buffers[*i].id).collect();
         let unneeded = bos.iter().any(|i| self.buffers[*i].disposable);
-        match self.submit(process, &ids) {
+        match self.submit_as(process, &ids, self.events % 5 == 0) {
             Ok(_) => assert!(!unneeded),
             Err(error) => assert!(error == Error::NoMemory || (unneeded && error == Error::Invalid), "{error}"),
         }
@@ -113,6 +118,9 @@ impl<B: Bytes> World<B> {
         if self.below(3) == 0 && maps > 0 {
             self.handle(&Event::Unmap(id)).unwrap();
             self.buffers[index].maps -= 1;
+            if self.buffers[index].maps == 0 {
+                self.machine.clear_entries(id);
+            }
         } else if !self.uses.values().any(|u| u.bos.contains(&id)) {
             self.handle(&Event::Map(id)).unwrap();
             self.buffers[index].maps += 1;
@@ -141,7 +149,7 @@ impl<B: Bytes> World<B> {
                 assert_eq!(self.policy.residence(id), Ok(Residence::Segment(SegmentKind::LocalInvisible, at)));
                 self.check_buffer(id);
             }
-            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], true),
+            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], Wish::Cpu),
             Err(error) => assert!(error == Error::NoMemory || (disposable && error == Error::Invalid), "{error}"),
             reply => panic!("{reply:?}"),
         }
@@ -219,12 +227,29 @@ impl<B: Bytes> World<B> {
     fn random_move(&mut self) {
         let Some(index) = self.some_buffer() else { return };
         let Buffer { id, disposable, placements, .. } = self.buffers[index];
-        let kinds = placements.as_slice();
+        let mut kinds = placements.as_slice();
+        if self.below(4) == 0 {
+            // Where it is not placed.
+            kinds = &[SegmentKind::System, SegmentKind::Snooped, SegmentKind::Local];
+        }
         let to = kinds[self.numbers.below(kinds.len() as u64) as usize];
         match self.handle(&Event::Move { bo: id, to }) {
-            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], false),
+            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], Wish::In(to)),
             Err(error) => assert!(error == Error::NoMemory || (disposable && error == Error::Invalid), "{error}"),
             reply => panic!("{reply:?}"),
         }
+    }
+
+    /// A buffer is to be somewhere else, from its next use on.
+    fn random_place(&mut self) {
+        let Some(index) = self.some_buffer() else { return };
+        let id = self.buffers[index].id;
+        // A use that waits or runs has its places by what held when it was made.
+        if self.uses.values().any(|u| u.bos.contains(&id)) {
+            return;
+        }
+        let placements = Placements::new(LISTS[self.numbers.below(LISTS.len() as u64) as usize]).unwrap();
+        self.handle(&Event::Place(id, placements)).unwrap();
+        self.buffers[index].placements = placements;
     }
 }

@@ -76,7 +76,7 @@ impl Bytes for Device {
 #[test]
 fn no_byte_is_lost_on_the_device() {
     let sizes = Sizes { vram: 40, visible: 24, gart: 40, paging: 8, frames: 160, swap: 160 };
-    let limits = Limits { total: u64::MAX, local: u64::MAX };
+    let limits = Limits::NONE;
     for (seed, failing) in [(1, 0), (2, 12)] {
         let machine = Machine::new(&sizes, Device::new(&sizes));
         let mut world = World::new(policy(&sizes, 3, EvictKind::TwoQueues), machine, 3, limits, seed);

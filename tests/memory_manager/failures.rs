@@ -10,7 +10,7 @@ use crate::machine::{Machine, Sizes, Tables, PAGE};
 use crate::world::{policy, World, FAILURES};
 
 const SIZES: Sizes = Sizes { vram: 24, visible: 12, gart: 24, paging: 4, frames: 60, swap: 60 };
-const NO_LIMITS: Limits = Limits { total: u64::MAX, local: u64::MAX };
+const NO_LIMITS: Limits = Limits::NONE;
 
 /// Runs the scenario; the action of number `at` fails. Gives the kinds of actions there were, in order.
 fn scenario(at: usize, failure: Failure) -> Vec<&'static str> {
@@ -40,7 +40,7 @@ fn scenario(at: usize, failure: Failure) -> Vec<&'static str> {
     job(&mut world, &mut seen, at, failure, b, &[third]);
     job(&mut world, &mut seen, at, failure, a, &[first, second]);
     for to in [Snooped, Local, Snooped] {
-        let _ = world.handle(&Event::Move { bo: first, to }).map(|reply| world.note_move(reply, first));
+        let _ = world.handle(&Event::Move { bo: first, to }).map(|reply| world.note_move(reply, first, to));
         carry_out(&mut world, &mut seen, at, failure);
     }
     // To the backing store and back, by pressure, by a job and by the CPU.

@@ -8,7 +8,7 @@ use uvm_policy::*;
 use crate::machine::{Machine, Sizes, Tables, PAGE};
 use crate::world::{policy, table, World};
 
-const NO_LIMITS: Limits = Limits { total: u64::MAX, local: u64::MAX };
+const NO_LIMITS: Limits = Limits::NONE;
 const SIZES: Sizes = Sizes { vram: 64, visible: 64, gart: 40, paging: 8, frames: 600, swap: 600 };
 
 fn world(processes: u64, evict: EvictKind, seed: u64) -> World<Tables> {
@@ -196,7 +196,7 @@ fn a_working_set_that_cannot_fit_is_refused_at_once_and_harms_nobody() {
 #[test]
 fn local_memory_is_limited_by_process_and_others_keep_theirs() {
     let sizes = SIZES;
-    let limits = Limits { total: 100 * PAGE, local: 24 * PAGE };
+    let limits = Limits { total: 100 * PAGE, local: 24 * PAGE, ..Limits::NONE };
     let mut world =
         World::new(policy(&sizes, 4, EvictKind::Lru), Machine::new(&sizes, Tables::new(&sizes)), 2, limits, 4);
     let other = buffers(&mut world, 0, &[20]);

@@ -192,6 +192,8 @@ impl<B: Bytes> Machine<B> {
                 }
                 let by_cpu = self.cpu.get(&bo).is_some_and(|at| at.domain != Domain::Vram);
                 assert!(!by_cpu, "pages freed while the CPU maps them");
+                let by_gpu = self.ptes.get(&bo).is_some_and(|at| at.domain == Domain::System);
+                assert!(!by_gpu, "pages freed while page tables point at them");
             }
             Action::Bind { bo, offset, size, gart } => {
                 let mut entries = vec![];
@@ -327,6 +329,11 @@ impl<B: Bytes> Machine<B> {
     /// Page tables point where the buffer is.
     pub fn check_shown(&self, bo: BoId, at: Location) {
         assert_eq!(self.ptes.get(&bo), Some(&at), "page tables of a job's buffer");
+    }
+
+    /// The caller itself clears the entries of the last mapping.
+    pub fn clear_entries(&mut self, bo: BoId) {
+        self.ptes.remove(&bo);
     }
 
     pub fn forget(&mut self, bo: BoId) {

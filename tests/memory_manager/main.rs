@@ -12,6 +12,7 @@ mod failing;
 mod failures;
 mod fairness;
 mod machine;
+mod places;
 mod random;
 mod replay;
 mod world;

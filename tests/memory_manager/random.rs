@@ -32,7 +32,7 @@ fn live(sizes: &Sizes, policy: Policy, wrong: Wrong, seed: u64, events: u64) -> 
         }
     }
     let said = Said(seed);
-    let limits = Limits { total: 200 * 4096, local: 40 * 4096 };
+    let limits = Limits { total: 200 * 4096, local: 40 * 4096, pages: 90 * 4096 };
     let mut world = World::new(policy, Machine::new(sizes, Tables::new(sizes)), 4, limits, seed);
     (world.failing, world.starving) = (wrong.failing, wrong.starving);
     let mut next_check = 0;

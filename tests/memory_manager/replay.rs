@@ -11,7 +11,7 @@ use crate::world::{policy, table, World};
 
 /// The log of a random life.
 fn record(sizes: &Sizes, evict: EvictKind, seed: u64, events: u64) -> (Vec<u8>, u64, u64) {
-    let limits = Limits { total: u64::MAX, local: u64::MAX };
+    let limits = Limits::NONE;
     let mut policy = policy(sizes, 3, evict);
     let mut bytes = vec![0; 4096];
     let mut log = Recorder::new(&mut bytes);

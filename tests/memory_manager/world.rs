@@ -26,12 +26,25 @@ pub struct Buffer {
     pub doomed: bool,
 }
 
+/// What a use was told to be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A job that goes by page tables.
+    Placed,
+    /// A job that goes by the addresses of segments.
+    Addressed,
+    /// A move.
+    In(SegmentKind),
+    /// The CPU.
+    Cpu,
+}
+
 /// A use.
 pub struct Use {
     pub bos: Vec<BoId>,
     /// `Some` once it was told to be ready: where each buffer is.
     pub running: Option<Vec<Residence>>,
-    pub cpu: bool,
+    pub wish: Wish,
     /// When it was submitted.
     pub order: u64,
     /// How many waited then, and how many were ready before it that came after it.
@@ -171,18 +184,23 @@ impl<B: Bytes> World<B> {
     }
 
     pub fn submit(&mut self, process: ProcessId, bos: &[BoId]) -> Result<TicketId, Error> {
-        let Reply::Ticket(ticket) = self.handle(&Event::Submit { process, bos })? else { panic!("not a ticket") };
-        self.note(ticket, bos.to_vec(), false);
+        self.submit_as(process, bos, false)
+    }
+
+    pub fn submit_as(&mut self, process: ProcessId, bos: &[BoId], addressed: bool) -> Result<TicketId, Error> {
+        let submit = Event::Submit { process, bos, addressed };
+        let Reply::Ticket(ticket) = self.handle(&submit)? else { panic!("not a ticket") };
+        self.note(ticket, bos.to_vec(), if addressed { Wish::Addressed } else { Wish::Placed });
         Ok(ticket)
     }
 
-    pub fn note(&mut self, ticket: TicketId, mut bos: Vec<BoId>, cpu: bool) {
+    pub fn note(&mut self, ticket: TicketId, mut bos: Vec<BoId>, wish: Wish) {
         bos.sort();
         bos.dedup();
         self.next_order += 1;
         let order = self.next_order;
         let old =
-            self.uses.insert(ticket, Use { bos, running: None, cpu, order, ahead: self.line.len() as u64, passed: 0 });
+            self.uses.insert(ticket, Use { bos, running: None, wish, order, ahead: self.line.len() as u64, passed: 0 });
         assert!(old.is_none(), "a ticket given out twice");
         self.line.push_back(ticket);
     }
@@ -216,25 +234,32 @@ impl<B: Bytes> World<B> {
     }
 
     fn ready(&mut self, ticket: TicketId) {
-        let Use { bos, cpu, .. } = &self.uses[&ticket];
-        let (bos, cpu) = (bos.clone(), *cpu);
+        let Use { bos, wish, .. } = &self.uses[&ticket];
+        let (bos, wish) = (bos.clone(), *wish);
         assert!(self.uses[&ticket].running.is_none(), "made ready twice");
         let mut places = vec![];
         for id in &bos {
             let at = self.policy.residence(*id).expect("a buffer in use");
             self.check_buffer_at(*id, at);
-            if let Residence::Segment(kind, location) = at {
-                let buffer = &self.buffers[self.index(*id)];
-                assert!(cpu || buffer.placements.has(kind), "not where it may be");
-                if buffer.maps > 0 && !cpu {
-                    self.machine.check_shown(*id, location);
+            let buffer = &self.buffers[self.index(*id)];
+            let (kind, location) = match at {
+                Residence::Segment(kind, location) => (kind, location),
+                Residence::Pages => (SegmentKind::System, Location { domain: Domain::System, offset: 0 }),
+                _ => panic!("a use of what is in no memory"),
+            };
+            let pages = buffer.placements.has(SegmentKind::System) && kind == SegmentKind::Snooped;
+            match wish {
+                Wish::Cpu => assert!(kind.is_cpu_visible()),
+                Wish::In(wanted) => assert_eq!(kind, wanted),
+                Wish::Placed => assert!(pages || buffer.placements.has(kind), "not where it may be"),
+                Wish::Addressed => {
+                    assert!(kind != SegmentKind::System && (pages || buffer.placements.has(kind)), "{kind:?}");
                 }
-                if cpu {
-                    self.machine.cpu.insert(*id, location);
-                }
-            } else {
-                assert!(cpu && at == Residence::Pages, "a job's buffer is in no segment");
-                self.machine.cpu.insert(*id, Location { domain: Domain::System, offset: 0 });
+            }
+            if wish == Wish::Cpu {
+                self.machine.cpu.insert(*id, location);
+            } else if buffer.maps > 0 && matches!(wish, Wish::Placed | Wish::Addressed) {
+                self.machine.check_shown(*id, location);
             }
             places.push(at);
         }
@@ -339,7 +364,7 @@ impl<B: Bytes> World<B> {
     /// A mapping by the CPU, now or by a use.
     pub fn cpu_access(&mut self, id: BoId) {
         match self.handle(&Event::CpuAccess { bo: id, mapping: true }) {
-            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], true),
+            Ok(Reply::Ticket(ticket)) => self.note(ticket, vec![id], Wish::Cpu),
             Ok(Reply::Direct(at)) => {
                 self.machine.cpu.insert(id, at);
             }
@@ -347,9 +372,9 @@ impl<B: Bytes> World<B> {
         }
     }
 
-    pub fn note_move(&mut self, reply: Reply, id: BoId) {
+    pub fn note_move(&mut self, reply: Reply, id: BoId, to: SegmentKind) {
         let Reply::Ticket(ticket) = reply else { panic!("{reply:?}") };
-        self.note(ticket, vec![id], false);
+        self.note(ticket, vec![id], Wish::In(to));
     }
 
     pub fn in_use(&self, id: BoId) -> bool {
@@ -395,10 +420,10 @@ impl<B: Bytes> World<B> {
                 );
             }
             panic!(
-                "{} uses wait for nothing; the first: order {}, CPU {}, {:?}",
+                "{} uses wait for nothing; the first: order {}, {:?}, {:?}",
                 self.uses.len(),
                 first.order,
-                first.cpu,
+                first.wish,
                 first.running
             );
         }

@@ -1,21 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Buffer objects: what the policy knows of each.
 
+use crate::domain::{Domain, Location};
 use crate::ids::{BlockId, Token};
-use crate::moves::{Domain, Location};
-use crate::placement::DomainMask;
 use crate::residency::Residency;
-
-/// What a new buffer object is to be.
-#[derive(Clone, Copy, Debug)]
-pub struct BoConfig {
-    /// Size in bytes, not zero; rounded up to pages.
-    pub size: u64,
-    /// Alignment in bytes wherever it has an address: a power of two, or zero for one page.
-    pub align: u64,
-    /// Domains it may ever be in. SYSTEM is where each one begins, so it is always allowed.
-    pub allowed: DomainMask,
-}
 
 /// A buffer object as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +32,10 @@ impl Place {
 pub(crate) struct Bo {
     pub(crate) size: u64,
     pub(crate) align: u64,
-    pub(crate) allowed: DomainMask,
     pub(crate) place: Place,
     pub(crate) moving: Option<Token>,
     pub(crate) pins: u32,
-    /// Of those that the memory manager moves by itself.
-    pub(crate) residency: Option<Residency>,
+    pub(crate) residency: Residency,
 }
 
 impl Bo {

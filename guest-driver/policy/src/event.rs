@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! What the memory manager is told and what it asks for. The protocol is in the crate's documentation.
 
+use crate::domain::Location;
 use crate::error::Error;
 use crate::ids::{ActionId, BoId, ProcessId, TicketId};
-use crate::moves::Location;
 use crate::residency::{Limits, Spec};
-use crate::segment::SegmentKind;
+use crate::segment::{Placements, SegmentKind};
 
 /// Something that happened. Sizes and offsets are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,17 @@ pub enum Event<'a> {
     Map(BoId),
     /// The allocation lost such a place; its entries there are cleared.
     Unmap(BoId),
-    /// A job that needs all of `bos` in segments at once. Answered by [`Reply::Ticket`]; then [`Action::Ready`] or
+    /// From now on the allocation's placements are these; where it is, it stays until its next use.
+    Place(BoId, Placements),
+    /// A job that needs all of `bos` in their placements at once. Answered by [`Reply::Ticket`]; then [`Action::Ready`] or
     /// [`Action::Refused`] follows.
     Submit {
         /// Whose job.
         process: ProcessId,
         /// The working set; naming one twice is the same as once.
         bos: &'a [BoId],
+        /// The job knows no page tables: what is placed in system pages goes to the snooped segment for it.
+        addressed: bool,
     },
     /// A device's access to a page that is not there: as a submission of one allocation.
     Fault {
@@ -45,7 +49,8 @@ pub enum Event<'a> {
         /// A mapping, rather than a few bytes that may be read or written through the device.
         mapping: bool,
     },
-    /// The allocation should be in that kind of segment, and nowhere else; [`Reply::Ticket`].
+    /// The allocation should be in that kind of segment, and nowhere else, whatever its placements are;
+    /// [`Reply::Ticket`].
     Move {
         /// The allocation.
         bo: BoId,

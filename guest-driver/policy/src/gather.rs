@@ -3,13 +3,14 @@
 //! order among its own.
 
 use crate::buffers::Place;
+use crate::domain::{Domain, Location};
 use crate::error::Error;
 use crate::heap::{BlockKind, From};
-use crate::ids::SegmentId;
-use crate::moves::{Domain, Location};
+use crate::ids::{SegmentId, MAX_SEGMENTS};
 use crate::policy::{AllocRequest, Policy};
 use crate::residency::{Content, Spot};
 use crate::segment::{Placements, SegmentKind};
+use crate::table::Few;
 use crate::working_set::{Compaction, Need};
 
 /// How an allocation stands after a look at it.
@@ -48,10 +49,14 @@ impl Policy {
             return Brought::Coming;
         }
         if spot == Spot::Swap || (need == Need::Cpu && spot == Spot::Empty) {
+            if let Some(brought) = self.make_page_room(slot) {
+                return brought;
+            }
             return coming(self.begin_run(slot, Place::SYSTEM, Content::Pages));
         }
         let kinds = match need {
             Need::Placed => residency.placements,
+            Need::Addressed => residency.placements.addressed(),
             Need::In(kind) => Placements::NONE.with(kind),
             Need::Cpu => {
                 let visible = Placements::NONE.with(SegmentKind::Local);
@@ -91,9 +96,19 @@ impl Policy {
     /// Takes room that there is. Without `fallback` only in the best kind that could ever hold it.
     fn enter(&mut self, slot: u32, kinds: &Placements, fallback: bool) -> Option<Brought> {
         let bo = self.bos.at(slot)?;
-        let (size, align, owner) = (bo.size, bo.align, bo.residency.as_ref()?.owner);
+        let (size, align, owner) = (bo.size, bo.align, bo.residency.owner);
         let count = self.segments.len();
         for kind in kinds.as_slice() {
+            if kind.domain() != Domain::Vram {
+                match self.make_page_room(slot) {
+                    None => {}
+                    Some(Brought::Never(_)) => continue,
+                    waits => return waits,
+                }
+            }
+            if *kind == SegmentKind::System {
+                return Some(coming(self.begin_run(slot, Place::SYSTEM, Content::Pages)));
+            }
             let mut could = false;
             for index in 0..count {
                 let Some(segment) = u8::try_from(index).ok().map(SegmentId) else { continue };
@@ -124,12 +139,46 @@ impl Policy {
         None
     }
 
+    fn has_pages(&self, slot: u32) -> bool {
+        match self.spot(slot) {
+            Spot::Pages => true,
+            Spot::In(segment) => !self.is_local(segment),
+            Spot::Empty | Spot::Swap => false,
+        }
+    }
+
+    /// Whether the owner may have so many system pages more, if bringing the allocation takes any: `None`. If not, own
+    /// ones that nobody uses go to the backing store.
+    fn make_page_room(&mut self, slot: u32) -> Option<Brought> {
+        let bo = self.bos.at(slot)?;
+        let (size, owner) = (bo.size, bo.residency.owner);
+        if self.has_pages(slot) || self.pages_room(owner, size) {
+            return None;
+        }
+        // One after the other: what moves counts twice.
+        if self.bos.iter().any(|bo| bo.moving.is_some() && bo.residency.owner == owner) {
+            return Some(Brought::Coming);
+        }
+        let pcie = (0..self.segments.len()).filter_map(|index| u8::try_from(index).ok().map(SegmentId));
+        let mut places = Few::<Option<SegmentId>, { MAX_SEGMENTS + 1 }>::new(None);
+        places.push(None);
+        pcie.filter(|id| !self.is_local(*id)).for_each(|id| places.push(Some(id)));
+        for place in places.as_slice() {
+            let Some(victim) = self.pick(*place, Some(owner), true) else { continue };
+            self.edit(victim, |residency| residency.then_swap = true);
+            // A store that is full is a failure of this use.
+            if let Some(ticket) = self.mm.queue.front(0).and_then(|first| self.mm.tickets.at_mut(first)) {
+                ticket.short = true;
+            }
+            return Some(coming(self.begin_eviction(victim)));
+        }
+        Some(Brought::Never(Error::Limit))
+    }
+
     /// Makes others leave the first segment where that can help; says whether some are leaving.
     fn make_room(&mut self, slot: u32, kinds: &Placements) -> bool {
         let Some(bo) = self.bos.at(slot) else { return false };
-        let (size, Some(owner)) = (bo.size, bo.residency.as_ref().map(|residency| residency.owner)) else {
-            return false;
-        };
+        let (size, owner) = (bo.size, bo.residency.owner);
         for kind in kinds.as_slice() {
             for index in 0..self.segments.len() {
                 let Some(segment) = u8::try_from(index).ok().map(SegmentId) else { continue };
@@ -181,6 +230,8 @@ impl Policy {
     fn last_resort(&mut self, first: u32, slot: u32, owner: u32, kinds: &Placements) -> Brought {
         let size = self.bos.at(slot).map_or(0, |bo| bo.size);
         let limited = !self.local_room(owner, size);
+        let pages = kinds.as_slice().iter().any(|kind| kind.domain() != Domain::Vram) && !self.has_pages(slot);
+        let no_pages = pages && !self.pages_room(owner, size);
         // Where the use's own allocations come to lie decides what is left between them.
         let members = self.mm.tickets.at(first).map_or(&[][..], |ticket| &ticket.bos);
         if members.iter().any(|slot| self.bos.at(*slot).is_some_and(|bo| bo.moving.is_some())) {
@@ -211,7 +262,7 @@ impl Policy {
                 return Brought::Coming;
             }
         }
-        Brought::Never(if limited { Error::Limit } else { Error::NoSpace })
+        Brought::Never(if limited || no_pages { Error::Limit } else { Error::NoSpace })
     }
 }
 

@@ -140,8 +140,14 @@ macro_rules! pack {
 }
 
 pack! {
-    BoId = KIND_BO Token = KIND_TOKEN VmId = KIND_VM JobId = KIND_JOB UpdateId = KIND_UPDATE
+    BoId = KIND_BO VmId = KIND_VM JobId = KIND_JOB UpdateId = KIND_UPDATE
     ProcessId = KIND_PROCESS TicketId = KIND_TICKET
+}
+
+impl Token {
+    pub(crate) fn pack(key: Key) -> Self {
+        Self(pack(KIND_TOKEN, 0, key))
+    }
 }
 
 impl ActionId {
@@ -171,7 +177,7 @@ mod tests {
 
         assert_eq!(block.unpack(), Some((SegmentId(2), key)));
         assert_eq!(BoId::from_raw(block.raw()).unpack(), None);
-        assert_eq!(Token::from_raw(block.raw()).unpack(), None);
+        assert_eq!(TicketId::from_raw(block.raw()).unpack(), None);
     }
 
     #[test]

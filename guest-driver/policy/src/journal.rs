@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::{BoId, SegmentId, Token};
+use crate::ids::SegmentId;
 use crate::table::try_push;
 
 /// Notes that are kept at most; nobody makes more between two calls of the memory manager than tables of one change.
@@ -36,32 +36,6 @@ pub enum Note {
         /// A byte of it.
         offset: u64,
     },
-    /// They made a buffer that the manager leaves alone: names and ranges are given out to both kinds.
-    Made {
-        /// Its name.
-        bo: BoId,
-        /// Bytes.
-        size: u64,
-        /// Alignment.
-        align: u64,
-        /// Bits of the domains it may be in.
-        allowed: u32,
-    },
-    /// They ended one.
-    Ended(BoId),
-    /// They began to move one.
-    Began {
-        /// Its name.
-        bo: BoId,
-        /// The move's.
-        token: Token,
-        /// To which domain.
-        to: u32,
-        /// Bits of the options: empty, relocate, from the top.
-        options: u32,
-    },
-    /// A move ended, well or not.
-    Moved(Token, bool),
 }
 
 /// Notes in their order.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! The decisions of the guest driver's memory manager, apart from everything that carries them out.
 //!
-//! A [`Policy`] is told facts ("this buffer is to move to VRAM", "that copy failed") and answers with actions
+//! A [`Policy`] is told facts ("a job needs these buffers", "that copy failed") and answers with actions
 //! ("bind these pages, copy this range"). It does no IO, knows no clock, takes no lock and holds no pointer to
 //! anything outside itself, so the same code runs inside the kernel module, in a unit test, and under a rig
 //! that replays a recorded guest.
@@ -17,33 +17,43 @@
 //!   the one documented at [`Policy::alloc`], and every walk in an address space by the entries that change. An
 //!   event of the memory manager looks at each resident allocation a few times at most for each that it picks.
 //!
-//! A buffer goes to VRAM:
+//! A job's buffer goes to VRAM:
 //!
 //! ```
+//! use uvm_policy::event::{Action, Event, Issued, Reply};
 //! use uvm_policy::*;
 //!
 //! # fn main() -> Result<(), Error> {
 //! let mut policy = Policy::new(4096)?;
-//! policy.add_segment(&SegmentConfig { domain: Domain::Vram, base: 0, size: 256 << 20 })?;
-//! policy.add_segment(&SegmentConfig { domain: Domain::Gtt, base: 0, size: 64 << 20 })?;
-//! let bo = policy.bo_create(&BoConfig { size: 3 << 20, align: 0, allowed: DomainMask::ALL })?;
-//!
-//! let Begin::Started(plan) = policy.begin_move(bo, Domain::Vram, &MoveOptions::default())? else { unreachable!() };
-//! for action in plan.actions.as_slice() {
-//!     println!("{action:x?}"); // Populate, Copy through a window of 2 MiB of the GART, ReleasePages
+//! for segment in SegmentTable::discrete(256 << 20, 256 << 20, 0, 64 << 20, 4 << 20)?.as_slice() {
+//!     policy.add_segment_of(segment)?;
 //! }
-//! # assert_eq!(plan.actions.as_slice().len(), 3);
-//! // Had a step failed, `Outcome::Failed` would leave the buffer where it was.
-//! let now = policy.complete(plan.token, Outcome::Done)?;
-//! assert_eq!(now, Location { domain: Domain::Vram, offset: 0 });
+//! policy.start(&ManagerConfig::default())?;
+//! let Reply::Process(process) = policy.handle(&Event::Open(Limits::NONE))? else { unreachable!() };
+//! let placements = Placements::new(&[SegmentKind::Local, SegmentKind::Snooped])?;
+//! let spec = Spec { size: 3 << 20, align: 0, placements, priority: 1, pageable: true, fallback: false };
+//! let Reply::Bo(bo) = policy.handle(&Event::Create(process, spec))? else { unreachable!() };
+//!
+//! let submit = Event::Submit { process, bos: &[bo], addressed: false };
+//! let Reply::Ticket(ticket) = policy.handle(&submit)? else { unreachable!() };
+//! while let Some(Issued { id, action }) = policy.next_action() {
+//!     println!("{action:x?}"); // Clear, then Ready
+//!     match id {
+//!         // Had a step failed, the buffer would be where it was.
+//!         Some(id) => policy.handle(&Event::Done(id, Ok(()))).map(drop)?,
+//!         None => assert_eq!(action, Action::Ready(ticket)),
+//!     }
+//! }
+//! let at = Location { domain: Domain::Vram, offset: 0 };
+//! assert_eq!(policy.residence(bo)?, Residence::Segment(SegmentKind::Local, at));
+//! policy.handle(&Event::Fence(ticket))?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # The memory manager: events in, actions out
 //!
-//! Beside such moves, which the caller asks for one by one, the policy is a whole memory manager. It is started once
-//! ([`Policy::start`]) on segments that the device describes ([`SegmentTable`]: discrete with a small BAR, UMA,
+//! It is started once ([`Policy::start`]) on segments that the device describes ([`SegmentTable`]: discrete with a small BAR, UMA,
 //! vidmm), one of which is the paging segment; what the driver takes for itself (page tables, rings) should have
 //! segments of its own kinds, since it cannot wait for others to leave. From then on the caller has two calls, both
 //! short, both under its lock: [`Policy::handle`] takes an [`event::Event`] and answers at once;
@@ -56,7 +66,8 @@
 //! already is [`Error::Unknown`]. A notice (`Ready`, `Refused`, `Gone`) has no id and no answer.
 //!
 //! **What an action owes.** It has ended, in the device too, when it is answered: fences signalled, invalidations
-//! acknowledged, frames really free.
+//! acknowledged, frames really free. `WritePtes` alone may be answered once the entries are queued in each address space,
+//! if jobs and a later `Zap` come behind them there.
 //!
 //! | action | does | if it fails |
 //! |---|---|---|
@@ -74,7 +85,8 @@
 //! lack of pages the manager first has others written to the backing store.
 //!
 //! **An allocation** ([`Spec`]) begins empty: no memory, reads as zeros. It has a list of segment kinds, best first,
-//! where jobs may use it. Outside of segments it is in system pages or in the backing store. A move goes one hop,
+//! where jobs may use it; `Place` gives it another. [`SegmentKind::System`] in it means that jobs reach it in system
+//! pages too, by page tables; a job that knows none says so and gets an address in the GART. Outside of segments it is in system pages or in the backing store. A move goes one hop,
 //! between local memory and system pages in chunks: pages, bind at a window of the paging segment, copy, unbind. Two
 //! chunks are under way at a time. `Destroy` takes effect when no use is left; `Gone` is the last of it.
 //!
@@ -108,18 +120,14 @@
 //! timer:               event(TICK) while something failed, a few times a second
 //! ```
 //!
-//! **Beside the older calls.** `uvm_policy_alloc`, `_reserve` and `_free` go on working, best in segments of the
-//! driver's own. `uvm_policy_bo_*` and `uvm_policy_move_*` keep buffers apart that the manager leaves alone: both
-//! kinds lie in the same heaps, and their moves in the same table, but a buffer is moved by the functions of its kind
-//! alone (`uvm_policy_move_begin` becomes `Move`, `_complete` becomes `Done`, `_bo_pin` becomes `Pin`). Once all
-//! buffers are the manager's, these functions can go.
+//! **Beside the manager.** `uvm_policy_alloc`, `_reserve` and `_free` take ranges for the driver itself, best in segments
+//! of its own.
 //!
-//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. Ranges that are taken and
-//! buffers that are moved beside the manager are part of that, since they decide what is free.
+//! A run can be recorded ([`record`]) and done again elsewhere with the same actions. Ranges that are taken beside the
+//! manager are part of that, since they decide what is free.
 //!
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
-//! and moves, `placement` orders domains for a request, `moves` turns a change of domain into actions that the caller
-//! carries out as a whole. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
+//! and moves. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
 //! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
 //! rules in `evict`, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
 //! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
@@ -133,6 +141,7 @@ extern crate alloc;
 mod buffers;
 mod chunks;
 mod divide;
+mod domain;
 mod error;
 pub mod event;
 mod evict;
@@ -141,11 +150,9 @@ mod heap;
 mod ids;
 mod journal;
 mod manager;
-mod moves;
 mod page;
 mod paging;
 mod pasid;
-mod placement;
 mod policy;
 pub mod record;
 mod residency;
@@ -161,15 +168,14 @@ mod vmid;
 mod watch;
 mod working_set;
 
-pub use buffers::{BoConfig, BoInfo};
+pub use buffers::BoInfo;
 pub use divide::Described;
+pub use domain::{Domain, DomainMask, Location};
 pub use error::Error;
 pub use evict::EvictKind;
 pub use heap::{BlockKind, From};
 pub use ids::{ActionId, BlockId, BoId, JobId, ProcessId, SegmentId, TicketId, Token, UpdateId, VmId};
 pub use manager::{ManagerConfig, ManagerStats};
-pub use moves::{Action, Actions, Begin, Domain, Location, MoveOptions, Outcome, Started};
-pub use placement::{DomainList, DomainMask, PlacementRequest};
 pub use policy::{AllocRequest, Allocation, Policy, SegmentConfig, SegmentStats};
 pub use residency::{Limits, Residence, Spec, Usage, PRIORITIES};
 pub use segment::{Placements, SegmentDesc, SegmentKind, SegmentTable};

@@ -14,7 +14,7 @@ use crate::segment::SegmentKind;
 use crate::slab::Slab;
 use crate::table::try_push;
 use crate::victims::Classes;
-use crate::working_set::Ticket;
+use crate::working_set::{Need, Ticket};
 
 /// How the memory manager is to work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,8 +177,12 @@ impl Policy {
             Event::Destroy(bo) => self.destroy(bo).map(|()| Reply::Done),
             Event::Map(bo) => self.map(bo, true).map(|()| Reply::Done),
             Event::Unmap(bo) => self.map(bo, false).map(|()| Reply::Done),
-            Event::Submit { process, bos } => self.submit(process, bos).map(Reply::Ticket),
-            Event::Fault { process, bo } => self.submit(process, &[bo]).map(Reply::Ticket),
+            Event::Place(bo, placements) => self.set_placements(bo, placements).map(|()| Reply::Done),
+            Event::Submit { process, bos, addressed } => {
+                let need = if addressed { Need::Addressed } else { Need::Placed };
+                self.submit(process, bos, need).map(Reply::Ticket)
+            }
+            Event::Fault { process, bo } => self.submit(process, &[bo], Need::Placed).map(Reply::Ticket),
             Event::CpuAccess { bo, mapping } => self.cpu_access(bo, mapping),
             Event::Move { bo, to } => self.explicit_move(bo, to).map(Reply::Ticket),
             Event::Cancel(ticket) => self.cancel(ticket).map(|()| Reply::Done),

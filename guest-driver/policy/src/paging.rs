@@ -7,14 +7,14 @@
 //! back must succeed: one that fails is given out again at the next tick.
 
 use crate::buffers::Place;
+use crate::domain::{Domain, Location};
 use crate::error::Error;
 use crate::event::{Action, Failure, Issued};
 use crate::heap::{BlockKind, From};
 use crate::ids::{ActionId, BoId, Token};
-use crate::moves::{Domain, Location, Move};
 use crate::policy::{AllocRequest, Policy};
 use crate::residency::{spot_of, Content, Spot};
-use crate::run::{stage, stages, Chain, Class, Lane, Phase, Run, Step, IDLE};
+use crate::run::{stage, stages, Chain, Class, Lane, Move, Phase, Run, Step, IDLE};
 
 impl Policy {
     fn class(&self, spot: Spot) -> Class {
@@ -41,14 +41,14 @@ impl Policy {
     fn try_begin(&mut self, slot: u32, to: Place, content: Content) -> Result<(), Error> {
         let key = self.bos.key(slot).ok_or(Error::Unknown)?;
         let bo = self.bos.get(key)?;
-        let residency = bo.residency.as_ref().ok_or(Error::Invalid)?;
+        let residency = &bo.residency;
         if let Some(token) = bo.moving {
             return Err(Error::Wait(token));
         }
         let (size, owner) = (bo.size, residency.owner);
         let (from, dest) = (self.spot(slot), spot_of(&to, content));
         let (mut before, mut after, chain) = stages(self.class(from), self.class(dest)).ok_or(Error::Invalid)?;
-        if (residency.maps != 0 && residency.shown) || residency.cpu {
+        if residency.entries || residency.cpu {
             // What goes away for good counts as gone at once.
             *(if dest == Spot::Empty { &mut after } else { &mut before }) |= stage::ZAP;
         }
@@ -73,7 +73,7 @@ impl Policy {
             dies: dest == Spot::Empty,
             stays: false,
         };
-        let moved = self.moves.insert(Move { bo: BoId::pack(key), to, window: None, run: Some(run) })?;
+        let moved = self.moves.insert(Move { bo: BoId::pack(key), to, run })?;
         self.unlist(slot);
         self.pardon(slot);
         if let Some(bo) = self.bos.at_mut(slot) {
@@ -110,7 +110,7 @@ impl Policy {
             dies: false,
             stays: true,
         };
-        let moved = self.moves.insert(Move { bo: BoId::pack(key), to: Place::SYSTEM, window: None, run: Some(run) })?;
+        let moved = self.moves.insert(Move { bo: BoId::pack(key), to: Place::SYSTEM, run })?;
         self.unlist(slot);
         if let Some(bo) = self.bos.at_mut(slot) {
             bo.moving = Some(Token::pack(moved));
@@ -121,12 +121,12 @@ impl Policy {
 
     fn run(&self, moved: u32) -> Option<(u32, &Run)> {
         let Move { bo, run, .. } = self.moves.at(moved)?;
-        Some((bo.unpack()?.slot, run.as_ref()?))
+        Some((bo.unpack()?.slot, run))
     }
 
     fn edit_run(&mut self, moved: u32, change: impl FnOnce(&mut Run)) {
-        if let Some(run) = self.moves.at_mut(moved).and_then(|moved| moved.run.as_mut()) {
-            change(run);
+        if let Some(moved) = self.moves.at_mut(moved) {
+            change(&mut moved.run);
         }
     }
 
@@ -189,20 +189,17 @@ impl Policy {
     fn wants_show(&self, moved: u32) -> bool {
         let Some((slot, run)) = self.run(moved) else { return false };
         let Some(residency) = self.residency(slot) else { return false };
-        let in_segment = matches!(self.spot(slot), Spot::In(_));
         let used = !residency.doomed || residency.refs != 0;
-        in_segment && residency.maps != 0 && !residency.shown && used && !run.shown
+        self.may_show(slot, residency) && residency.maps != 0 && !residency.shown && used && !run.shown
     }
 
     /// The bytes count as moved from here on.
     fn commit(&mut self, moved: u32) {
-        let Some(Move { bo, to, run: Some(run), .. }) = self.moves.at_mut(moved) else { return };
+        let Some(Move { bo, to, run }) = self.moves.at_mut(moved) else { return };
         run.phase = Phase::After;
         let Some(bo) = bo.unpack().and_then(|key| self.bos.at_mut(key.slot)) else { return };
         core::mem::swap(&mut bo.place, to);
-        if let Some(residency) = bo.residency.as_mut() {
-            core::mem::swap(&mut residency.content, &mut run.content);
-        }
+        core::mem::swap(&mut bo.residency.content, &mut run.content);
     }
 
     /// Gives an idle lane the next chunk, if there is one.
@@ -275,8 +272,8 @@ impl Policy {
     }
 
     fn action(&self, moved: u32, lane: &Lane) -> Option<Action> {
-        let Move { bo: id, to, run, .. } = self.moves.at(moved)?;
-        let (bo, run) = (self.bo(*id).ok()?, run.as_ref()?);
+        let Move { bo: id, to, run } = self.moves.at(moved)?;
+        let bo = self.bo(*id).ok()?;
         let (id, size, here, there) = (*id, bo.size, bo.place.location, to.location);
         let (offset, len) = (lane.at, lane.len);
         let window = lane.window.map_or(0, |(_, offset)| offset);
@@ -342,8 +339,12 @@ impl Policy {
                     }
                 });
                 match bit {
-                    stage::ZAP => self.edit(slot, |residency| (residency.shown, residency.cpu) = (false, false)),
-                    stage::SHOW => self.edit(slot, |residency| residency.shown = true),
+                    stage::ZAP => self.edit(slot, |residency| {
+                        (residency.shown, residency.entries, residency.cpu) = (false, false, false);
+                    }),
+                    stage::SHOW => self.edit(slot, |residency| {
+                        (residency.shown, residency.entries) = (true, true);
+                    }),
                     _ => {}
                 }
                 self.edit_lane(moved, number, |lane| lane.step = Step::Idle);
@@ -433,9 +434,7 @@ impl Policy {
         for list in [&mut self.mm.ready, &mut self.mm.windows, &mut self.mm.stalled] {
             list.remove(moved);
         }
-        let Some(Move { bo, to, run: Some(run), .. }) =
-            self.moves.key(moved).and_then(|key| self.moves.remove(key).ok())
-        else {
+        let Some(Move { bo, to, run }) = self.moves.key(moved).and_then(|key| self.moves.remove(key).ok()) else {
             return;
         };
         let Some(slot) = bo.unpack().map(|key| key.slot) else { return };

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! The policy object: segments and what lies in them. Moves are in `moves`, the memory
-//! manager's events in `residency`, `working_set` and `paging`.
+//! The policy object: segments and what lies in them. The memory manager's events are in `residency`, `working_set`
+//! and `paging`.
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::buffers::{Bo, BoConfig, BoInfo, Place};
+use crate::buffers::{Bo, BoInfo};
 use crate::chunks::Chunks;
+use crate::domain::Domain;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
 use crate::journal::{Journal, Note};
 use crate::manager::Manager;
-use crate::moves::{Domain, Move};
 use crate::page::PageSize;
 use crate::pasid::Pasids;
-use crate::placement::{self, DomainList, DomainMask, PlacementRequest, Room};
+use crate::run::Move;
 use crate::segment::{Segment, SegmentDesc, SegmentKind};
 use crate::slab::Slab;
 use crate::table::try_push;
@@ -132,7 +132,7 @@ impl Policy {
 
     /// Adds a segment of any kind. Segments of one domain share its addresses and must not overlap.
     pub fn add_segment_of(&mut self, desc: &SegmentDesc) -> Result<SegmentId, Error> {
-        if !self.page.is_aligned(desc.base | desc.size) {
+        if !self.page.is_aligned(desc.base | desc.size) || desc.kind == SegmentKind::System {
             return Err(Error::Invalid);
         }
         let end = desc.base.checked_add(desc.size).ok_or(Error::Invalid)?;
@@ -344,86 +344,9 @@ impl Policy {
         self.segment_ids().find(|id| has(*id)).ok_or(Error::Invalid)
     }
 
-    /// The domains to try for a buffer, best first. Empty when none can ever hold it.
-    pub fn place(&self, request: &PlacementRequest) -> Result<DomainList, Error> {
-        let size = self.page.round_up(request.size)?;
-        Ok(placement::order(request, |domain| self.room(domain, size)))
-    }
-
-    fn room(&self, domain: Domain, size: u64) -> Room {
-        if domain == Domain::System {
-            return Room::Now;
-        }
-        let Ok(stats) = self.buffer_segment_of(domain).and_then(|id| self.stats(id)) else { return Room::Never };
-        if stats.longest_free >= size {
-            Room::Now
-        } else if stats.size.saturating_sub(stats.reserved) >= size {
-            Room::AfterEviction
-        } else {
-            Room::Never
-        }
-    }
-
-    /// A buffer object in SYSTEM, which holds no range of any segment.
-    pub fn bo_create(&mut self, config: &BoConfig) -> Result<BoId, Error> {
-        let size = self.page.round_up(config.size)?;
-        let align = config.align.max(self.page.bytes());
-        if !align.is_power_of_two() {
-            return Err(Error::Invalid);
-        }
-        self.make_slots()?;
-        let key = self.bos.insert(Bo {
-            size,
-            align,
-            allowed: config.allowed.with(Domain::System),
-            place: Place::SYSTEM,
-            moving: None,
-            pins: 0,
-            residency: None,
-        })?;
-        let bo = BoId::pack(key);
-        self.journal.note(Note::Made { bo, size, align, allowed: config.allowed.bits() });
-        Ok(bo)
-    }
-
-    /// Ends a buffer object and frees its range. The caller has seen to it that nothing reaches the range any
-    /// more: fences signalled, GART entries back on the dummy page, invalidation acknowledged.
-    pub fn bo_destroy(&mut self, id: BoId) -> Result<(), Error> {
-        let key = id.unpack().ok_or(Error::Unknown)?;
-        let bo = self.bos.get(key)?;
-        if let Some(token) = bo.moving {
-            return Err(Error::Wait(token));
-        }
-        if bo.pins != 0 || bo.residency.is_some() {
-            return Err(Error::Busy);
-        }
-        if let Some(block) = self.bos.remove(key)?.place.block {
-            self.release(block)?;
-        }
-        self.journal.note(Note::Ended(id));
-        Ok(())
-    }
-
     /// A buffer object as it is now.
     pub fn bo_info(&self, id: BoId) -> Result<BoInfo, Error> {
         Ok(self.bo(id)?.info())
-    }
-
-    /// Keeps a buffer object where it is until as many unpins; [`Error::Wait`] while it moves.
-    pub fn bo_pin(&mut self, id: BoId) -> Result<(), Error> {
-        let bo = self.bo_mut(id)?;
-        if let Some(token) = bo.moving {
-            return Err(Error::Wait(token));
-        }
-        bo.pins = bo.pins.checked_add(1).ok_or(Error::Busy)?;
-        Ok(())
-    }
-
-    /// Takes one pin away; [`Error::Invalid`] when there is none.
-    pub fn bo_unpin(&mut self, id: BoId) -> Result<(), Error> {
-        let bo = self.bo_mut(id)?;
-        bo.pins = bo.pins.checked_sub(1).ok_or(Error::Invalid)?;
-        Ok(())
     }
 
     /// Number of buffer objects and of moves in flight: both zero before a clean end.
@@ -431,17 +354,8 @@ impl Policy {
         (self.bos.len(), self.moves.len())
     }
 
-    /// The domains a buffer may be in.
-    pub fn bo_allowed(&self, id: BoId) -> Result<DomainMask, Error> {
-        Ok(self.bo(id)?.allowed)
-    }
-
     pub(crate) fn bo(&self, id: BoId) -> Result<&Bo, Error> {
         self.bos.get(id.unpack().ok_or(Error::Unknown)?)
-    }
-
-    pub(crate) fn bo_mut(&mut self, id: BoId) -> Result<&mut Bo, Error> {
-        self.bos.get_mut(id.unpack().ok_or(Error::Unknown)?)
     }
 
     /// The granule of all segments, in bytes.

@@ -10,15 +10,13 @@
 
 use alloc::vec::Vec;
 
-use crate::buffers::BoConfig;
+use crate::domain::Location;
 use crate::error::Error;
 use crate::event::{Action, Event, Failure, Issued, Reply};
 use crate::evict::EvictKind;
-use crate::ids::{ActionId, BoId, ProcessId, SegmentId, TicketId, Token};
+use crate::ids::{ActionId, BoId, ProcessId, SegmentId, TicketId};
 use crate::journal::Note;
 use crate::manager::ManagerConfig;
-use crate::moves::{Begin, Domain, Location, MoveOptions, Outcome};
-use crate::placement::DomainMask;
 use crate::policy::Policy;
 use crate::residency::{Limits, Spec};
 use crate::segment::{Placements, SegmentDesc, SegmentKind};
@@ -28,10 +26,6 @@ const START: u64 = 1;
 const TAKE: u64 = 2;
 const GIVE: u64 = 3;
 const RETIRE: u64 = 4;
-const MADE: u64 = 5;
-const ENDED: u64 = 6;
-const BEGAN: u64 = 7;
-const MOVED: u64 = 8;
 /// Tags of events and of actions begin here.
 const EVENT: u64 = 16;
 const ACTION: u64 = 64;
@@ -87,14 +81,6 @@ impl<'a> Recorder<'a> {
             Note::Took { segment, offset, size } => self.take(segment, offset, size),
             Note::Gave { segment, offset } => self.give(segment, offset),
             Note::Retired { segment: id, offset } => self.words(RETIRE, &[segment(id), offset]),
-            Note::Made { bo, size, align, allowed } => {
-                self.words(MADE, &[bo.raw(), size, align, u64::from(allowed)]);
-            }
-            Note::Ended(bo) => self.words(ENDED, &[bo.raw()]),
-            Note::Began { bo, token, to, options } => {
-                self.words(BEGAN, &[bo.raw(), token.raw(), u64::from(to), u64::from(options)]);
-            }
-            Note::Moved(token, done) => self.words(MOVED, &[token.raw(), u64::from(done)]),
         }
     }
 
@@ -185,12 +171,13 @@ fn event_tag(event: &Event) -> u64 {
         Event::Pressure(_) => 15,
         Event::Tick => 16,
         Event::Done(..) => 17,
+        Event::Place(..) => 18,
     }
 }
 
 fn event_words(event: &Event, out: &mut dyn FnMut(u64)) {
     match *event {
-        Event::Open(Limits { total, local }) => [total, local].into_iter().for_each(out),
+        Event::Open(Limits { total, local, pages }) => [total, local, pages].into_iter().for_each(out),
         Event::Close(process) => out(process.raw()),
         Event::Create(process, ref spec) => {
             let flags = u64::from(spec.pageable) | u64::from(spec.fallback) << 1;
@@ -199,8 +186,12 @@ fn event_words(event: &Event, out: &mut dyn FnMut(u64)) {
             kinds.iter().for_each(|kind| out(*kind as u64));
         }
         Event::Destroy(bo) | Event::Map(bo) | Event::Unmap(bo) | Event::Pin(bo) | Event::Unpin(bo) => out(bo.raw()),
-        Event::Submit { process, bos } => {
-            out(process.raw());
+        Event::Place(bo, ref placements) => {
+            out(bo.raw());
+            placements.as_slice().iter().for_each(|kind| out(*kind as u64));
+        }
+        Event::Submit { process, bos, addressed } => {
+            [process.raw(), u64::from(addressed)].into_iter().for_each(&mut *out);
             bos.iter().for_each(|bo| out(bo.raw()));
         }
         Event::Fault { process, bo } => [process.raw(), bo.raw()].into_iter().for_each(out),
@@ -333,7 +324,7 @@ pub struct Record {
     pub next: usize,
 }
 
-const EVENTS: [&str; 18] = [
+const EVENTS: [&str; 19] = [
     "Open",
     "Close",
     "Create",
@@ -352,6 +343,7 @@ const EVENTS: [&str; 18] = [
     "Pressure",
     "Tick",
     "Done",
+    "Place",
 ];
 const ACTIONS: [&str; 14] = [
     "AllocPages",
@@ -381,7 +373,7 @@ pub fn record_at(log: &[u8], at: usize) -> Option<Record> {
     let name = match tag {
         ACTION.. => of(&ACTIONS, ACTION),
         EVENT.. => of(&EVENTS, EVENT),
-        _ => of(&["Start", "Take", "Give", "Retire", "Made", "Ended", "Began", "Moved"], START),
+        _ => of(&["Start", "Take", "Give", "Retire"], START),
     };
     Some(Record { name: name?, words, next: reader.at })
 }
@@ -412,11 +404,11 @@ pub fn replay(log: &[u8]) -> Result<Replayed, Stopped> {
                 let range = policy.find(SegmentId(segment), *offset);
                 range.and_then(|range| policy.free(range.id)).map_err(|_| Stopped::Range(at))?;
             }
-            (RETIRE..EVENT, words) => {
-                if !others_do(policy, tag, words).ok_or(malformed)? {
-                    return Err(Stopped::Range(at));
-                }
+            (RETIRE, [segment, offset]) => {
+                let segment = u8::try_from(*segment).map_err(|_| malformed)?;
+                policy.retire(SegmentId(segment), *offset).map_err(|_| Stopped::Range(at))?;
             }
+            (RETIRE..EVENT, _) => return Err(malformed),
             (EVENT..ACTION, words) => {
                 let [event @ .., status, value] = words else { return Err(malformed) };
                 // Memory that was short then is not short now, and nothing happened.
@@ -444,30 +436,6 @@ pub fn replay(log: &[u8]) -> Result<Replayed, Stopped> {
     Ok(done)
 }
 
-/// Does what others did beside the memory manager; whether it comes out as it did then. `None`: nobody does that.
-fn others_do(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<bool> {
-    let small = |word: u64| u32::try_from(word).ok();
-    Some(match (tag, words) {
-        (RETIRE, [segment, offset]) => policy.retire(SegmentId(u8::try_from(*segment).ok()?), *offset).is_ok(),
-        (MADE, [bo, size, align, allowed]) => {
-            let allowed = DomainMask::from_bits(small(*allowed)?).ok()?;
-            let made = policy.bo_create(&BoConfig { size: *size, align: *align, allowed });
-            made == Ok(BoId::from_raw(*bo))
-        }
-        (ENDED, [bo]) => policy.bo_destroy(BoId::from_raw(*bo)).is_ok(),
-        (BEGAN, [bo, token, to, options]) => {
-            let (to, options) = (Domain::from_raw(small(*to)?).ok()?, MoveOptions::from_bits(small(*options)?));
-            let begun = policy.begin_move(BoId::from_raw(*bo), to, &options);
-            matches!(begun, Ok(Begin::Started(started)) if started.token.raw() == *token)
-        }
-        (MOVED, [token, done]) => {
-            let outcome = if *done == 1 { Outcome::Done } else { Outcome::Failed };
-            policy.complete(Token::from_raw(*token), outcome).is_ok()
-        }
-        _ => return None,
-    })
-}
-
 fn begin(words: &[u64]) -> Option<Policy> {
     let [page, chunk, evict, segments @ ..] = words else { return None };
     let mut policy = Policy::new(*page).ok()?;
@@ -482,18 +450,23 @@ fn begin(words: &[u64]) -> Option<Policy> {
     Some(policy)
 }
 
+fn placements(words: &[u64]) -> Option<Placements> {
+    let mut list = Placements::NONE;
+    for kind in words.iter().take(4) {
+        list = list.with(SegmentKind::from_raw(u32::try_from(*kind).ok()?).ok()?);
+    }
+    Some(list)
+}
+
 /// Gives a recorded event to a policy. `None`: no event has such words.
 fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Result<Reply, Error>, Stopped>> {
     let bo = BoId::from_raw;
     let process = ProcessId::from_raw;
     let event = match (tag, words) {
-        (0, [total, local]) => Event::Open(Limits { total: *total, local: *local }),
+        (0, [total, local, pages]) => Event::Open(Limits { total: *total, local: *local, pages: *pages }),
         (1, [id]) => Event::Close(process(*id)),
         (2, [id, size, align, priority, flags, kinds @ ..]) => {
-            let mut placements = Placements::NONE;
-            for kind in kinds.iter().take(4) {
-                placements = placements.with(SegmentKind::from_raw(u32::try_from(*kind).ok()?).ok()?);
-            }
+            let placements = placements(kinds)?;
             let priority = u8::try_from(*priority).ok()?;
             let (pageable, fallback) = (flags & 1 != 0, flags & 2 != 0);
             Event::Create(process(*id), Spec { size: *size, align: *align, placements, priority, pageable, fallback })
@@ -501,14 +474,18 @@ fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Res
         (3, [id]) => Event::Destroy(bo(*id)),
         (4, [id]) => Event::Map(bo(*id)),
         (5, [id]) => Event::Unmap(bo(*id)),
-        (6, [id, set @ ..]) => {
+        (6, [id, addressed, set @ ..]) => {
             let mut bos = Vec::new();
             for id in set {
                 if let Err(error) = try_push(&mut bos, bo(*id)) {
                     return Some(Err(error.into()));
                 }
             }
-            return Some(Ok(policy.handle(&Event::Submit { process: process(*id), bos: &bos })));
+            return Some(Ok(policy.handle(&Event::Submit {
+                process: process(*id),
+                bos: &bos,
+                addressed: *addressed != 0,
+            })));
         }
         (7, [id, what]) => Event::Fault { process: process(*id), bo: bo(*what) },
         (8, [id, mapping]) => Event::CpuAccess { bo: bo(*id), mapping: *mapping != 0 },
@@ -520,6 +497,7 @@ fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Res
         (14, [id, need]) => Event::Advise { bo: bo(*id), need: *need != 0 },
         (15, [bytes]) => Event::Pressure(*bytes),
         (16, []) => Event::Tick,
+        (18, [id, kinds @ ..]) => Event::Place(bo(*id), placements(kinds)?),
         (17, [id, 0]) => Event::Done(ActionId::from_raw(*id), Ok(())),
         (17, [id, failure]) => {
             Event::Done(ActionId::from_raw(*id), Err(Failure::from_raw(u32::try_from(*failure).ok()?).ok()?))

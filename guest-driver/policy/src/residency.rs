@@ -2,13 +2,12 @@
 //! Allocations and their owners: where each resides, who may have how much, what may go.
 
 use crate::buffers::{Bo, Place};
+use crate::domain::Location;
 use crate::error::Error;
 use crate::event::Reply;
 use crate::evict::Evict;
 use crate::ids::{BoId, Key, ProcessId, SegmentId};
 use crate::manager::Area;
-use crate::moves::Location;
-use crate::placement::DomainMask;
 use crate::policy::Policy;
 use crate::segment::{Placements, SegmentKind};
 
@@ -22,6 +21,14 @@ pub struct Limits {
     pub total: u64,
     /// Of local memory at a time.
     pub local: u64,
+    /// Of system pages at a time, with GPU addresses or without. What others push out of local memory goes on to the
+    /// backing store beyond that.
+    pub pages: u64,
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const NONE: Self = Self { total: u64::MAX, local: u64::MAX, pages: u64::MAX };
 }
 
 /// What a process has, in bytes. What moves counts at both ends.
@@ -118,6 +125,8 @@ pub(crate) struct Residency {
     pub(crate) maps: u32,
     /// Their page table entries are written.
     pub(crate) shown: bool,
+    /// Those of some are.
+    pub(crate) entries: bool,
     /// The CPU may have it mapped.
     pub(crate) cpu: bool,
     /// Uses that run.
@@ -181,6 +190,7 @@ impl Policy {
             purged: false,
             maps: 0,
             shown: false,
+            entries: false,
             cpu: false,
             users: 0,
             refs: 0,
@@ -191,15 +201,7 @@ impl Policy {
             listed: false,
             seen: false,
         };
-        let key = self.bos.insert(Bo {
-            size,
-            align,
-            allowed: DomainMask::ALL,
-            place: Place::SYSTEM,
-            moving: None,
-            pins: 0,
-            residency: Some(residency),
-        })?;
+        let key = self.bos.insert(Bo { size, align, place: Place::SYSTEM, moving: None, pins: 0, residency })?;
         if let Some(process) = self.mm.processes.at_mut(owner.slot) {
             process.used.total = process.used.total.saturating_add(size);
             process.bos = process.bos.saturating_add(1);
@@ -227,34 +229,32 @@ impl Policy {
     pub(crate) fn managed(&self, id: BoId) -> Result<(u32, &Bo, &Residency), Error> {
         let Key { slot, .. } = id.unpack().ok_or(Error::Unknown)?;
         let bo = self.bo(id)?;
-        let residency = bo.residency.as_ref().ok_or(Error::Invalid)?;
-        if residency.doomed {
+        if bo.residency.doomed {
             return Err(Error::Unknown);
         }
-        Ok((slot, bo, residency))
+        Ok((slot, bo, &bo.residency))
     }
 
     pub(crate) fn residency(&self, slot: u32) -> Option<&Residency> {
-        self.bos.at(slot)?.residency.as_ref()
+        self.bos.at(slot).map(|bo| &bo.residency)
     }
 
     pub(crate) fn edit(&mut self, slot: u32, change: impl FnOnce(&mut Residency)) {
-        if let Some(residency) = self.bos.at_mut(slot).and_then(|bo| bo.residency.as_mut()) {
-            change(residency);
+        if let Some(bo) = self.bos.at_mut(slot) {
+            change(&mut bo.residency);
         }
     }
 
     /// Where an allocation is; during a move, where its bytes are valid.
     pub(crate) fn spot(&self, slot: u32) -> Spot {
         let Some(bo) = self.bos.at(slot) else { return Spot::Empty };
-        spot_of(&bo.place, bo.residency.as_ref().map_or(Content::Pages, |residency| residency.content))
+        spot_of(&bo.place, bo.residency.content)
     }
 
     /// Where the bytes of an allocation are valid at this moment.
     pub fn residence(&self, id: BoId) -> Result<Residence, Error> {
         let Key { slot, .. } = id.unpack().ok_or(Error::Unknown)?;
         let bo = self.bo(id)?;
-        bo.residency.as_ref().ok_or(Error::Invalid)?;
         Ok(match self.spot(slot) {
             Spot::Empty => Residence::Empty,
             Spot::Pages => Residence::Pages,
@@ -278,7 +278,7 @@ impl Policy {
     /// Ends an allocation that was given up and that nothing uses any more.
     pub(crate) fn reap(&mut self, slot: u32) {
         let Some(bo) = self.bos.at(slot) else { return };
-        if bo.moving.is_none() && bo.residency.as_ref().is_some_and(|r| r.doomed && r.refs == 0) {
+        if bo.moving.is_none() && bo.residency.doomed && bo.residency.refs == 0 {
             if self.spot(slot) == Spot::Empty {
                 self.mm.gone.push_back(0, slot);
             } else {
@@ -294,11 +294,16 @@ impl Policy {
             area.evictor.forget(slot);
         }
         let Some(bo) = self.bos.key(slot).and_then(|key| self.bos.remove(key).ok()) else { return };
-        let owner = bo.residency.as_ref().and_then(|residency| self.mm.processes.at_mut(residency.owner));
-        if let Some(process) = owner {
+        if let Some(process) = self.mm.processes.at_mut(bo.residency.owner) {
             process.used.total = process.used.total.saturating_sub(bo.size);
             process.bos = process.bos.saturating_sub(1);
         }
+    }
+
+    pub(crate) fn set_placements(&mut self, id: BoId, placements: Placements) -> Result<(), Error> {
+        let (slot, ..) = self.managed(id)?;
+        self.edit(slot, |residency| residency.placements = placements);
+        Ok(())
     }
 
     pub(crate) fn map(&mut self, id: BoId, one_more: bool) -> Result<(), Error> {
@@ -308,6 +313,7 @@ impl Policy {
         self.edit(slot, |residency| {
             residency.maps = maps;
             residency.shown &= !one_more;
+            residency.entries &= maps != 0;
         });
         Ok(())
     }
@@ -376,7 +382,7 @@ impl Policy {
         let spot = self.spot(slot);
         let Some(bo) = self.bos.at_mut(slot) else { return };
         let (pages, size) = (self.page.pages_down(bo.size), bo.size);
-        let Some(residency) = bo.residency.as_mut() else { return };
+        let residency = &mut bo.residency;
         if residency.listed || residency.doomed || !residency.pageable || bo.pins != 0 || bo.moving.is_some() {
             return;
         }
@@ -406,7 +412,10 @@ impl Policy {
     fn delist(&mut self, slot: u32, how: impl FnOnce(&mut Area)) -> bool {
         let spot = self.spot(slot);
         let Some(bo) = self.bos.at_mut(slot) else { return false };
-        let Some(residency) = bo.residency.as_mut().filter(|residency| residency.listed) else { return false };
+        let residency = &mut bo.residency;
+        if !residency.listed {
+            return false;
+        }
         residency.listed = false;
         let place = if let Spot::In(segment) = spot { Some(segment) } else { None };
         if let Some(area) = self.mm.area(place) {
@@ -435,6 +444,13 @@ impl Policy {
     pub(crate) fn local_room(&self, owner: u32, bytes: u64) -> bool {
         let Some(process) = self.mm.processes.at(owner) else { return false };
         process.used.local.checked_add(bytes).is_some_and(|sum| sum <= process.limits.local)
+    }
+
+    /// Whether a process may have so many more bytes of system pages.
+    pub(crate) fn pages_room(&self, owner: u32, bytes: u64) -> bool {
+        let Some(process) = self.mm.processes.at(owner) else { return false };
+        let Usage { pages, pcie, .. } = process.used;
+        pages.checked_add(pcie).and_then(|sum| sum.checked_add(bytes)).is_some_and(|sum| sum <= process.limits.pages)
     }
 
     /// Begins to free system pages: what nobody needs first, then by age, system pages without GPU addresses before
@@ -471,7 +487,7 @@ impl Policy {
     }
 
     pub(crate) fn is_local(&self, id: SegmentId) -> bool {
-        self.kind(id).is_some_and(|kind| kind.domain() == crate::moves::Domain::Vram)
+        self.kind(id).is_some_and(|kind| kind.domain() == crate::domain::Domain::Vram)
     }
 }
 

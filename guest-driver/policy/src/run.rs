@@ -2,8 +2,9 @@
 //! What a move consists of: stages in a fixed order, some before the point where it counts, some after, some to
 //! take it back; and the state of one that is under way.
 
+use crate::buffers::Place;
 use crate::event::Failure;
-use crate::ids::{BlockId, SegmentId};
+use crate::ids::{BlockId, BoId, SegmentId};
 use crate::residency::Content;
 
 /// Stages, as bits; the lowest goes first.
@@ -158,7 +159,15 @@ impl Lane {
 pub(crate) const IDLE: Lane =
     Lane { step: Step::Idle, at: 0, len: 0, window: None, serial: 0, issued: false, stalled: false };
 
-/// A move that the memory manager carries out.
+/// A move under way.
+pub(crate) struct Move {
+    pub(crate) bo: BoId,
+    /// The place that is free at the end: the new one, until the bytes count as moved; then the old one.
+    pub(crate) to: Place,
+    pub(crate) run: Run,
+}
+
+/// How far it is, and what is left to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) phase: Phase,

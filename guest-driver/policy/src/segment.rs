@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Segments: the ranges of addresses that memory is given out of, as the device describes them.
 
+use crate::domain::{Domain, DomainMask};
 use crate::error::Error;
 use crate::heap::Heap;
-use crate::moves::Domain;
-use crate::placement::DomainMask;
 use crate::table::Few;
 
 /// What lies behind a segment and who reaches it.
@@ -25,6 +24,9 @@ pub enum SegmentKind {
     OwnLocal = 5,
     /// The GART for the driver's own use: rings, write-backs.
     OwnPcie = 6,
+    /// System pages without an address in the GART, which jobs reach by their page tables alone. It has no range and
+    /// no heap: a placement, but no segment of a device.
+    System = 7,
 }
 
 impl SegmentKind {
@@ -38,6 +40,7 @@ impl SegmentKind {
             4 => Ok(Self::Paging),
             5 => Ok(Self::OwnLocal),
             6 => Ok(Self::OwnPcie),
+            7 => Ok(Self::System),
             _ => Err(Error::Invalid),
         }
     }
@@ -47,6 +50,7 @@ impl SegmentKind {
         match self {
             Self::Local | Self::LocalInvisible | Self::OwnLocal => Domain::Vram,
             Self::Snooped | Self::Unsnooped | Self::Paging | Self::OwnPcie => Domain::Gtt,
+            Self::System => Domain::System,
         }
     }
 
@@ -54,6 +58,11 @@ impl SegmentKind {
     /// turn take such a segment where there is one.
     pub fn is_own(self) -> bool {
         matches!(self, Self::OwnLocal | Self::OwnPcie)
+    }
+
+    /// Whether an allocation may be placed there.
+    pub fn is_placement(self) -> bool {
+        self != Self::Paging && !self.is_own()
     }
 
     /// Whether the CPU reaches what lies in it.
@@ -146,7 +155,7 @@ impl Placements {
     pub fn new(kinds: &[SegmentKind]) -> Result<Self, Error> {
         let mut list = Self::NONE;
         for kind in kinds {
-            if *kind == SegmentKind::Paging || kind.is_own() || list.has(*kind) {
+            if !kind.is_placement() || list.has(*kind) {
                 return Err(Error::Invalid);
             }
             list.0.push(*kind);
@@ -178,6 +187,18 @@ impl Placements {
         }
         if domains.has(Domain::Gtt) && !gtt_first {
             list.0.push(pcie);
+        }
+        list
+    }
+
+    /// The list for a job that knows no page tables of processes.
+    pub(crate) fn addressed(&self) -> Self {
+        let mut list = Self::NONE;
+        for kind in self.as_slice() {
+            let kind = if *kind == SegmentKind::System { SegmentKind::Snooped } else { *kind };
+            if !list.has(kind) {
+                list.0.push(kind);
+            }
         }
         list
     }

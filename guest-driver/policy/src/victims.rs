@@ -42,7 +42,7 @@ impl Policy {
         let classes = area.classes;
         let mut find = |matches: &dyn Fn(&Residency) -> bool| {
             area.evictor.pick(|slot| {
-                bos.at(slot).and_then(|bo| bo.residency.as_ref()).is_some_and(|residency| {
+                bos.at(slot).map(|bo| &bo.residency).is_some_and(|residency| {
                     let anyone = owner.is_none_or(|owner| owner == residency.owner);
                     !residency.held && !residency.condemned && anyone && matches(residency)
                 })
@@ -77,12 +77,17 @@ impl Policy {
     pub(crate) fn begin_eviction(&mut self, slot: u32) -> Result<(), Error> {
         let residency = self.residency(slot).ok_or(Error::Unknown)?;
         let disposable = !residency.need && residency.refs == 0;
+        let owner = residency.owner;
         let content = match self.spot(slot) {
             _ if disposable => Content::Empty,
             Spot::In(_) => Content::Pages,
             Spot::Pages => Content::Swap,
             Spot::Empty | Spot::Swap => return Err(Error::Invalid),
         };
+        let size = self.bos.at(slot).map_or(0, |bo| bo.size);
+        if matches!(self.spot(slot), Spot::In(segment) if self.is_local(segment)) && !self.pages_room(owner, size) {
+            self.edit(slot, |residency| residency.then_swap = true);
+        }
         self.unlist_picked(slot);
         self.begin_run(slot, Place::SYSTEM, content)
     }
@@ -90,7 +95,7 @@ impl Policy {
     /// Makes an allocation leave its segment: now, or when the jobs that use it have ended.
     pub(crate) fn expel(&mut self, slot: u32) -> Result<(), Error> {
         let Some(bo) = self.bos.at(slot) else { return Err(Error::Unknown) };
-        let Some(residency) = bo.residency.as_ref() else { return Err(Error::Invalid) };
+        let residency = &bo.residency;
         if bo.moving.is_some() || residency.condemned {
             return Ok(());
         }

@@ -3,8 +3,8 @@
 
 use alloc::vec::Vec;
 
+use crate::domain::Domain;
 use crate::ids::SegmentId;
-use crate::moves::Domain;
 use crate::policy::{Allocation, Policy};
 use crate::table::try_push;
 

@@ -35,6 +35,8 @@ pub const PASSES: u64 = 16;
 pub(crate) enum Need {
     /// To be in one of their placements, with page table entries.
     Placed,
+    /// To be in one of their placements, by an address that needs no page tables of processes.
+    Addressed,
     /// To be where the CPU reaches them.
     Cpu,
     /// To be in a segment of that kind.
@@ -58,7 +60,7 @@ pub(crate) struct Ticket {
     pub(crate) failures: u32,
     last: Option<Failure>,
     /// System pages were short; some are being given up.
-    short: bool,
+    pub(crate) short: bool,
     pub(crate) compaction: Compaction,
     counted: bool,
 }
@@ -70,7 +72,7 @@ enum Verdict {
 }
 
 impl Policy {
-    pub(crate) fn submit(&mut self, process: ProcessId, ids: &[BoId]) -> Result<TicketId, Error> {
+    pub(crate) fn submit(&mut self, process: ProcessId, ids: &[BoId], need: Need) -> Result<TicketId, Error> {
         let Key { slot: process, .. } = {
             let key = process.unpack().ok_or(Error::Unknown)?;
             self.mm.processes.get(key)?;
@@ -82,7 +84,7 @@ impl Policy {
             self.edit(*slot, |residency| residency.seen = false);
         }
         listed?;
-        self.enqueue(process, Need::Placed, bos)
+        self.enqueue(process, need, bos)
     }
 
     /// The slots of what `ids` name, each once; marks them as seen.
@@ -110,7 +112,7 @@ impl Policy {
 
     pub(crate) fn explicit_move(&mut self, id: BoId, to: SegmentKind) -> Result<TicketId, Error> {
         let (slot, _, residency) = self.managed(id)?;
-        if !residency.placements.has(to) || !residency.need {
+        if !to.is_placement() || !residency.need {
             return Err(Error::Invalid);
         }
         let owner = residency.owner;
@@ -181,16 +183,32 @@ impl Policy {
             Spot::In(segment) => (Spot::In(segment), self.kind(segment)),
             spot => (spot, None),
         };
+        let placements = &residency.placements;
+        // System pages with an address in the GART are as good for who wants none.
+        let pages = placements.has(SegmentKind::System);
         match need {
-            Need::Placed => kind.is_some_and(|kind| residency.placements.has(kind)),
+            Need::Placed if spot == Spot::Pages => pages,
+            Need::Placed | Need::Addressed => {
+                kind.is_some_and(|kind| placements.has(kind) || (pages && kind == SegmentKind::Snooped))
+            }
+            Need::In(SegmentKind::System) => spot == Spot::Pages,
             Need::In(wanted) => kind == Some(wanted),
             Need::Cpu => spot == Spot::Pages || kind.is_some_and(SegmentKind::is_cpu_visible),
         }
     }
 
+    /// Whether page tables may have an allocation where it is.
+    pub(crate) fn may_show(&self, slot: u32, residency: &Residency) -> bool {
+        match self.spot(slot) {
+            Spot::In(_) => true,
+            Spot::Pages => residency.placements.has(SegmentKind::System),
+            Spot::Empty | Spot::Swap => false,
+        }
+    }
+
     pub(crate) fn is_usable(&self, slot: u32, need: Need) -> bool {
         let (Some(bo), Some(residency)) = (self.bos.at(slot), self.residency(slot)) else { return false };
-        let shown = residency.maps == 0 || residency.shown || need == Need::Cpu;
+        let shown = residency.maps == 0 || residency.shown || need == Need::Cpu || !self.may_show(slot, residency);
         bo.moving.is_none() && shown && !residency.condemned && self.is_placed(slot, residency, need)
     }
 
@@ -396,7 +414,7 @@ impl Policy {
             let Some(bo) = policy.bos.at(slot) else { return };
             let size = bo.size;
             sizes |= 1u64.wrapping_shl(size.checked_ilog2().unwrap_or(0));
-            let listed = bo.residency.as_ref().is_some_and(|residency| residency.listed);
+            let listed = bo.residency.listed;
             policy.edit(slot, |residency| residency.held = true);
             if let (Spot::In(segment), true) = (policy.spot(slot), listed) {
                 if let Some(area) = policy.mm.area(Some(segment)) {
@@ -418,7 +436,7 @@ impl Policy {
         let mut waits = false;
         self.each(first, |policy, slot| {
             let Some(bo) = policy.bos.at(slot) else { return };
-            let pageable = bo.residency.as_ref().is_some_and(|residency| residency.pageable);
+            let pageable = bo.residency.pageable;
             if bo.moving.is_some() {
                 waits = true;
             } else if pageable && bo.pins == 0 && matches!(policy.spot(slot), Spot::In(_)) {

@@ -2,7 +2,10 @@
 //! Which segment of a domain is whose, when the driver has one of its own.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use uvm_policy::{Begin, BoConfig, Domain, DomainMask, Error, MoveOptions, Outcome, Policy, SegmentDesc, SegmentKind};
+use uvm_policy::event::{Action, Event, Reply};
+use uvm_policy::{
+    Domain, Error, Limits, Location, ManagerConfig, Placements, Policy, Residence, SegmentDesc, SegmentKind, Spec,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -22,19 +25,27 @@ fn policy() -> Policy {
 #[test]
 fn buffers_go_beside_what_is_the_drivers_own() {
     let mut policy = policy();
-    let bo = policy.bo_create(&BoConfig { size: 12 * MIB, align: 0, allowed: DomainMask::ALL }).unwrap();
-
-    let Begin::Started(plan) =
-        policy.begin_move(bo, Domain::Vram, &MoveOptions { empty: true, ..Default::default() }).unwrap()
-    else {
-        panic!("nothing to do")
+    policy.start(&ManagerConfig::default()).unwrap();
+    let Ok(Reply::Process(process)) = policy.handle(&Event::Open(Limits::NONE)) else { panic!("no process") };
+    let placements = Placements::new(&[SegmentKind::Local]).unwrap();
+    let mut run = |size| {
+        let spec = Spec { size, align: 0, placements, priority: 1, pageable: true, fallback: false };
+        let Ok(Reply::Bo(bo)) = policy.handle(&Event::Create(process, spec)) else { panic!("no buffer") };
+        policy.handle(&Event::Submit { process, bos: &[bo], addressed: false }).unwrap();
+        let mut last = None;
+        while let Some(issued) = policy.next_action() {
+            issued.id.map(|id| policy.handle(&Event::Done(id, Ok(()))).unwrap());
+            last = Some(issued.action);
+        }
+        (last, policy.residence(bo))
     };
-    let location = policy.complete(plan.token, Outcome::Done).unwrap();
 
-    assert_eq!(location.offset, 0);
-    let more = policy.bo_create(&BoConfig { size: 4096, align: 0, allowed: DomainMask::ALL }).unwrap();
-    let full = policy.begin_move(more, Domain::Vram, &MoveOptions { empty: true, ..Default::default() });
-    assert_eq!(full.err(), Some(Error::NoSpace));
+    let (ready, at) = run(12 * MIB);
+    assert!(matches!(ready, Some(Action::Ready(_))));
+    let start = Location { domain: Domain::Vram, offset: 0 };
+    assert_eq!(at, Ok(Residence::Segment(SegmentKind::Local, start)));
+    let (refused, _) = run(12 * MIB + 4096);
+    assert!(matches!(refused, Some(Action::Refused(_, Error::NoSpace))));
 }
 
 #[test]

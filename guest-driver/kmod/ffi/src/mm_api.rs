@@ -26,8 +26,7 @@ const MAX_BOS: u32 = 1 << 16;
 /// @config: the device's segments, and how to work on them
 /// @log: where to record the start, or NULL
 ///
-/// Once, before any other uvm_mm_*(). Buffers of uvm_mm_event() and those of uvm_policy_bo_create()
-/// do not mix: each kind is moved by its own functions.
+/// Once, before any other uvm_mm_*().
 ///
 /// Return: 0, -ENOMEM, -EINVAL.
 ///
@@ -126,6 +125,7 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
     let (owner, bo, ticket) = (ProcessId::from_raw(process), BoId::from_raw(id), TicketId::from_raw(id));
     let known = match op {
         UVM_MM_EV_CREATE => UVM_MM_FLAG_PAGEABLE | UVM_MM_FLAG_FALLBACK,
+        UVM_MM_EV_SUBMIT => UVM_MM_FLAG_ADDRESSED,
         UVM_MM_EV_CPU_ACCESS => UVM_MM_FLAG_MAPPING,
         _ => 0,
     };
@@ -134,23 +134,18 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
     }
     let small = |value: u64| u32::try_from(value).map_err(|_| Error::Invalid);
     Ok(match op {
-        UVM_MM_EV_OPEN => Event::Open(Limits { total: size, local: offset }),
+        UVM_MM_EV_OPEN => Event::Open(Limits { total: size, local: offset, pages: value }),
         UVM_MM_EV_CLOSE => Event::Close(owner),
         UVM_MM_EV_CREATE => {
-            let mut list = [SegmentKind::Local; UVM_MM_MAX_KINDS];
-            let list = list.get_mut(..nr_kinds as usize).ok_or(Error::Invalid)?;
-            for (place, kind) in list.iter_mut().zip(kinds) {
-                *place = SegmentKind::from_raw(kind)?;
-            }
             let priority = u8::try_from(priority).map_err(|_| Error::Invalid)?;
             let (pageable, fallback) = (flags & UVM_MM_FLAG_PAGEABLE != 0, flags & UVM_MM_FLAG_FALLBACK != 0);
-            let placements = Placements::new(list)?;
+            let placements = placements(&kinds, nr_kinds)?;
             Event::Create(owner, Spec { size, align, placements, priority, pageable, fallback })
         }
         UVM_MM_EV_DESTROY => Event::Destroy(bo),
         UVM_MM_EV_MAP => Event::Map(bo),
         UVM_MM_EV_UNMAP => Event::Unmap(bo),
-        UVM_MM_EV_SUBMIT => Event::Submit { process: owner, bos },
+        UVM_MM_EV_SUBMIT => Event::Submit { process: owner, bos, addressed: flags & UVM_MM_FLAG_ADDRESSED != 0 },
         UVM_MM_EV_FAULT => Event::Fault { process: owner, bo },
         UVM_MM_EV_CPU_ACCESS => Event::CpuAccess { bo, mapping: flags & UVM_MM_FLAG_MAPPING != 0 },
         UVM_MM_EV_MOVE => Event::Move { bo, to: SegmentKind::from_raw(small(value)?)? },
@@ -159,12 +154,22 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
         UVM_MM_EV_PIN => Event::Pin(bo),
         UVM_MM_EV_UNPIN => Event::Unpin(bo),
         UVM_MM_EV_ADVISE if value <= 1 => Event::Advise { bo, need: value == 1 },
+        UVM_MM_EV_PLACE => Event::Place(bo, placements(&kinds, nr_kinds)?),
         UVM_MM_EV_PRESSURE => Event::Pressure(size),
         UVM_MM_EV_TICK => Event::Tick,
         UVM_MM_EV_DONE if value == 0 => Event::Done(ActionId::from_raw(id), Ok(())),
         UVM_MM_EV_DONE => Event::Done(ActionId::from_raw(id), Err(Failure::from_raw(small(value)?)?)),
         _ => return Err(Error::Invalid),
     })
+}
+
+fn placements(kinds: &[u32; UVM_MM_MAX_KINDS], count: u32) -> Result<Placements, Error> {
+    let mut list = [SegmentKind::Local; UVM_MM_MAX_KINDS];
+    let list = list.get_mut(..count as usize).ok_or(Error::Invalid)?;
+    for (place, kind) in list.iter_mut().zip(kinds) {
+        *place = SegmentKind::from_raw(*kind)?;
+    }
+    Placements::new(list)
 }
 
 /// uvm_mm_next() - ask the memory manager what to do

@@ -19,6 +19,9 @@ pub const UVM_MM_SEG_OWN_LOCAL: u32 = 5;
 /// Segment: GART addresses of the driver's own, where uvm_policy_alloc() goes.
 pub const UVM_MM_SEG_OWN_PCIE: u32 = 6;
 
+/// Placement, no segment: system pages without GPU addresses, for jobs that go by page tables.
+pub const UVM_MM_SEG_SYSTEM: u32 = 7;
+
 /// Eviction: least recently used.
 pub const UVM_MM_EVICT_LRU: u32 = 0;
 /// Eviction: clock.
@@ -26,7 +29,8 @@ pub const UVM_MM_EVICT_CLOCK: u32 = 1;
 /// Eviction: two queues.
 pub const UVM_MM_EVICT_2Q: u32 = 2;
 
-/// Event: a process begins; @size: most bytes in all, @offset: in local memory. Reply: @id.
+/// Event: a process begins; @size: most bytes in all, @offset: in local memory, @value: of
+/// system pages. Reply: @id.
 pub const UVM_MM_EV_OPEN: u32 = 0;
 /// Event: @process ends; -EBUSY while it has allocations or uses.
 pub const UVM_MM_EV_CLOSE: u32 = 1;
@@ -38,13 +42,14 @@ pub const UVM_MM_EV_DESTROY: u32 = 3;
 pub const UVM_MM_EV_MAP: u32 = 4;
 /// Event: @id lost one.
 pub const UVM_MM_EV_UNMAP: u32 = 5;
-/// Event: a job of @process needs @bos. Reply: @id; UVM_MM_DO_READY or UVM_MM_DO_REFUSED follows.
+/// Event: a job of @process needs @bos; flag UVM_MM_FLAG_ADDRESSED. Reply: @id; then follows
+/// UVM_MM_DO_READY or UVM_MM_DO_REFUSED.
 pub const UVM_MM_EV_SUBMIT: u32 = 6;
 /// Event: the device missed a page of @id, for @process. As UVM_MM_EV_SUBMIT.
 pub const UVM_MM_EV_FAULT: u32 = 7;
 /// Event: the CPU wants @id; flag UVM_MM_FLAG_MAPPING. Reply: where it can, or a ticket.
 pub const UVM_MM_EV_CPU_ACCESS: u32 = 8;
-/// Event: @id should be in kind @value. Reply: @id, a ticket.
+/// Event: @id should be in kind @value, whatever its @kinds. Reply: @id, a ticket.
 pub const UVM_MM_EV_MOVE: u32 = 9;
 /// Event: nobody waits for ticket @id; -EBUSY if it was told to be ready.
 pub const UVM_MM_EV_CANCEL: u32 = 10;
@@ -62,6 +67,8 @@ pub const UVM_MM_EV_PRESSURE: u32 = 15;
 pub const UVM_MM_EV_TICK: u32 = 16;
 /// Event: action @id has ended; @value: 0, or UVM_MM_FAIL_*.
 pub const UVM_MM_EV_DONE: u32 = 17;
+/// Event: from the next use on, @id is placed in @kinds.
+pub const UVM_MM_EV_PLACE: u32 = 18;
 
 /// Failure: no page, no page table.
 pub const UVM_MM_FAIL_MEMORY: u64 = 1;
@@ -76,6 +83,8 @@ pub const UVM_MM_FLAG_PAGEABLE: u32 = 1;
 pub const UVM_MM_FLAG_FALLBACK: u32 = 2;
 /// Flag of UVM_MM_EV_CPU_ACCESS: not a few bytes but a mapping.
 pub const UVM_MM_FLAG_MAPPING: u32 = 4;
+/// Flag of UVM_MM_EV_SUBMIT: the job knows no page tables, all needs an address.
+pub const UVM_MM_FLAG_ADDRESSED: u32 = 8;
 
 /// Reply: nothing to say.
 pub const UVM_MM_REPLY_NONE: u32 = 0;
@@ -153,13 +162,13 @@ pub struct UvmMmConfig {
 }
 
 /// struct uvm_mm_event - something that happened
-/// @op: UVM_MM_EV_OPEN to UVM_MM_EV_DONE, which say what else is used; the rest must be 0
+/// @op: UVM_MM_EV_OPEN to UVM_MM_EV_PLACE, which say what else is used; the rest must be 0
 /// @flags: flags of that event
 /// @process: of UVM_MM_EV_OPEN
 /// @id: an allocation, a ticket or an action
 /// @size: bytes
 /// @align: bytes: a power of two, or 0
-/// @offset: of UVM_MM_EV_OPEN alone: the limit of local memory
+/// @offset: of UVM_MM_EV_OPEN alone
 /// @value: a number
 /// @kinds: kinds of segment, best first
 /// @nr_kinds: how many of them
@@ -342,6 +351,7 @@ const _: () = assert!(UVM_MM_SEG_UNSNOOPED == SegmentKind::Unsnooped as u32);
 const _: () = assert!(UVM_MM_SEG_PAGING == SegmentKind::Paging as u32);
 const _: () = assert!(UVM_MM_SEG_OWN_LOCAL == SegmentKind::OwnLocal as u32);
 const _: () = assert!(UVM_MM_SEG_OWN_PCIE == SegmentKind::OwnPcie as u32);
+const _: () = assert!(UVM_MM_SEG_SYSTEM == SegmentKind::System as u32);
 const _: () = assert!(UVM_MM_EVICT_LRU == EvictKind::Lru as u32);
 const _: () = assert!(UVM_MM_EVICT_CLOCK == EvictKind::Clock as u32);
 const _: () = assert!(UVM_MM_EVICT_2Q == EvictKind::TwoQueues as u32);

@@ -97,7 +97,7 @@ void __noreturn uvm_rust_panic(const char *msg, size_t len);
 ";
 
 /// Rust names to C ones.
-const NAMES: [(&str, &str); 42] = [
+const NAMES: [(&str, &str); 36] = [
     ("UvmPolicySvm", "uvm_policy_svm"),
     ("UvmPolicySvmConfig", "uvm_policy_svm_config"),
     ("UvmPolicySvmFault", "uvm_policy_svm_fault"),
@@ -125,12 +125,6 @@ const NAMES: [(&str, &str); 42] = [
     ("UvmPolicyRequest", "uvm_policy_request"),
     ("UvmPolicyRange", "uvm_policy_range"),
     ("UvmPolicyStats", "uvm_policy_stats"),
-    ("UvmPolicyPlacement", "uvm_policy_placement"),
-    ("UvmPolicyDomains", "uvm_policy_domains"),
-    ("UvmPolicyBoConfig", "uvm_policy_bo_config"),
-    ("UvmPolicyBoInfo", "uvm_policy_bo_info"),
-    ("UvmPolicyAction", "uvm_policy_action"),
-    ("UvmPolicyMove", "uvm_policy_move"),
     ("UvmPolicyVmConfig", "uvm_policy_vm_config"),
     ("UvmPolicyVmInfo", "uvm_policy_vm_info"),
     ("UvmPolicyVmidRequest", "uvm_policy_vmid_request"),

@@ -64,14 +64,7 @@ fn log_beside_others(told: bool) -> Vec<u8> {
         }
         answer.unwrap()
     };
-    let limits = Limits { total: u64::MAX, local: u64::MAX };
-    let Reply::Process(process) = tell(&mut policy, &Event::Open(limits)) else { panic!("no process") };
-    let theirs = policy.bo_create(&BoConfig { size: 4096, align: 0, allowed: DomainMask::ALL }).unwrap();
-    let Ok(Begin::Started(started)) = policy.begin_move(theirs, Domain::Vram, &MoveOptions::default()) else {
-        panic!("no move")
-    };
-    policy.complete(started.token, Outcome::Done).unwrap();
-    policy.bo_destroy(theirs).unwrap();
+    let Reply::Process(process) = tell(&mut policy, &Event::Open(Limits::NONE)) else { panic!("no process") };
     let (first, second) = (policy.alloc(SegmentId(0), &request(2)), policy.alloc(SegmentId(0), &request(3)));
     policy.free(first.unwrap().id).unwrap();
     policy.retire(SegmentId(0), 0).unwrap();
@@ -79,7 +72,7 @@ fn log_beside_others(told: bool) -> Vec<u8> {
     let spec = Spec { size: 2 << 12, align: 0, placements, priority: 1, pageable: true, fallback: false };
     let Reply::Bo(bo) = tell(&mut policy, &Event::Create(process, spec)) else { panic!("no buffer") };
     // Behind the other's range, as its hole lacks a page.
-    tell(&mut policy, &Event::Submit { process, bos: &[bo] });
+    tell(&mut policy, &Event::Submit { process, bos: &[bo], addressed: false });
     policy.free(second.unwrap().id).unwrap();
     tell(&mut policy, &Event::Tick);
     assert_eq!(log.lost(), 0);
@@ -108,8 +101,7 @@ fn records_are_read_one_after_another() {
     }
 
     assert_eq!(at, log.len());
-    assert_eq!(names[..6], ["Start", "Open", "Made", "Began", "Moved", "Ended"]);
-    assert_eq!(names[6..11], ["Take", "Take", "Give", "Retire", "Create"]);
+    assert_eq!(names[..7], ["Start", "Open", "Take", "Take", "Give", "Retire", "Create"]);
 }
 
 #[test]
@@ -122,7 +114,8 @@ fn room_is_enough_for_notes_and_the_longest_record() {
     let mut bytes = alloc::vec![0; policy.record_room(bos.len())];
     let mut log = Recorder::new(&mut bytes);
     policy.record_notes(&mut log);
-    log.event(&Event::Submit { process: ProcessId::from_raw(u64::MAX), bos: &bos }, &Err(Error::Busy));
+    let submit = Event::Submit { process: ProcessId::from_raw(u64::MAX), bos: &bos, addressed: true };
+    log.event(&submit, &Err(Error::Busy));
 
     assert_eq!(log.lost(), 0);
 }

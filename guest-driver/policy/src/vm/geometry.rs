@@ -5,8 +5,8 @@ use uvm_spec::pte;
 use uvm_spec::PAGE_SHIFT;
 
 use super::VmConfig;
+use crate::domain::Domain;
 use crate::error::Error;
-use crate::moves::Domain;
 
 /// Entries of a table below the root.
 pub(crate) const ENTRIES: u64 = 1 << pte::LEVEL_BITS;

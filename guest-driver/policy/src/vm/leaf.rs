@@ -6,9 +6,9 @@
 use super::geometry::{Geometry, ENTRIES};
 use super::ranges::{self, Piece};
 use super::tables::{NONE, ROOT};
+use crate::domain::Domain;
 use crate::error::Error;
 use crate::ids::VmId;
-use crate::moves::Domain;
 use crate::policy::Policy;
 
 /// Whether a range of pages is what one leaf table translates, and that table not the root.

@@ -13,10 +13,10 @@ mod tables;
 mod update;
 mod updates;
 
+use crate::domain::Domain;
 use crate::error::Error;
 use crate::heap::{BlockKind, From};
 use crate::ids::{JobId, Key, VmId};
-use crate::moves::Domain;
 use crate::policy::{AllocRequest, Policy};
 use crate::vmid::{Grab, GrabRequest, Grant};
 

@@ -19,9 +19,9 @@ use super::geometry::Geometry;
 use super::ranges::{self, Piece};
 use super::tables::{Home, NONE, ROOT};
 use super::Vm;
+use crate::domain::Domain;
 use crate::error::Error;
 use crate::ids::Key;
-use crate::moves::Domain;
 use crate::table::{partition_point, try_push, try_reserve};
 
 /// Entries of 8 bytes to be written, from entry `first` of a table on: `value`, `value + increment`, ...

@@ -10,9 +10,9 @@ use super::leaf;
 use super::ranges;
 use super::tables::Home;
 use super::update::{TableWrite, Target, Update};
+use crate::domain::Domain;
 use crate::error::Error;
 use crate::ids::{Key, UpdateId, VmId};
-use crate::moves::Domain;
 use crate::policy::Policy;
 use crate::table::{try_push, try_reserve};
 

@@ -8,7 +8,9 @@ use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
 use uvm_spec::uapi;
 
-use super::case::{content, eventually, refused, same, same_bytes, settled, stamps, Case, Ctx, Run, Skip, PATIENCE};
+use super::case::{
+    complete, content, eventually, filled, refused, same, same_bytes, settled, stamps, Case, Ctx, Run, Skip, PATIENCE,
+};
 use super::reload::{meminfo, while_unbound, with_parameters};
 use super::workers::{self, finish};
 use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Space, RW};
@@ -41,7 +43,11 @@ pub const CASES: &[Case] = &[
     once("full_vram_has_room_for_page_tables", full_vram_has_room_for_page_tables),
     once("killed_processes_give_all_back", killed_processes_give_all_back),
     once("moves_of_a_pageable_buffer_keep_its_bytes", moves_of_a_pageable_buffer_keep_its_bytes),
-    once("pageable_buffer_has_no_fixed_address", pageable_buffer_has_no_fixed_address),
+    once(
+        "submission_without_page_tables_holds_pageable_buffers",
+        submission_without_page_tables_holds_pageable_buffers,
+    ),
+    once("idle_buffers_of_others_leave_and_come_back", idle_buffers_of_others_leave_and_come_back),
     once("each_rule_of_eviction_serves", each_rule_of_eviction_serves),
     once("unplugged_device_leaves_no_buffer_behind", unplugged_device_leaves_no_buffer_behind),
 ];
@@ -50,6 +56,7 @@ pub const CASES: &[Case] = &[
 pub const LIMITS: &[Case] = &[
     once("client_gets_no_more_than_its_limit", client_gets_no_more_than_its_limit),
     once("client_takes_no_more_vram_than_its_limit", client_takes_no_more_vram_than_its_limit),
+    once("client_has_no_more_system_pages_than_its_limit", client_has_no_more_system_pages_than_its_limit),
 ];
 
 /// The cases of `swap`.
@@ -311,7 +318,7 @@ fn moves_of_a_pageable_buffer_keep_its_bytes(ctx: &Ctx) -> Result<()> {
     let mut rng = ctx.rng();
     let mut client = Client::new(&device, &mut rng, 2, 5 << 20)?;
     for _ in 0..6 {
-        let domain = rng.pick(&Domain::GPU);
+        let domain = rng.pick(&Domain::ALL);
         client.bos[0].move_to(domain, 0)?;
         same("where it is", client.bos[0].domain()?, domain)?;
         client.copy(&mut rng)?;
@@ -320,14 +327,62 @@ fn moves_of_a_pageable_buffer_keep_its_bytes(ctx: &Ctx) -> Result<()> {
     client.check_all()
 }
 
-fn pageable_buffer_has_no_fixed_address(ctx: &Ctx) -> Result<()> {
+/// What a submission in VMID 0 names is where its addresses say, until it has ended.
+fn submission_without_page_tables_holds_pageable_buffers(ctx: &Ctx) -> Result<()> {
+    let mut rng = ctx.rng();
     let device = ctx.device()?;
-    let bo = Bo::pageable(&device, 4096, Domain::Vram)?;
-    bo.move_to(Domain::Vram, 0)?;
-    same("its address", bo.info()?.gpu_addr, 0)?;
+    let size = share(&device, 8, 1)?;
+    memory_for(12 * size)?;
+    let mut bos = Vec::new();
+    // More than VRAM holds: each submission brings its own back.
+    for n in 0..12 {
+        let bo = Bo::pageable(&device, size, Domain::Vram)?;
+        let bytes = stamps(n, usize::try_from(size)?);
+        bo.map()?.write(0, &bytes);
+        bos.push((bo, bytes));
+    }
+    let evicted = device.param(uapi::PARAM_MM_EVICTED)?;
+    for round in 0..24_u32 {
+        let (from, to) = (rng.index(12), rng.index(12));
+        if from == to {
+            continue;
+        }
+        let mut ib = Ib::new();
+        ib.copy(Place::Bo(bos[from].0.handle(), 0), Place::Bo(bos[to].0.handle(), 0), size);
+        complete(&device, round % 2, &ib)?;
+        bos[to].1 = bos[from].1.clone();
+    }
+    ensure!(device.param(uapi::PARAM_MM_EVICTED)? > evicted, "nothing was evicted");
+    for (n, (bo, bytes)) in bos.iter().enumerate() {
+        same_bytes(format_args!("buffer {n}"), &content(bo, bytes.len())?, bytes)?;
+    }
+    Ok(())
+}
+
+/// Buffers that are not pageable leave as well while nobody uses them, and come back where they belong.
+fn idle_buffers_of_others_leave_and_come_back(ctx: &Ctx) -> Result<()> {
+    let mut rng = ctx.rng();
+    let owner = ctx.device()?;
+    let other = ctx.device()?;
+    // It is where the CPU reaches it.
+    let size = (owner.param(uapi::PARAM_VRAM_VISIBLE)? / 2) & !4095;
+    memory_for(3 * share(&owner, 2, 1)?)?;
+    let space = Space::new(&owner, PACKETS, 1 << 16)?;
+    let data = stamps(rng.next(), usize::try_from(size)?);
+    let fixed = Bo::new(&owner, size, Domain::Vram)?;
+    fixed.map()?.write(0, &data);
+    owner.bind(FIRST, &fixed, 0, size, RW)?;
+    let mut pressing = Client::new(&other, &mut rng, 2, share(&other, 5, 1)? * 2)?;
+    pressing.copy(&mut rng)?;
+    same("where the idle buffer is", fixed.domain()?, Domain::System)?;
     let mut ib = Ib::new();
-    ib.fence(Place::Bo(bo.handle(), 0), 1);
-    refused("a submission in VMID 0", device.run(0, &ib, PATIENCE), &[Errno::INVAL])
+    ib.fence(Place::Raw(FIRST + 8), 0x5eed);
+    same("a submission that reaches it", space.run(0, &ib, PATIENCE)?, FenceState::Done)?;
+    same("where it is after that", fixed.domain()?, Domain::Vram)?;
+    let seen = content(&fixed, data.len())?;
+    same("what the submission wrote", &seen[8..12], &0x5eed_u32.to_le_bytes()[..])?;
+    same_bytes("the rest", &seen[12..], &data[12..])?;
+    pressing.check_all()
 }
 
 fn each_rule_of_eviction_serves(ctx: &Ctx) -> Result<()> {
@@ -377,8 +432,9 @@ fn client_gets_no_more_than_its_limit(ctx: &Ctx) -> Result<()> {
         let half = Bo::pageable(&one, 4 << 20, Domain::Vram)?;
         let rest = Bo::pageable(&one, 4 << 20, Domain::Gtt)?;
         refused("a page more", Bo::pageable(&one, 4096, Domain::Vram), &[Errno::NOSPC, Errno::NOMEM])?;
-        // Another's, and what is not pageable, do not count.
-        let _others = [Bo::pageable(&other, 8 << 20, Domain::Vram)?, Bo::new(&one, 1 << 20, Domain::Vram)?];
+        refused("one in VRAM", Bo::new(&one, 4096, Domain::Vram), &[Errno::NOSPC, Errno::NOMEM])?;
+        // Another's do not count.
+        let _others = Bo::pageable(&other, 8 << 20, Domain::Vram)?;
         drop((half, rest));
         let mut again = None;
         let room = eventually(PATIENCE, || {
@@ -404,6 +460,25 @@ fn client_takes_no_more_vram_than_its_limit(ctx: &Ctx) -> Result<()> {
         let domains = client.bos.iter().map(|bo| Ok(bo.domain()?)).collect::<Result<Vec<_>>>()?;
         same("buffers in VRAM", domains.iter().filter(|domain| **domain == Domain::Vram).count(), 1)?;
         client.check_all()
+    })
+}
+
+fn client_has_no_more_system_pages_than_its_limit(ctx: &Ctx) -> Result<()> {
+    with_parameters(c"limit_pages_mb=8", || {
+        let mut rng = ctx.rng();
+        let device = ctx.device()?;
+        let before = device.param(uapi::PARAM_MM_PAGES)?;
+        let bos = (0..6_u64).map(|salt| filled(&device, Domain::System, &stamps(salt, 3 << 20)));
+        let bos = bos.collect::<Result<Vec<_>>>()?;
+        for _ in 0..12 {
+            let n = rng.index(bos.len());
+            same_bytes(format_args!("buffer {n}"), &content(&bos[n], 3 << 20)?, &stamps(n as u64, 3 << 20))?;
+            let pages = device.param(uapi::PARAM_MM_PAGES)? - before;
+            ensure!(pages <= 8 << 20, "{pages:#x} bytes of system pages");
+        }
+        ensure!(device.param(uapi::PARAM_MM_SWAPPED_IN)? > 0, "nothing came from the backing store");
+        let large = Bo::new(&device, 9 << 20, Domain::System)?;
+        refused("a move of more than that", large.move_to(Domain::Gtt, 0), &[Errno::NOSPC, Errno::NOMEM])
     })
 }
 
@@ -490,7 +565,5 @@ fn unneeded_buffer_is_not_used(ctx: &Ctx) -> Result<()> {
     refused("a submission in its space", client.space.submit(0, &ib, &done), &[Errno::INVAL])?;
     same("whether the content was kept", client.bos[1].advise(uapi::GEM_WILL_NEED)?, true)?;
     client.copy(&mut ctx.rng())?;
-    client.check_all()?;
-    let fixed = Bo::new(&device, 4096, Domain::Vram)?;
-    refused("advice on a buffer that is not pageable", fixed.advise(uapi::GEM_DONT_NEED), &[Errno::INVAL])
+    client.check_all()
 }

@@ -189,11 +189,11 @@ fn cover(device: &Device, size: u64) -> Result<(Vec<Bo>, Option<u64>)> {
     let start = device.param(uapi::PARAM_FB_START)?;
     let mut bos = Vec::new();
     loop {
-        let bo = match Bo::new(device, size, Domain::Vram) {
-            Ok(bo) => bo,
-            Err(error) if [Errno::NOSPC, Errno::NOMEM].contains(&error.errno) => return Ok((bos, None)),
-            Err(error) => return Err(error.into()),
-        };
+        // Beyond that, those that are there make room.
+        if number("local", "used")? + size > number("local", "size")? {
+            return Ok((bos, None));
+        }
+        let bo = Bo::new(device, size, Domain::Vram)?;
         let offset = bo.info()?.gpu_addr - start;
         bos.push(bo);
         if (offset..offset + size).contains(&BROKEN) {

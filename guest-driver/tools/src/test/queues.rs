@@ -11,6 +11,7 @@ use crate::ib::{Ib, Place, Poll};
 
 mod life;
 mod limits;
+mod pressure;
 mod runs;
 mod stops;
 
@@ -44,6 +45,10 @@ pub const CASES: &[Case] = &[
     once("registers_are_out_of_reach", stops::registers_are_out_of_reach),
     once("ended_queue_touches_nothing_more", stops::ended_queue_touches_nothing_more),
     once("buffer_moves_under_a_queue", runs::buffer_moves_under_a_queue),
+    once("queues_that_need_more_than_half_take_turns", pressure::queues_that_need_more_than_half_take_turns),
+    once("idle_queues_buffers_leave_and_come_back", pressure::idle_queues_buffers_leave_and_come_back),
+    once("queue_uses_pageable_buffers", pressure::queue_uses_pageable_buffers),
+    once("queue_whose_buffers_do_not_fit_stops", pressure::queue_whose_buffers_do_not_fit_stops),
     once("reserved_vmids_leave_two_for_all_others", limits::reserved_vmids_leave_two_for_all_others),
     once("queue_is_had_among_busy_processes", limits::queue_is_had_among_busy_processes),
     once("killed_process_leaves_no_queue_behind", life::killed_process_leaves_no_queue_behind),

@@ -16,7 +16,7 @@ mod reach;
 mod unsnooped;
 
 /// Segments by the names that debugfs has for them.
-const VISIBLE: &str = "local";
+pub const VISIBLE: &str = "local";
 const INVISIBLE: &str = "local-invisible";
 const UNSNOOPED: &str = "pcie-unsnooped";
 

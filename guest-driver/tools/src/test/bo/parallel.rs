@@ -13,7 +13,7 @@ use super::moves::churn;
 use crate::drm::{Bo, Device, Domain};
 use crate::ib::{Ib, Place, Poll};
 use crate::rng::Rng;
-use crate::test::case::{eventually, Ctx, PATIENCE};
+use crate::test::case::{eventually, settled, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 
 /// First argument of a worker process.
@@ -75,7 +75,7 @@ pub fn killed_process_leaves_nothing_behind(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let params = [uapi::PARAM_VRAM_USED, uapi::PARAM_GTT_USED];
     let used = || -> Result<Vec<u64>> { Ok(params.iter().map(|&p| device.param(p)).collect::<Result<_, _>>()?) };
-    let before = used()?;
+    let before = settled(used)?;
     let _expected = ExpectErrors::begin(ctx);
     let mut worker = start(HANG, 0)?;
     let held =

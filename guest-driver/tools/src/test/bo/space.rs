@@ -9,25 +9,19 @@ use crate::drm::{Bo, Device, Domain};
 use crate::test::case::{content, eventually, filled, refused, same, same_bytes, stamp, stamps, Ctx, Skip, PATIENCE};
 use crate::test::segments::number;
 
-/// Sizes that fill a space to its last page, largest first.
-const SIZES: [u64; 4] = [8 << 20, 1 << 20, 64 << 10, 4 << 10];
+/// Bytes of an object; the last ones that fit are smaller.
+const SIZE: u64 = 4 << 20;
 
-/// Creates objects until none of the smallest size fits. Their ends carry stamps.
-fn fill(device: &Device, domain: Domain) -> Result<Vec<Bo>> {
+/// Creates objects of `bytes` bytes together. Their ends carry stamps.
+fn fill(device: &Device, domain: Domain, bytes: u64) -> Result<Vec<Bo>> {
     let mut all = Vec::new();
-    for size in SIZES {
-        loop {
-            let bo = match Bo::new(device, size, domain) {
-                Err(error) if error.errno == Errno::NOSPC => break,
-                other => other?,
-            };
-            let map = bo.map()?;
-            let salt = all.len() as u64;
-            map.store(0, stamp(salt, 0));
-            map.store(map.len() - 8, stamp(salt, 1));
-            all.push(bo);
-            ensure!(all.len() < 100_000, "{} objects fit in {domain}", all.len());
-        }
+    for salt in 0..bytes / SIZE {
+        let bo = Bo::new(device, SIZE, domain)?;
+        same(format_args!("domain of new object {salt}"), bo.domain()?, domain)?;
+        let map = bo.map()?;
+        map.store(0, stamp(salt, 0));
+        map.store(map.len() - 8, stamp(salt, 1));
+        all.push(bo);
     }
     Ok(all)
 }
@@ -41,66 +35,65 @@ fn check(all: &[Bo]) -> Result<()> {
     Ok(())
 }
 
-fn full_refuses_and_recovers(ctx: &Ctx, domain: Domain, segment: &str, used_param: u32) -> Result<()> {
+/// Skips where the guest has no memory for what does not fit.
+fn memory_for(bytes: u64) -> Result<()> {
+    let free = crate::test::reload::meminfo("MemAvailable")?;
+    if free < bytes + (64 << 20) {
+        return Err(Skip(format!("{} MiB of memory do not hold {} MiB more", free >> 20, bytes >> 20)).into());
+    }
+    Ok(())
+}
+
+fn idle_objects_make_room(ctx: &Ctx, domain: Domain, segment: &str, used_param: u32) -> Result<()> {
     let device = ctx.device()?;
     let before = device.param(used_param)?;
-    let mut all = fill(&device, domain)?;
-    // The driver's own segments have room for what cannot wait.
-    let size = before + all.iter().map(Bo::size).sum::<u64>();
-    same(format_args!("{domain} used when full"), device.param(used_param)?, size)?;
-    same(format_args!("{segment} used when full"), number(segment, "used")?, number(segment, "size")?)?;
-    ctx.note(format_args!("{} objects filled {} MiB of {domain}", all.len(), (size - before) >> 20));
-    for more in SIZES {
-        refused(format_args!("{more} bytes more"), Bo::new(&device, more, domain), &[Errno::NOSPC])?;
-    }
+    let size = number(segment, "size")?;
+    let all = fill(&device, domain, size / 4 * 5)?;
+    // Whoever asks for the domain gets it; those that were there longest have left.
+    let inside = all.iter().map(|bo| Ok(bo.domain()? == domain)).collect::<Result<Vec<_>>>()?;
+    let first = inside.iter().position(|inside| *inside).unwrap_or(inside.len());
+    ctx.note(format_args!("{} objects of {} MiB, the last {} in {domain}", all.len(), SIZE >> 20, all.len() - first));
+    ensure!(first > 0 && inside[first..].iter().all(|inside| *inside), "in {domain}: {inside:?}");
+    ensure!(number(segment, "used")? + 2 * SIZE > size, "{segment} used: {:#x}", number(segment, "used")?);
     check(&all)?;
-    // One object's room is enough for one of its size, no more.
-    let largest = all.remove(0).size();
-    ensure!(
-        eventually(PATIENCE, || Ok(device.param(used_param)? == size - largest))?,
-        "{domain} used after one close: expected {:#x}, seen {:#x}",
-        size - largest,
-        device.param(used_param)?
-    );
-    let again = Bo::new(&device, largest, domain)?;
-    refused("a second in the room of one", Bo::new(&device, 4096, domain), &[Errno::NOSPC])?;
-    drop((again, all));
+    refused("more than there is", Bo::new(&device, size + 4096, domain), &[Errno::NOSPC])?;
+    drop(all);
     let back = eventually(PATIENCE, || Ok(device.param(used_param)? == before))?;
     ensure!(back, "{domain} used after all were closed: expected {before:#x}, seen {:#x}", device.param(used_param)?);
     Ok(())
 }
 
-pub fn full_vram_refuses_and_recovers(ctx: &Ctx) -> Result<()> {
-    full_refuses_and_recovers(ctx, Domain::Vram, "local", uapi::PARAM_VRAM_USED)
+pub fn idle_objects_make_room_in_vram(ctx: &Ctx) -> Result<()> {
+    memory_for(number("local", "size")? / 4)?;
+    idle_objects_make_room(ctx, Domain::Vram, "local", uapi::PARAM_VRAM_USED)
 }
 
-pub fn full_gart_refuses_and_recovers(ctx: &Ctx) -> Result<()> {
-    let size = ctx.device()?.param(uapi::PARAM_GTT_SIZE)?;
-    let free = crate::test::reload::meminfo("MemAvailable")?;
+pub fn idle_objects_make_room_in_the_gart(ctx: &Ctx) -> Result<()> {
     // The window's pages are the guest's own memory.
-    if free < size + (64 << 20) {
-        return Err(Skip(format!("{} MiB of memory do not fill a window of {} MiB", free >> 20, size >> 20)).into());
-    }
-    full_refuses_and_recovers(ctx, Domain::Gtt, "pcie-snooped", uapi::PARAM_GTT_USED)
+    memory_for(number("pcie-snooped", "size")? / 4 * 5)?;
+    idle_objects_make_room(ctx, Domain::Gtt, "pcie-snooped", uapi::PARAM_GTT_USED)
 }
 
-pub fn move_into_full_vram_leaves_the_object_alone(ctx: &Ctx) -> Result<()> {
+pub fn move_into_full_vram_makes_others_leave(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
+    let size = number("local", "size")?;
+    memory_for(size / 4)?;
     let data = stamps(41, 100_000);
-    let waiting = [Domain::System, Domain::Gtt].map(|domain| (domain, filled(&device, domain, &data)));
-    let all = fill(&device, Domain::Vram)?;
-    for (domain, bo) in waiting {
+    let waiting = [Domain::System, Domain::Gtt].map(|domain| filled(&device, domain, &data));
+    let all = fill(&device, Domain::Vram, size / 8 * 9)?;
+    for bo in waiting {
         let bo = bo?;
-        refused(format_args!("a move from {domain}"), bo.move_to(Domain::Vram, 0), &[Errno::NOSPC])?;
-        same("domain after the refusal", bo.domain()?, domain)?;
-        same_bytes("content after the refusal", &content(&bo, data.len())?, &data)?;
+        bo.move_to(Domain::Vram, 0)?;
+        same("domain after the move", bo.domain()?, Domain::Vram)?;
+        same_bytes("content after the move", &content(&bo, data.len())?, &data)?;
     }
     check(&all)?;
-    // The full side can still be moved out of.
-    let Some(first) = all.first() else { anyhow::bail!("nothing fitted in VRAM") };
-    first.move_to(Domain::System, 1)?;
-    same("domain of what moved out", first.domain()?, Domain::System)?;
-    check(&all)
+    // What can never be there stays where it is.
+    let huge = filled(&device, Domain::Gtt, &data)?;
+    let larger = Bo::new(&device, device.param(uapi::PARAM_VRAM_SIZE)?, Domain::System)?;
+    refused("a move of more than there is", larger.move_to(Domain::Vram, 0), &[Errno::NOSPC])?;
+    same("its domain after the refusal", larger.domain()?, Domain::System)?;
+    same_bytes("another's content", &content(&huge, data.len())?, &data)
 }
 
 pub fn fragmented_vram_holds_a_large_object_after_frees(ctx: &Ctx) -> Result<()> {

@@ -13,6 +13,7 @@ use super::{best_of_vram, given_back, number, INVISIBLE, VISIBLE};
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
 use crate::test::case::{content, filled, refused, same, same_bytes, settled, stamps, Ctx, PATIENCE};
+use crate::test::svm_migrate::Own;
 
 /// Where things lie in a client's space.
 const PACKETS: u64 = 1 << 30;
@@ -187,16 +188,17 @@ pub fn mapping_is_served_when_the_reachable_part_is_full(ctx: &Ctx) -> Result<()
     let device = small_bar(ctx)?;
     let data = stamps(ctx.rng().next(), usize::try_from(SIZE)?);
     let (space, bo) = by_engine(&device, &data, 0)?;
-    let mut fixed = Vec::new();
-    while let Ok(one) = Bo::new(&device, 1 << 20, Domain::Vram) {
-        fixed.push(one);
-    }
+    // Of processes' own memory, since idle buffers would make way.
+    let all = number(VISIBLE, "size")? + number(INVISIBLE, "size")?;
+    let own = Own::new(ctx.rng().next(), usize::try_from(all & !(SIZE - 1))?, true)?;
+    own.go(&device, Domain::Vram)?;
+    same("whole 2 MiB left in front of the end of the BAR", number(VISIBLE, "whole 2MiB free")?, 0)?;
     let map = bo.map()?;
     let mut seen = vec![0; data.len()];
     map.read(0, &mut seen);
     same_bytes("what the CPU sees", &seen, &data)?;
     same("where it is", bo.domain()?, Domain::System)?;
-    drop(fixed);
+    drop(own);
     // The next job finds it a better place.
     same_bytes("what an engine sees", &seen_by_engine(&space, data.len())?, &data)?;
     same("where it is after a job", bo.domain()?, Domain::Vram)?;

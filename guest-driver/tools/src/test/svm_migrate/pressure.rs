@@ -11,6 +11,7 @@ use crate::drm::{Bo, Device, Domain};
 use crate::test::case::{eventually, same, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 use crate::test::reload::while_unbound;
+use crate::test::segments::{number, VISIBLE};
 use crate::test::workers;
 
 /// First argument of the process that is killed.
@@ -59,10 +60,12 @@ pub fn buffers_get_vram_from_processes_memory(ctx: &Ctx) -> Result<()> {
     let own = Own::new(ctx.rng().next(), 32 << 20, true)?;
     own.go(&device, Domain::Vram)?;
     let (evicted, faults) = (device.param(uapi::PARAM_DEVMEM_EVICTED)?, device.param(uapi::PARAM_DEVMEM_CPU_FAULTS)?);
-    let bos = fill_but(&device, 0)?;
+    // It does not fit beside more than half of that, even if all other buffers make way.
+    let most = number(VISIBLE, "size")? - (16 << 20);
+    let large = Bo::new(&device, most & !(BLOCK - 1), Domain::Vram)?;
     let gone = device.param(uapi::PARAM_DEVMEM_EVICTED)? - evicted;
-    ensure!(gone >= 16 << 20, "buffers got {gone} bytes of VRAM from the process's memory");
-    drop(bos);
+    ensure!(gone >= 16 << 20, "a buffer got {gone} bytes of VRAM from the process's memory");
+    drop(large);
     // Those whose place is found when they are used get it as well.
     own.go(&device, Domain::Vram)?;
     let ballast = fill_but(&device, 16 << 20)?;
