@@ -485,5 +485,6 @@ void uvm_devmem_dev_prepare(struct uvm_device *uvm)
 		snprintf(ring->name, sizeof(ring->name), "sdma%u.page", i);
 		mutex_init(&ring->lock);
 		init_waitqueue_head(&ring->wait);
+		INIT_LIST_HEAD(&ring->running);
 	}
 }

@@ -41,15 +41,27 @@ struct vm_area_struct;
 struct uvm_page_ring;
 
 /**
+ * struct uvm_page_fence - the end of packets on a PAGE ring
+ * @ring: the ring
+ * @node: place among those that run; under the ring's lock
+ * @seq: what the ring writes when it has come there
+ * @error: why that never comes; under the ring's lock
+ */
+struct uvm_page_fence {
+	struct uvm_page_ring *ring;
+	struct list_head node;
+	u32 seq;
+	int error;
+};
+
+/**
  * struct uvm_copy_window - GART addresses through which system pages are copied
  * @ring: the ring that copies
  * @range: the policy's name of the addresses; 0: there are none
  * @offset: where they are in the GART
  * @pages: what is bound there, for the time of a copy
  * @bound: how many
- * @seq: what the ring writes when the copy under way is done
- * @error: why that never comes; under the ring's lock
- * @running: a copy is under way; under the ring's lock
+ * @fence: the end of the copy under way
  * @busy: somebody has the window; under uvm_devmem_dev.copy_lock
  */
 struct uvm_copy_window {
@@ -58,9 +70,7 @@ struct uvm_copy_window {
 	u64 offset;
 	struct page **pages;
 	u32 bound;
-	u32 seq;
-	int error;
-	bool running;
+	struct uvm_page_fence fence;
 	bool busy;
 };
 
@@ -79,6 +89,7 @@ struct uvm_copy_window {
  * @dead: it is not used any more
  * @failures: times in a row that it had to be reset
  * @wait: for fences
+ * @running: struct uvm_page_fence that are waited for; under @lock
  * @windows: what its copies go through
  * @traps: interrupts of TRAP packets
  * @resets: times that it was reset
@@ -97,6 +108,7 @@ struct uvm_page_ring {
 	bool dead;
 	u32 failures;
 	wait_queue_head_t wait;
+	struct list_head running;
 	struct uvm_copy_window windows[UVM_COPY_WINDOWS];
 	atomic64_t traps;
 	atomic64_t resets;
@@ -246,8 +258,8 @@ void uvm_page_ring_interrupt(struct uvm_page_ring *ring, u8 source);
 int uvm_page_ring_begin(struct uvm_page_ring *ring);
 void uvm_page_ring_put(struct uvm_page_ring *ring, const __le32 *packet, u32 n);
 void uvm_page_ring_end(struct uvm_page_ring *ring,
-		       struct uvm_copy_window *window);
-int uvm_page_ring_wait(struct uvm_copy_window *window);
+		       struct uvm_page_fence *fence);
+int uvm_page_ring_wait(struct uvm_page_fence *fence);
 
 /* uvm_migrate_copy.c */
 int uvm_copy_windows_init(struct uvm_device *uvm);

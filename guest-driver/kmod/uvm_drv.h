@@ -362,7 +362,6 @@ struct uvm_dump {
  * @dump: the last hang
  * @fence_lock: @fences
  * @fences: emitted and not yet signalled, oldest first
- * @progress: when it last had nothing to do, or got on, jiffies
  * @charged: up to when time was charged; under @fence_lock
  * @fence_context: of the hardware fences
  * @emitted: sequence number of the last fence emitted
@@ -391,7 +390,6 @@ struct uvm_ring {
 	struct uvm_dump dump;
 	spinlock_t fence_lock;
 	struct list_head fences;
-	unsigned long progress;
 	ktime_t charged;
 	u64 fence_context;
 	u32 emitted;
@@ -637,6 +635,7 @@ void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
 void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
 			     struct page **pages, u64 nr_pages);
+void uvm_gart_retire(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_flush(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);

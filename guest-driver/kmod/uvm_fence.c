@@ -86,8 +86,6 @@ void uvm_fence_emit(struct uvm_ring *ring, struct uvm_fence *fence)
 		       ring->fence_context, fence->seq);
 	dma_fence_get(&fence->base);
 	spin_lock_irqsave(&ring->fence_lock, flags);
-	if (list_empty(&ring->fences))
-		WRITE_ONCE(ring->progress, jiffies);
 	list_add_tail(&fence->node, &ring->fences);
 	spin_unlock_irqrestore(&ring->fence_lock, flags);
 }
@@ -116,8 +114,6 @@ void uvm_fence_process(struct uvm_ring *ring)
 		uvm_busy_charge(ring, fence, now);
 		list_move_tail(&fence->node, &done);
 	}
-	if (!list_empty(&done))
-		WRITE_ONCE(ring->progress, jiffies);
 	spin_unlock_irqrestore(&ring->fence_lock, flags);
 
 	list_for_each_entry_safe(fence, next, &done, node) {

@@ -99,6 +99,29 @@ void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
 }
 
 /**
+ * uvm_gart_retire() - point entries at the dummy page, soon
+ * @uvm: the device
+ * @offset: bytes from the window's start; the caller owns the range
+ * @nr_pages: how many
+ *
+ * The device may reach the pages until uvm_gart_flush(), which everybody calls
+ * who uses the addresses anew; so who frees the pages has to call it before.
+ * Context: within drm_dev_enter().
+ */
+void uvm_gart_retire(struct uvm_device *uvm, u64 offset, u64 nr_pages)
+{
+	u64 pte = uvm_gart_pte(uvm->gart.dummy);
+	u64 i, first = offset >> PAGE_SHIFT;
+
+	for (i = 0; i < nr_pages; i++)
+		uvm_gart_set(&uvm->gart, first + i, pte);
+
+	mutex_lock(&uvm->gart.lock);
+	uvm->gart.stale = true;
+	mutex_unlock(&uvm->gart.lock);
+}
+
+/**
  * uvm_gart_unbind() - point entries at the dummy page
  * @uvm: the device
  * @offset: bytes from the window's start; the caller owns the range
@@ -111,18 +134,8 @@ void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
  */
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages)
 {
-	u64 pte = uvm_gart_pte(uvm->gart.dummy);
-	u64 i, first = offset >> PAGE_SHIFT;
-	int ret;
-
-	for (i = 0; i < nr_pages; i++)
-		uvm_gart_set(&uvm->gart, first + i, pte);
-
-	mutex_lock(&uvm->gart.lock);
-	ret = uvm_gmc_invalidate_gart(uvm);
-	uvm->gart.stale = ret != 0;
-	mutex_unlock(&uvm->gart.lock);
-	return ret;
+	uvm_gart_retire(uvm, offset, nr_pages);
+	return uvm_gart_flush(uvm);
 }
 
 /**

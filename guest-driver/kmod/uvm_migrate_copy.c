@@ -146,7 +146,7 @@ static int uvm_copy_begin(struct uvm_copy_run *run, bool to_vram)
 	if (ret)
 		return ret;
 	uvm_copy_emit(window, run->pages, run->nr, to_vram);
-	uvm_page_ring_end(window->ring, window);
+	uvm_page_ring_end(window->ring, &window->fence);
 	return 0;
 }
 
@@ -212,7 +212,7 @@ static u32 uvm_copy_end(struct uvm_device *uvm, struct uvm_copy_run *run,
 	if (!window)
 		return 0;
 	if (!ret)
-		ret = uvm_page_ring_wait(window);
+		ret = uvm_page_ring_wait(&window->fence);
 	/* A device that does not answer is lost, and halted. */
 	if (window->bound)
 		uvm_gart_unbind(uvm, window->offset, window->bound);

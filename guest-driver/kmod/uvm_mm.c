@@ -21,7 +21,7 @@
 #include "uvm_drv.h"
 
 /* Bytes of a copy through the paging segment, at most. */
-#define UVM_MM_CHUNK		SZ_2M
+#define UVM_MM_CHUNK		SZ_4M
 /* What processes' own memory makes way for at a time, and how often. */
 #define UVM_MM_ROOM		SZ_16M
 #define UVM_MM_ROOM_TRIES	64
@@ -103,6 +103,18 @@ static void uvm_mm_answer(struct uvm_device *uvm,
 	}
 }
 
+/* What was bound is not reached any more. */
+static void uvm_mm_forget(struct uvm_device *uvm)
+{
+	int idx;
+
+	if (!drm_dev_enter(&uvm->drm, &idx))
+		return;
+	/* A device that does not answer is lost, and halted. */
+	uvm_gart_flush(uvm);
+	drm_dev_exit(idx);
+}
+
 /* The policy has forgotten a buffer, and so does everybody. */
 static void uvm_mm_bury(struct uvm_device *uvm, u64 id)
 {
@@ -113,6 +125,7 @@ static void uvm_mm_bury(struct uvm_device *uvm, u64 id)
 	spin_lock(&uvm->mm.lock);
 	hash_del(&bo->mm.node);
 	spin_unlock(&uvm->mm.lock);
+	uvm_mm_forget(uvm);
 	uvm_mm_free_pages(bo, 0, bo->base.size);
 	uvm_mm_client_put(bo->mm.client);
 	kvfree(bo->pages);

@@ -30,6 +30,8 @@ struct vm_fault;
 #define UVM_MM_PENDING		U64_MAX
 /* Actions carried out at once: a chunk is copied while another is prepared. */
 #define UVM_MM_WORKERS		2
+/* Packets of a copy that a ring is given at a time. */
+#define UVM_MM_COPY_PARTS	32
 #define UVM_MM_HASH_BITS	8
 
 /**
@@ -179,6 +181,10 @@ int uvm_ioctl_gem_move(struct drm_device *drm, void *data,
 int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 
+/* uvm_mm_copy.c */
+int uvm_mm_copy(struct uvm_mm_worker *worker, u64 dst, u64 src, u64 bytes);
+int uvm_mm_clear(struct uvm_mm_worker *worker, u64 dst, u64 bytes);
+
 /* uvm_mm_do.c */
 u64 uvm_mm_do(struct uvm_mm_worker *worker, const struct uvm_mm_action *action);
 
@@ -188,7 +194,7 @@ int uvm_mm_zap(struct uvm_bo *bo, u64 action);
 void uvm_mm_zaps_end(struct uvm_device *uvm);
 
 /* uvm_mm_swap.c */
-int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size);
+int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size, bool zeroed);
 void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size);
 int uvm_mm_swap_out(struct uvm_bo *bo, u64 offset, u64 size);
 int uvm_mm_swap_in(struct uvm_bo *bo, u64 offset, u64 size);

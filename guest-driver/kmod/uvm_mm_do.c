@@ -35,27 +35,6 @@ static u64 uvm_mm_failure(int ret)
 	}
 }
 
-/*
- * The copy engine of a worker; another, if that one is busy with a job of a
- * process, which may take its time: the one that got on last.
- */
-static struct uvm_ring *uvm_mm_ring(struct uvm_mm_worker *worker)
-{
-	struct uvm_device *uvm = worker->uvm;
-	struct uvm_ring *ring, *best = NULL;
-	u32 i;
-
-	for (i = 0; i < uvm->nr_rings; i++) {
-		ring = &uvm->rings[(worker->index + i) % uvm->nr_rings];
-		if (list_empty_careful(&ring->fences))
-			return ring;
-		if (!best || time_after(READ_ONCE(ring->progress),
-					READ_ONCE(best->progress)))
-			best = ring;
-	}
-	return best;
-}
-
 static int uvm_mm_write_ptes(struct uvm_bo *bo,
 			     const struct uvm_mm_action *action)
 {
@@ -76,25 +55,33 @@ static int uvm_mm_write_ptes(struct uvm_bo *bo,
 	return 0;
 }
 
-/*
- * What is soon done by the CPU is not worth a job and its interrupt; and the
- * engine may be the one that waits for what is to be mapped.
- */
-static int uvm_mm_clear(struct uvm_mm_worker *worker,
-			const struct uvm_mm_action *action)
+/* What is soon done by the CPU is not worth a packet and its interrupt. */
+static int uvm_mm_do_clear(struct uvm_mm_worker *worker,
+			   const struct uvm_mm_action *action)
 {
 	struct uvm_device *uvm = worker->uvm;
 
 	if (action->to_domain == UVM_DOMAIN_VRAM &&
-	    (action->size <= UVM_CLEAR_BY_CPU || uvm_fault_may_park(uvm))) {
+	    action->size <= UVM_CLEAR_BY_CPU &&
+	    action->to + action->size <= uvm->vram.visible) {
 		memset_io(uvm->vram.cpu + action->to, 0, action->size);
 		/* Out of the write-combining buffers. */
 		wmb();
 		return 0;
 	}
-	return uvm_sdma_clear(uvm_mm_ring(worker),
-			      uvm_gpu_addr(action->to_domain, action->to),
-			      action->size);
+	return uvm_mm_clear(worker, uvm_gpu_addr(action->to_domain, action->to),
+			    action->size);
+}
+
+/* The device has forgotten what was bound, and pages may go. */
+static int uvm_mm_do_free(struct uvm_device *uvm, struct uvm_bo *bo,
+			  const struct uvm_mm_action *action)
+{
+	int ret = uvm_gart_flush(uvm);
+
+	if (!ret)
+		uvm_mm_free_pages(bo, action->offset, action->size);
+	return ret;
 }
 
 /* What needs the device. */
@@ -111,16 +98,18 @@ static int uvm_mm_do_device(struct uvm_mm_worker *worker, struct uvm_bo *bo,
 			 action->size >> PAGE_SHIFT);
 		return 0;
 	case UVM_MM_DO_UNBIND:
-		return uvm_gart_unbind(uvm, action->gart,
-				       action->size >> PAGE_SHIFT);
+		uvm_gart_retire(uvm, action->gart, action->size >> PAGE_SHIFT);
+		return 0;
 	case UVM_MM_DO_COPY:
-		return uvm_sdma_copy(uvm_mm_ring(worker),
-				     uvm_gpu_addr(action->to_domain, action->to),
-				     uvm_gpu_addr(action->from_domain,
-						  action->from),
-				     action->size);
+		return uvm_mm_copy(worker,
+				   uvm_gpu_addr(action->to_domain, action->to),
+				   uvm_gpu_addr(action->from_domain,
+						action->from),
+				   action->size);
 	case UVM_MM_DO_CLEAR:
-		return uvm_mm_clear(worker, action);
+		return uvm_mm_do_clear(worker, action);
+	case UVM_MM_DO_FREE_PAGES:
+		return uvm_mm_do_free(uvm, bo, action);
 	case UVM_MM_DO_ZAP:
 		return uvm_mm_zap(bo, action->id);
 	case UVM_MM_DO_WRITE_PTES:
@@ -131,9 +120,12 @@ static int uvm_mm_do_device(struct uvm_mm_worker *worker, struct uvm_bo *bo,
 }
 
 /* Without a device nobody reaches anything; and nothing can be copied. */
-static int uvm_mm_do_gone(const struct uvm_mm_action *action)
+static int uvm_mm_do_gone(struct uvm_bo *bo, const struct uvm_mm_action *action)
 {
 	switch (action->op) {
+	case UVM_MM_DO_FREE_PAGES:
+		uvm_mm_free_pages(bo, action->offset, action->size);
+		return 0;
 	case UVM_MM_DO_COPY:
 	case UVM_MM_DO_CLEAR:
 		return -ENODEV;
@@ -153,11 +145,10 @@ static u64 uvm_mm_do_action(struct uvm_mm_worker *worker,
 		return UVM_MM_FAIL_IO;
 	switch (action->op) {
 	case UVM_MM_DO_ALLOC_PAGES:
-		return uvm_mm_failure(uvm_mm_alloc_pages(bo, action->offset,
-							 action->size));
-	case UVM_MM_DO_FREE_PAGES:
-		uvm_mm_free_pages(bo, action->offset, action->size);
-		return 0;
+	case UVM_MM_DO_ALLOC_STALE:
+		ret = uvm_mm_alloc_pages(bo, action->offset, action->size,
+					 action->op == UVM_MM_DO_ALLOC_PAGES);
+		return uvm_mm_failure(ret);
 	case UVM_MM_DO_SWAP_OUT:
 		ret = uvm_mm_swap_out(bo, action->offset, action->size);
 		return ret ? UVM_MM_FAIL_SWAP : 0;
@@ -172,7 +163,7 @@ static u64 uvm_mm_do_action(struct uvm_mm_worker *worker,
 		ret = uvm_mm_do_device(worker, bo, action);
 		drm_dev_exit(idx);
 	} else {
-		ret = uvm_mm_do_gone(action);
+		ret = uvm_mm_do_gone(bo, action);
 	}
 	return uvm_mm_failure(ret);
 }

@@ -99,18 +99,21 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 }
 
 /**
- * uvm_mm_alloc_pages() - make zeroed pages
+ * uvm_mm_alloc_pages() - make pages
  * @bo: the buffer
  * @offset: first byte
  * @size: bytes
+ * @zeroed: they are; or all of them is overwritten before anybody sees it
  *
  * Return: 0 or -ENOMEM, also when others need what is left; the range has no
  * pages then.
  */
-int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
+int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size, bool zeroed)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
 	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
+	const gfp_t gfp = GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN |
+			  (zeroed ? __GFP_ZERO : 0);
 	struct page *page;
 	u32 waits = 0;
 
@@ -125,8 +128,7 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size)
 	}
 	for (i = first; i < first + nr; i++) {
 		do {
-			page = alloc_page(GFP_HIGHUSER | __GFP_ZERO |
-					  __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
+			page = alloc_page(gfp);
 		} while (!page && uvm_mm_wait(&waits));
 		if (!page)
 			goto free;

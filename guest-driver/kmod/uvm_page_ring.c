@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The PAGE rings of the SDMA instances: copies that somebody's page fault
- * waits for. A job on a GFX ring may wait for a page itself; these rings run
+ * The PAGE rings of the SDMA instances: copies of the memory manager, and those
+ * that somebody's page fault waits for. A job on a GFX ring may wait for a page itself; these rings run
  * packets of the driver alone, in its own VMID, and so never do.
  *
  * No scheduler and no indirect buffers: packets lie in the ring itself, and who
- * emits them waits for them. A copy has a window (uvm_migrate_copy.c), and there
- * is room for the packets of all of a ring's windows at once.
+ * emits them waits for them. There is room for the packets of all who may be at
+ * it at once: a copy of pages has a window (uvm_migrate_copy.c), and one of a
+ * buffer a worker (uvm_mm_copy.c).
  */
 
 #include <linux/iopoll.h>
@@ -27,9 +28,11 @@
 /* Resets in a row after which it is left alone. */
 #define UVM_PAGE_RING_TRIES	3
 
-/* Each window's copies fit: one packet a page, and the fence behind them. */
+/* One packet a page of each window or a part of a buffer, and the fence behind. */
 static_assert(UVM_COPY_WINDOWS *
-	      (UVM_COPY_MAX_PAGES * SDMA_PKT_COPY_LINEAR_DWORDS + 32) <
+	      (UVM_COPY_MAX_PAGES * SDMA_PKT_COPY_LINEAR_DWORDS + 32) +
+	      UVM_MM_WORKERS *
+	      (UVM_MM_COPY_PARTS * SDMA_PKT_COPY_LINEAR_DWORDS + 32) <
 	      UVM_PAGE_RING_DWORDS);
 static_assert(SDMA_PKT_CONST_FILL_DWORDS <= SDMA_PKT_COPY_LINEAR_DWORDS);
 
@@ -108,16 +111,12 @@ static int uvm_page_ring_off(struct uvm_page_ring *ring)
 /* Ends every copy that is under way with an error. */
 static void uvm_page_ring_fail(struct uvm_page_ring *ring, int error)
 {
-	struct uvm_copy_window *window;
-	u32 i;
+	struct uvm_page_fence *fence;
 
 	lockdep_assert_held(&ring->lock);
-	for (i = 0; i < UVM_COPY_WINDOWS; i++) {
-		window = &ring->windows[i];
-		if (window->running &&
-		    !uvm_page_ring_reached(ring, window->seq))
-			WRITE_ONCE(window->error, error);
-	}
+	list_for_each_entry(fence, &ring->running, node)
+		if (!uvm_page_ring_reached(ring, fence->seq))
+			WRITE_ONCE(fence->error, error);
 	/* As if it had got there: later fences count on from here. */
 	WRITE_ONCE(*uvm_page_ring_fence(ring), cpu_to_le32(ring->emitted));
 	wake_up_all(&ring->wait);
@@ -174,13 +173,13 @@ int uvm_page_ring_start(struct uvm_page_ring *ring)
  */
 int uvm_page_ring_test(struct uvm_page_ring *ring)
 {
-	struct uvm_copy_window window = { .ring = ring };
+	struct uvm_page_fence fence;
 	int ret = uvm_page_ring_begin(ring);
 
 	if (ret)
 		return ret;
-	uvm_page_ring_end(ring, &window);
-	ret = uvm_page_ring_wait(&window);
+	uvm_page_ring_end(ring, &fence);
+	ret = uvm_page_ring_wait(&fence);
 	if (ret)
 		drm_err(&ring->uvm->drm, "%s: ring test failed: %d\n",
 			ring->name, ret);
@@ -272,21 +271,22 @@ void uvm_page_ring_put(struct uvm_page_ring *ring, const __le32 *packet, u32 n)
 /**
  * uvm_page_ring_end() - let the engine run the packets
  * @ring: of uvm_page_ring_begin(); it is unlocked
- * @window: what the packets use, for uvm_page_ring_wait()
+ * @fence: out: their end, for uvm_page_ring_wait()
  */
 void uvm_page_ring_end(struct uvm_page_ring *ring,
-		       struct uvm_copy_window *window)
+		       struct uvm_page_fence *fence)
 {
 	const u32 n = UVM_PAGE_RING;
 	__le32 packet[8];
 	u64 wptr;
 
-	window->seq = ++ring->emitted;
-	window->error = 0;
-	window->running = true;
+	fence->ring = ring;
+	fence->seq = ++ring->emitted;
+	fence->error = 0;
+	list_add_tail(&fence->node, &ring->running);
 	uvm_page_ring_put(ring, packet,
 			  uvm_emit_fence(packet, ring->wb.gpu + UVM_WB_FENCE,
-					 window->seq));
+					 fence->seq));
 	uvm_page_ring_put(ring, packet, uvm_emit_trap(packet, 0));
 	wptr = ring->wptr << 2;
 	/* Write-combined VRAM too. */
@@ -312,19 +312,19 @@ static bool uvm_page_ring_stopped(struct uvm_page_ring *ring)
 
 /* Takes what is under way from a ring that does not get on with it. */
 static void uvm_page_ring_recover(struct uvm_page_ring *ring,
-				  struct uvm_copy_window *window)
+				  struct uvm_page_fence *fence)
 {
 	int ret;
 
 	mutex_lock(&ring->lock);
 	/* It came meanwhile, or somebody else did this. */
-	if (ring->dead || READ_ONCE(window->error) ||
-	    uvm_page_ring_reached(ring, window->seq))
+	if (ring->dead || READ_ONCE(fence->error) ||
+	    uvm_page_ring_reached(ring, fence->seq))
 		goto unlock;
 	atomic64_inc(&ring->resets);
 	drm_err_ratelimited(&ring->uvm->drm,
 			    "%s: copy %u does not end, reached %u: RPTR %#x WPTR %#llx CONTEXT_STATUS %#x, resetting the ring\n",
-			    ring->name, window->seq,
+			    ring->name, fence->seq,
 			    le32_to_cpu(READ_ONCE(*uvm_page_ring_fence(ring))),
 			    uvm_page_ring_rreg(ring, mmSDMA_RB_RPTR(UVM_PAGE_RING)),
 			    ring->wptr << 2,
@@ -343,33 +343,33 @@ unlock:
 
 /**
  * uvm_page_ring_wait() - wait until packets have run
- * @window: of uvm_page_ring_end()
+ * @fence: of uvm_page_ring_end()
  *
  * Ends: what does not come in time is taken from the ring. When this returns,
- * the engine reaches nothing of the window's copy any more.
+ * the engine reaches nothing of what they copy any more.
  *
  * Context: within drm_dev_enter(). Allocates nothing.
  * Return: 0, -EIO, -ENODEV; part may have been copied then.
  */
-int uvm_page_ring_wait(struct uvm_copy_window *window)
+int uvm_page_ring_wait(struct uvm_page_fence *fence)
 {
-	struct uvm_page_ring *ring = window->ring;
+	struct uvm_page_ring *ring = fence->ring;
 	unsigned long end = jiffies +
 		msecs_to_jiffies(max(uvm_timeout_ms, UVM_PAGE_RING_MIN_MS));
 	int ret;
 
 	while (!wait_event_timeout(ring->wait,
-				   READ_ONCE(window->error) ||
-				   uvm_page_ring_reached(ring, window->seq),
+				   READ_ONCE(fence->error) ||
+				   uvm_page_ring_reached(ring, fence->seq),
 				   msecs_to_jiffies(UVM_PAGE_RING_LOOK_MS))) {
 		/* The interrupt may be lost, and others with it. */
 		uvm_ih_poll(ring->uvm);
 		if (time_after(jiffies, end) || uvm_page_ring_stopped(ring))
-			uvm_page_ring_recover(ring, window);
+			uvm_page_ring_recover(ring, fence);
 	}
 	mutex_lock(&ring->lock);
-	ret = window->error;
-	window->running = false;
+	ret = fence->error;
+	list_del(&fence->node);
 	if (!ret)
 		ring->failures = 0;
 	mutex_unlock(&ring->lock);

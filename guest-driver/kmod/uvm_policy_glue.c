@@ -14,8 +14,13 @@
 
 #include "uvm_drv.h"
 
-/* GART addresses through which the memory manager copies. */
-#define UVM_PAGING_BYTES	SZ_4M
+/*
+ * GART addresses through which the memory manager copies: with the most, two
+ * moves have room for two chunks each.
+ */
+#define UVM_PAGING_SHARE	16
+#define UVM_PAGING_LEAST	SZ_4M
+#define UVM_PAGING_MOST		SZ_16M
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables
@@ -88,7 +93,8 @@ static int uvm_policy_segments(struct uvm_device *uvm,
 		.invisible = uvm->vram.size - uvm->vram.visible,
 		.unsnooped = uvm->gart.unsnooped,
 		.gart = uvm->gart.size,
-		.paging = UVM_PAGING_BYTES,
+		.paging = clamp(uvm->gart.size / UVM_PAGING_SHARE,
+				(u64)UVM_PAGING_LEAST, (u64)UVM_PAGING_MOST),
 		.tables = uvm_gart_table_bytes(uvm),
 		.own_first = uvm_has_vidmm(uvm),
 	};

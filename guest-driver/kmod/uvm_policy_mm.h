@@ -146,6 +146,9 @@ struct uvm_policy_stats;
 /* Notice: @bo is gone. */
 #define UVM_MM_DO_GONE 14
 
+/* Action: as UVM_MM_DO_ALLOC_PAGES, of any content: all is overwritten before anybody sees it. */
+#define UVM_MM_DO_ALLOC_STALE 15
+
 /* Most segments of a device. */
 #define UVM_MM_MAX_SEGMENTS 7
 /* Most kinds of segment that an allocation may be in. */
@@ -259,7 +262,7 @@ struct uvm_mm_reply {
  * @gart: offset in the GART
  * @from: offset in @from_domain
  * @to: offset in @to_domain
- * @op: UVM_MM_DO_ALLOC_PAGES to UVM_MM_DO_GONE, which say what else is used
+ * @op: UVM_MM_DO_*, which say what else is used
  * @from_domain: UVM_POLICY_DOMAIN_*
  * @to_domain: UVM_POLICY_DOMAIN_*
  * @error: a negative errno

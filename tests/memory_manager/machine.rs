@@ -170,7 +170,7 @@ impl<B: Bytes> Machine<B> {
             return Err(failure);
         }
         match *action {
-            Action::AllocPages { bo, offset, size } => {
+            Action::AllocPages { bo, offset, size, zeroed } => {
                 let (first, pages) = (count(offset), count(size));
                 if self.free_frames() < pages {
                     return Err(Failure::NoMemory);
@@ -178,7 +178,7 @@ impl<B: Bytes> Machine<B> {
                 for page in first..first + pages {
                     let frame = self.free_frames.pop().unwrap();
                     assert_eq!(self.pages.insert((bo, page), frame), None, "a page made twice");
-                    self.bytes.write(Phys::Frame(frame), 0);
+                    self.bytes.write(Phys::Frame(frame), if zeroed { 0 } else { GARBAGE });
                 }
             }
             Action::FreePages { bo, offset, size } => {

@@ -132,7 +132,7 @@ pub enum Reply {
 /// has changed nothing, except that what a copy, a clear or a swap was to write is then undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make system pages for the range, zeroed.
+    /// Make system pages for the range.
     AllocPages {
         /// The allocation.
         bo: BoId,
@@ -140,6 +140,8 @@ pub enum Action {
         offset: u64,
         /// Length.
         size: u64,
+        /// They are zeroed. Otherwise they hold anything: what comes next overwrites all of them, before anybody sees it.
+        zeroed: bool,
     },
     /// Give back the range's system pages, as many as there are.
     FreePages {

@@ -71,7 +71,7 @@
 //!
 //! | action | does | if it fails |
 //! |---|---|---|
-//! | `AllocPages` | zeroed pages for a range of the allocation, which stay | nothing was made; the move is taken back |
+//! | `AllocPages` | pages for a range of the allocation, zeroed or not, which stay | nothing was made; the move is taken back |
 //! | `Bind` | GART entries for the range's pages | none is bound; taken back |
 //! | `Copy`, `Clear` | the copy engine | the target is undefined; taken back |
 //! | `SwapOut`, `SwapIn` | write or read the backing store, source kept | the target is undefined; taken back |

@@ -281,7 +281,7 @@ impl Policy {
         let part = |at: Location| Location { offset: at.offset.saturating_add(offset), ..at };
         Some(match lane.step {
             Step::Idle | Step::Window => return None,
-            Step::Alloc => Action::AllocPages { bo: id, offset, size: len },
+            Step::Alloc => Action::AllocPages { bo: id, offset, size: len, zeroed: false },
             Step::Bind => Action::Bind { bo: id, offset, size: len, gart: window },
             Step::Copy if run.chain == Chain::PageOut => {
                 Action::Copy { bo: id, from: part(here), to: bounce, size: len }
@@ -291,7 +291,9 @@ impl Policy {
             Step::Out => Action::SwapOut { bo: id, offset, size: len },
             Step::In => Action::SwapIn { bo: id, offset, size: len },
             Step::Whole(stage::ZAP) => Action::Zap { bo: id },
-            Step::Whole(stage::ALLOC) => Action::AllocPages { bo: id, offset: 0, size },
+            Step::Whole(stage::ALLOC) => {
+                Action::AllocPages { bo: id, offset: 0, size, zeroed: run.before & stage::COPY == 0 }
+            }
             Step::Whole(stage::BIND) => Action::Bind { bo: id, offset: 0, size, gart: there.offset },
             Step::Whole(stage::CLEAR) => Action::Clear { bo: id, at: there, size },
             Step::Whole(stage::COPY) => Action::Copy { bo: id, from: here, to: there, size },

@@ -261,8 +261,10 @@ fn action_words(issued: &Issued, out: &mut dyn FnMut(u64)) {
     out(issued.id.map_or(0, ActionId::raw));
     let place = |at: Location| [at.domain as u64, at.offset];
     match issued.action {
-        Action::AllocPages { bo, offset, size }
-        | Action::FreePages { bo, offset, size }
+        Action::AllocPages { bo, offset, size, zeroed } => {
+            [bo.raw(), offset, size, u64::from(zeroed)].into_iter().for_each(out);
+        }
+        Action::FreePages { bo, offset, size }
         | Action::SwapOut { bo, offset, size }
         | Action::SwapIn { bo, offset, size } => [bo.raw(), offset, size].into_iter().for_each(out),
         Action::Bind { bo, offset, size, gart } => [bo.raw(), offset, size, gart].into_iter().for_each(out),

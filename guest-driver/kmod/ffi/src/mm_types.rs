@@ -125,6 +125,8 @@ pub const UVM_MM_DO_READY: u32 = 12;
 pub const UVM_MM_DO_REFUSED: u32 = 13;
 /// Notice: @bo is gone.
 pub const UVM_MM_DO_GONE: u32 = 14;
+/// Action: as UVM_MM_DO_ALLOC_PAGES, of any content: all is overwritten before anybody sees it.
+pub const UVM_MM_DO_ALLOC_STALE: u32 = 15;
 
 /// Most segments of a device.
 pub const UVM_MM_MAX_SEGMENTS: usize = 7;
@@ -242,7 +244,7 @@ pub struct UvmMmReply {
 /// @gart: offset in the GART
 /// @from: offset in @from_domain
 /// @to: offset in @to_domain
-/// @op: UVM_MM_DO_ALLOC_PAGES to UVM_MM_DO_GONE, which say what else is used
+/// @op: UVM_MM_DO_*, which say what else is used
 /// @from_domain: UVM_POLICY_DOMAIN_*
 /// @to_domain: UVM_POLICY_DOMAIN_*
 /// @error: a negative errno
@@ -391,7 +393,9 @@ impl From<Issued> for UvmMmAction {
             ..none
         };
         match issued.action {
-            Action::AllocPages { bo, offset, size } => range(UVM_MM_DO_ALLOC_PAGES, bo, offset, size),
+            Action::AllocPages { bo, offset, size, zeroed } => {
+                range(if zeroed { UVM_MM_DO_ALLOC_PAGES } else { UVM_MM_DO_ALLOC_STALE }, bo, offset, size)
+            }
             Action::FreePages { bo, offset, size } => range(UVM_MM_DO_FREE_PAGES, bo, offset, size),
             Action::Bind { bo, offset, size, gart } => Self { gart, ..range(UVM_MM_DO_BIND, bo, offset, size) },
             Action::Unbind { gart, size } => Self { op: UVM_MM_DO_UNBIND, gart, size, ..none },
