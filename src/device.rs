@@ -18,8 +18,9 @@ use crate::check::{Checker, Checks, Finding, Rule};
 use crate::gmc::{Fault, Hub, HubId, Memory, Mmu, Phys, Space};
 use crate::ih::Ih;
 use crate::nbio::{Indirect, Nbio, Route};
+use crate::ring::{Io, RegOp, Step};
 use crate::sdma::work::QUANTUM;
-use crate::sdma::{Io, RegOp, Sdma, Step};
+use crate::sdma::Sdma;
 use crate::trace::event::{Answer, Call};
 use crate::trace::{Event, RingId, Stage, Tracer, Who};
 use crate::vram::Vram;
@@ -229,7 +230,7 @@ impl Gpu {
     /// What was counted since the last reset.
     pub fn counters(&self) -> Counters {
         Counters {
-            packets: self.sdma.iter().map(|s| s.packets).sum(),
+            packets: self.sdma.iter().map(|s| s.rings.packets).sum(),
             bytes: self.sdma.iter().map(|s| s.bytes).sum(),
             accesses: self.access.accesses,
             accessed: self.access.bytes,
@@ -312,14 +313,14 @@ impl Gpu {
                 rang.is_some()
             }
             Route::Sdma(n) => {
-                let taken = self.sdma.get_mut(n).is_some_and(|s| s.doorbell(dw, value));
+                let taken = self.sdma.get_mut(n).is_some_and(|s| s.rings.doorbell(dw, value));
                 if !taken {
                     self.refuse_doorbell(if n == 0 { ihspec::client::SDMA0 } else { ihspec::client::SDMA1 }, slot);
                 }
                 taken
             }
             Route::Access => {
-                let taken = self.access.doorbell(dw, value);
+                let taken = self.access.rings.doorbell(dw, value);
                 if !taken {
                     self.refuse_doorbell(ihspec::client::ACCESS, slot);
                 }
@@ -332,7 +333,8 @@ impl Gpu {
         }
         self.trace.record(|| Event::Doorbell { slot, value, taken });
         if let Some(before) = before {
-            let target = self.sdma.iter().find_map(|s| s.doorbell_target(dw)).or(self.access.doorbell_target(dw));
+            let target =
+                self.sdma.iter().find_map(|s| s.rings.doorbell_target(dw)).or(self.access.rings.doorbell_target(dw));
             self.checks.tell(|c| c.doorbell(slot, taken, target));
             if self.ih.is_cam_doorbell(dw) {
                 #[allow(clippy::cast_possible_truncation)] // as the IH takes it
@@ -574,7 +576,7 @@ impl Gpu {
     }
     /// Read and write pointer of each ring and queue, bytes.
     pub fn ring_pointers(&self) -> impl Iterator<Item = (RingId, u64, u64)> + '_ {
-        self.sdma.iter().flat_map(Sdma::pointers).chain(self.access.pointers())
+        self.sdma.iter().flat_map(|s| s.rings.pointers()).chain(self.access.rings.pointers())
     }
     /// A register write, from outside or by a packet. None: undefined.
     fn write(&mut self, index: u32, value: u32) -> Option<()> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Access programs: from raw dwords to valid values. The layout is [`uvm_spec::access`]'s.
 
-use crate::sdma::Illegal;
+use crate::ring::Illegal;
 use uvm_spec::access::*;
 use uvm_spec::packet::{atomic, header, op as sdma_op, NOP_COUNT, TRAP_CONTEXT};
 

@@ -75,8 +75,8 @@ impl Gpu {
     pub fn clear_injected(&mut self) {
         self.begin(Call::Heal);
         let Some(injected) = self.injected.take() else { return };
-        self.sdma.iter_mut().for_each(Sdma::clear_hangs);
-        self.access.clear_hangs();
+        self.sdma.iter_mut().for_each(|sdma| sdma.rings.clear_hangs());
+        self.access.rings.clear_hangs();
         self.mm_hub.clear_corruptions();
         self.vram.clear_poison();
         for (engine, request, _) in injected.withheld {
@@ -112,8 +112,8 @@ impl Gpu {
         log::info!("injected: {}", fault.spec);
         match fault.spec.kind {
             Kind::Hang { instance, ring, after } => match self.sdma.get_mut(instance) {
-                Some(sdma) => sdma.hang(ring, after, struck),
-                None => self.access.hang(ring, after, struck),
+                Some(sdma) => sdma.rings.hang(ring, after, struck),
+                None => self.access.rings.hang(ring, after, struck),
             },
             Kind::CorruptPte { vmid, page, after, xor } => self.mm_hub.corrupt(vmid, page, after, xor, struck),
             Kind::Ecc { page } => {

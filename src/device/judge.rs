@@ -4,7 +4,6 @@
 use super::Gpu;
 use crate::check::{Checker, Pointers, Used};
 use crate::gmc::Memory;
-use crate::sdma::Sdma;
 use crate::trace::RingId;
 use uvm_spec::{IH_RINGS, PAGE_SHIFT};
 
@@ -28,8 +27,8 @@ impl Gpu {
             return None;
         }
         self.tick();
-        let active = self.sdma.iter().fold(self.access.active_vmids(), |all, s| all | s.active_vmids());
-        let rings = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
+        let active = self.sdma.iter().fold(self.access.rings.active_vmids(), |all, s| all | s.rings.active_vmids());
+        let rings = self.sdma.iter().flat_map(|s| s.rings.states()).chain(self.access.rings.states());
         Some(Watched { active, rings: rings.collect(), rptrs: self.ih.rptrs() })
     }
     /// The driver answered CAM entry `index`.
@@ -38,7 +37,7 @@ impl Gpu {
     }
     /// Tells the checker what changed since `before`.
     pub(super) fn judge(&mut self, before: &Watched) {
-        let after = self.sdma.iter().flat_map(Sdma::states).chain(self.access.states());
+        let after = self.sdma.iter().flat_map(|s| s.rings.states()).chain(self.access.rings.states());
         self.checks.tell(|c| {
             for ((ring, old), (_, new)) in before.rings.iter().zip(after) {
                 c.pointers(*ring, *old, new);

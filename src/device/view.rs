@@ -6,7 +6,7 @@ use super::*;
 use crate::access::program;
 use crate::gmc::walk::{Look, Step as WalkLevel};
 use crate::gmc::{Access, Cause, Translation};
-use crate::sdma::engine::view::RingState;
+use crate::ring::view::RingState;
 use crate::sdma::packet::{fixed_dwords, MAX_FIXED};
 use crate::trace::{describe_packet, engine_name};
 use crate::view::*;
@@ -87,8 +87,8 @@ impl Gpu {
     }
     fn rings(&self) -> impl Iterator<Item = (usize, RingState)> + '_ {
         let sdma =
-            self.sdma.iter().enumerate().flat_map(|(n, sdma)| sdma.rings().into_iter().map(move |ring| (n, ring)));
-        sdma.chain(self.access.rings().into_iter().map(|queue| (accessspec::INSTANCE, queue)))
+            self.sdma.iter().enumerate().flat_map(|(n, sdma)| sdma.view().into_iter().map(move |ring| (n, ring)));
+        sdma.chain(self.access.view().into_iter().map(|queue| (accessspec::INSTANCE, queue)))
     }
     fn ring(&self, memory: &Memory<'_>, instance: usize, state: RingState) -> Ring {
         let ahead = state.wptr.wrapping_sub(state.rptr);

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! SDMA packets: from raw dwords to valid values. The layout is [`uvm_spec::packet`]'s.
 
+use crate::ring::Illegal;
 use uvm_spec::packet::*;
 
 /// Most dwords that a packet has before its data.
 pub const MAX_FIXED: usize = 10;
-
-/// A packet that cannot be executed: reserved opcode, sub-opcode or field value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Illegal;
 
 /// What POLL_REGMEM looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

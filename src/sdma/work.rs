@@ -3,48 +3,12 @@
 
 use super::packet::{poll_passes, Packet, Target};
 use crate::gmc::{Stop, Vm};
+use crate::ring::Stream;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use uvm_spec::packet::atomic;
 
 /// Most bytes moved before other rings, other engines and register accesses get their turn.
 pub const QUANTUM: u64 = 256 << 10;
-
-/// Where a packet's dwords come from: a ring, which wraps, or an indirect buffer, which does not.
-#[derive(Clone, Copy, Debug)]
-pub struct Stream {
-    /// Address space.
-    pub vmid: u8,
-    /// First byte of the ring or buffer.
-    pub base: u64,
-    /// Bytes from there to the stream's position, not wrapped.
-    pub offset: u64,
-    /// Bytes of the ring, a power of two; None for a buffer.
-    pub ring: Option<u64>,
-}
-
-impl Stream {
-    /// The stream `bytes` further on.
-    pub fn skip(self, bytes: u64) -> Self {
-        Self { offset: self.offset.wrapping_add(bytes), ..self }
-    }
-    /// Reads dwords from the stream's position, each once.
-    pub fn read(&self, vm: &mut Vm<'_, '_>, dwords: &mut [u8]) -> Result<(), Stop> {
-        let mut at = *self;
-        let mut rest = dwords;
-        while !rest.is_empty() {
-            let (place, room) = match at.ring {
-                Some(size) => (at.offset & (size - 1), size - (at.offset & (size - 1))),
-                None => (at.offset, u64::MAX),
-            };
-            let n = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
-            let (part, tail) = rest.split_at_mut_checked(n).ok_or(Stop::Error)?;
-            vm.read(at.vmid, at.base.wrapping_add(place), part)?;
-            at = at.skip(n as u64);
-            rest = tail;
-        }
-        Ok(())
-    }
-}
 
 /// A packet in execution.
 #[derive(Clone, Copy, Debug)]
