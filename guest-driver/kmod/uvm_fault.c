@@ -48,7 +48,7 @@ static u32 uvm_fault_take(struct uvm_device *uvm, u32 pasid, u64 first,
 
 /*
  * Puts a fault into the table, unless its process is gone, or waits for nothing
- * any more: then false. @absent: pages of the process are.
+ * any more: then false, and it is answered. @absent: pages of the process are.
  */
 static bool uvm_fault_open(struct uvm_device *uvm,
 			   const struct uvm_retry_fault *fault, u64 *vm_id,
@@ -87,7 +87,10 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 		*absent = READ_ONCE(vm->nr_absent);
 	}
 	xa_unlock(&uvm->vms.by_pasid);
-	if (vm && !waits)
+	/* What is in the table may be taken and answered by somebody else. */
+	if (!vm)
+		uvm_retry_answer(uvm, fault->cam);
+	else if (!waits)
 		uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
 						     fault->va, fault->va));
 	return waits;
@@ -168,10 +171,8 @@ void uvm_fault_intake(struct uvm_device *uvm,
 					     fault->cam);
 			continue;
 		}
-		if (!uvm_fault_open(uvm, fault, &vm_id, &absent, &mirrors)) {
-			uvm_retry_answer(uvm, fault->cam);
+		if (!uvm_fault_open(uvm, fault, &vm_id, &absent, &mirrors))
 			continue;
-		}
 		switch (uvm_fault_look(uvm, fault, vm_id)) {
 		case UVM_FAULT_MISSING:
 			if (absent)

@@ -11,7 +11,7 @@ use uvm_spec::uapi;
 
 use super::dump::Dump;
 use super::{all_is_well, until, Client, PACKETS};
-use crate::drm::{Bo, Domain, FenceState, Syncobj};
+use crate::drm::{Bo, Device, Domain, FenceState, Syncobj};
 use crate::ib::{Ib, Place};
 use crate::test::case::{content, eventually, filled, same, same_bytes, settled, stamps, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
@@ -33,30 +33,63 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A move waits for what uses its buffer, and runs behind what hangs on its ring: both times it comes out right.
+/// A submission that waits for ever on `ring`, once the engine has begun it; of `bo` it copies some bytes first.
+fn hung(device: &Device, gate: &Bo, ring: u32, mark: u32, bo: Option<&Bo>) -> Result<Syncobj> {
+    let place = |offset| Place::Bo(gate.handle(), offset);
+    let slot = 8 * (u64::from(ring) + 1);
+    let mut ib = Ib::new();
+    ib.fence(place(slot), mark);
+    if let Some(bo) = bo {
+        ib.copy(Place::Bo(bo.handle(), 0), place(64), 64);
+    }
+    ib.poll_memory(place(0), until(7));
+    let end = Syncobj::new(device)?;
+    device.submit(ring, &ib, &[], &[&end])?;
+    let map = gate.map()?;
+    // A move is more urgent: it would overtake one that is not on the ring yet.
+    let begun = || Ok(map.load(usize::try_from(slot)?) & 0xffff_ffff == u64::from(mark));
+    ensure!(eventually(PATIENCE, begun)?, "SDMA {ring} does not begin");
+    Ok(end)
+}
+
+/// A move waits for what uses its buffer. For what else hangs it waits if there is no ring beside it. Each time it comes
+/// out right.
 pub fn move_behind_a_hang_keeps_the_bytes(ctx: &Ctx, ring: u32) -> Result<()> {
+    const HUNG: FenceState = FenceState::Failed(Errno::TIME);
     let device = ctx.device()?;
     let data = stamps(ctx.rng().next(), 1 << 20);
     let bo = filled(&device, Domain::Gtt, &data)?;
     let gate = Bo::new(&device, 4096, Domain::Gtt)?;
     let _expected = ExpectErrors::begin(ctx);
-    let mark = gate.map()?;
-    for (round, used, domain) in [(1, true, Domain::Vram), (2, false, Domain::System)] {
-        let mut hung = Ib::new();
-        hung.fence(Place::Bo(gate.handle(), 8), round);
-        if used {
-            hung.copy(Place::Bo(bo.handle(), 0), Place::Bo(gate.handle(), 64), 64);
-        }
-        hung.poll_memory(Place::Bo(gate.handle(), 0), until(7));
-        let end = Syncobj::new(&device)?;
-        device.submit(ring, &hung, &[], &[&end])?;
-        // A move is more urgent: it would overtake one that is not on the ring yet.
-        let begun = || Ok(mark.load(8) & 0xffff_ffff == u64::from(round));
-        ensure!(eventually(PATIENCE, begun)?, "the engine does not begin");
+    let moved = |domain| -> Result<()> {
         bo.move_to(domain, ring)?;
-        same("fence of the submission that hangs", end.state()?, FenceState::Failed(Errno::TIME))?;
-        same("where the buffer is", bo.domain()?, domain)?;
-        same_bytes("the buffer that was moved", &content(&bo, data.len())?, &data)?;
+        same("where the buffer is", bo.domain()?, domain)
+    };
+    let kept = || -> Result<()> { same_bytes("the buffer that was moved", &content(&bo, data.len())?, &data) };
+
+    // Used by what hangs.
+    let end = hung(&device, &gate, ring, 1, Some(&bo))?;
+    moved(Domain::Vram)?;
+    same("fence of the buffer's user after the move", end.state()?, HUNG)?;
+    kept()?;
+
+    // Beside what hangs: by the other ring, at once.
+    let end = hung(&device, &gate, ring, 2, None)?;
+    moved(Domain::System)?;
+    same("fence of who does not use the buffer after the move", end.state()?, FenceState::Active)?;
+    kept()?;
+    end.wait(PATIENCE)?;
+    same("fence of the submission that hangs", end.state()?, HUNG)?;
+
+    // There is no other: behind what hangs.
+    let ends = [hung(&device, &gate, ring, 3, None)?, hung(&device, &gate, 1 - ring, 3, None)?];
+    moved(Domain::Vram)?;
+    let states = [ends[0].state()?, ends[1].state()?];
+    ensure!(states.contains(&HUNG), "the move overtook both rings' submissions: {states:?}");
+    kept()?;
+    for end in &ends {
+        end.wait(PATIENCE)?;
+        same("fence of a submission on one of two rings that hang", end.state()?, HUNG)?;
     }
     all_is_well(ctx)
 }
