@@ -254,7 +254,20 @@ fn work_for_a_halted_engine_is_caught() {
     let mut rig = rig();
     rig.write(SDMA[1] + reg::F32_CNTL, 1);
     rig.submit(1, &p::nop(0));
+    rig.clock.advance(11 * SECOND);
+    rig.read(reg::FAULT_STATUS);
     only(&rig, "submitted_to_halted_engine", "SDMA1 GFX");
+}
+#[test]
+fn work_for_an_engine_that_is_halted_for_a_while_is_no_mistake() {
+    let mut rig = rig();
+    rig.write(SDMA[1] + reg::F32_CNTL, 1);
+    rig.submit(1, &p::nop(0));
+    rig.clock.advance(SECOND);
+    rig.write(SDMA[1] + reg::F32_CNTL, 0);
+    rig.clock.advance(11 * SECOND);
+    rig.read(reg::FAULT_STATUS);
+    none(&rig);
 }
 #[test]
 fn an_illegal_packet_is_caught() {

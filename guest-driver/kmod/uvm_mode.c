@@ -159,24 +159,58 @@ bool uvm_mode_waits(const struct uvm_vm *vm)
 		!READ_ONCE(vm->unfit));
 }
 
-/**
- * uvm_mode_set_fit() - whether absent pages of an address space come back
- * @vm: the address space
- * @fit: they do; if not, its queues do not wait for them
- */
-void uvm_mode_set_fit(struct uvm_vm *vm, bool fit)
+/* Returns whether what waited is to fail now. Mode locked. */
+static bool uvm_mode_change_fit(struct uvm_vm *vm, bool fit)
 {
-	bool drop;
-
-	mutex_lock(&vm->mode_lock);
+	lockdep_assert_held(&vm->mode_lock);
 	if (vm->unfit == fit) {
 		WRITE_ONCE(vm->unfit, !fit);
 		uvm_mode_apply(vm);
 	}
-	drop = !uvm_mode_waits(vm);
+	return !uvm_mode_waits(vm);
+}
+
+/**
+ * uvm_mode_set_fit() - absent pages of an address space come back
+ * @vm: the address space
+ */
+void uvm_mode_set_fit(struct uvm_vm *vm)
+{
+	bool drop;
+
+	mutex_lock(&vm->mode_lock);
+	WRITE_ONCE(vm->fits, vm->fits + 1);
+	drop = uvm_mode_change_fit(vm, true);
 	mutex_unlock(&vm->mode_lock);
 	if (drop)
 		uvm_fault_drop(vm->uvm, vm->pasid);
+}
+
+/**
+ * uvm_mode_set_unfit() - its queues do not wait for absent pages any more
+ * @vm: the address space
+ * @fits: its count, from before bringing them back was tried
+ * @error: why they do not come, negative
+ *
+ * Return: false, and nothing was done, if a queue was reset meanwhile: its
+ * process may have made room first.
+ */
+bool uvm_mode_set_unfit(struct uvm_vm *vm, u32 fits, int error)
+{
+	bool same, drop = false;
+
+	mutex_lock(&vm->mode_lock);
+	same = vm->fits == fits;
+	if (same) {
+		dev_warn_ratelimited(vm->uvm->drm.dev,
+				     "PASID %u: its buffers do not come back: %d\n",
+				     vm->pasid, error);
+		drop = uvm_mode_change_fit(vm, false);
+	}
+	mutex_unlock(&vm->mode_lock);
+	if (drop)
+		uvm_fault_drop(vm->uvm, vm->pasid);
+	return same;
 }
 
 /**

@@ -391,7 +391,7 @@ int uvm_ioctl_queue_kick(struct drm_device *drm, void *data,
 		uvm_queue_stop(uvm, queue);
 		queue->wptr = args->wptr;
 		uvm_fault_drop(uvm, queue->vm->pasid);
-		uvm_mode_set_fit(queue->vm, true);
+		uvm_mode_set_fit(queue->vm);
 		uvm_queue_start(uvm, queue);
 	} else {
 		queue->wptr = args->wptr;

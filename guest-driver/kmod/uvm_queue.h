@@ -182,7 +182,8 @@ void uvm_access_counted(struct uvm_device *uvm);
 
 /* uvm_mode.c */
 bool uvm_mode_waits(const struct uvm_vm *vm);
-void uvm_mode_set_fit(struct uvm_vm *vm, bool fit);
+void uvm_mode_set_fit(struct uvm_vm *vm);
+bool uvm_mode_set_unfit(struct uvm_vm *vm, u32 fits, int error);
 int uvm_mode_reserve(struct uvm_vm *vm);
 void uvm_mode_unreserve(struct uvm_vm *vm);
 void uvm_mode_add_queue(struct uvm_vm *vm, u32 vmid);

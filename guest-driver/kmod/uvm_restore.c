@@ -86,6 +86,23 @@ static int uvm_restore_all(struct uvm_vm *vm, struct uvm_mm_use **use)
 	return ret;
 }
 
+/* Until it comes, or its queues are told that it does not. */
+static void uvm_restore_try(struct uvm_vm *vm, struct uvm_mm_use **use)
+{
+	u32 fits;
+	int ret;
+
+	do {
+		fits = READ_ONCE(vm->fits);
+		/* Asked by what was answered since: its queues wait no more. */
+		if (READ_ONCE(vm->nr_queues) && !uvm_mode_waits(vm))
+			return;
+		ret = uvm_restore_all(vm, use);
+	} while (ret && !uvm_mode_set_unfit(vm, fits, ret));
+	if (!ret)
+		uvm_mode_set_fit(vm);
+}
+
 /*
  * Also ends what was brought back a while ago. Has a reference of its own. Waits
  * for processes' own memory that makes way, which no reclaim depends on: so it
@@ -96,20 +113,11 @@ static void uvm_restore_work(struct work_struct *work)
 	struct uvm_vm *vm = container_of(to_delayed_work(work), struct uvm_vm,
 					 restore);
 	struct uvm_mm_use *use = NULL;
-	int ret;
 
 	/* Not while waiting for the next: who is served before may wait for it. */
 	uvm_mm_use_end(vm->restored);
 	if (xchg(&vm->restore_wanted, false)) {
-		ret = uvm_restore_all(vm, &use);
-		/* Who asked meanwhile did so for the same buffers. */
-		if (ret) {
-			WRITE_ONCE(vm->restore_wanted, false);
-			dev_warn_ratelimited(vm->uvm->drm.dev,
-					     "PASID %u: its buffers do not come back: %d\n",
-					     vm->pasid, ret);
-		}
-		uvm_mode_set_fit(vm, !ret);
+		uvm_restore_try(vm, &use);
 		uvm_fault_tell_rest(vm);
 	}
 	vm->restored = use;

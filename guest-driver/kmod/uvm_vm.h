@@ -136,6 +136,7 @@ struct uvm_vm_hang {
  * @retry: they wait for their pages
  * @held: those of its queues do for the moment, as pages of it move
  * @unfit: no, as those do not come back
+ * @fits: times that they did, or that a queue was reset
  * @nr_queues: user queues
  * @queue_vmid: where they run
  * @fault_lock: @fault and @hang
@@ -185,6 +186,7 @@ struct uvm_vm {
 	bool retry;
 	bool held;
 	bool unfit;
+	u32 fits;
 	u32 nr_queues;
 	u32 queue_vmid;
 	spinlock_t fault_lock;

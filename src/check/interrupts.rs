@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Rules about interrupt rings and retry faults.
 
-use super::{Report, Rule};
+use super::{Report, Rule, PATIENCE};
 use crate::bus::CLOCK_HZ;
 use std::collections::BTreeMap;
 use uvm_spec::{ih, IH_RINGS};
-
-/// A driver that has not looked for so long never will: reference clocks. Guests under emulation are slow.
-const PATIENCE: u64 = 10 * CLOCK_HZ;
 
 #[derive(Debug, Default)]
 pub struct Interrupts {

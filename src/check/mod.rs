@@ -17,6 +17,7 @@ pub use rings::Pointers;
 pub use rules::Rule;
 pub use spaces::{Seen, Used};
 
+use crate::bus::CLOCK_HZ;
 use crate::gmc::{Access, Mmu};
 use crate::trace::RingId;
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+/// A driver that has not looked for so long never will: reference clocks. Guests under emulation are slow.
+const PATIENCE: u64 = 10 * CLOCK_HZ;
 /// Places of a rule that are told, each once; more are only counted.
 const PLACES: usize = 100;
 
@@ -126,6 +129,7 @@ impl Checker {
     /// The time, reference clock: what has waited too long is told. `waits` says whether a retry CAM entry still does.
     pub fn tick(&mut self, now: u64, waits: impl Fn(u32) -> bool) {
         self.report.now = now;
+        self.rings.tick(&mut self.report);
         self.interrupts.tick(&mut self.report, waits);
         self.spaces.tick(&mut self.report);
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Rules about SDMA rings: pointers, doorbells, packets, fences.
 
-use super::{Report, Rule};
+use super::{Report, Rule, PATIENCE};
+use crate::bus::CLOCK_HZ;
 use crate::trace::RingId;
 use std::collections::BTreeMap;
 use uvm_spec::{access, packet, sdma};
@@ -36,9 +37,24 @@ pub struct Pointers {
 pub struct Rings {
     /// Last value of each fence: by VMID and address.
     fences: BTreeMap<(u8, u64), u32>,
+    /// Rings that got work while their instance was halted, and since when: by number.
+    halted: BTreeMap<usize, (RingId, u64)>,
 }
 
 impl Rings {
+    /// A driver may halt an instance for one ring's sake while others, processes' own too, get work: it is done later.
+    pub fn tick(&mut self, report: &mut Report) {
+        let now = report.now;
+        self.halted.retain(|&number, (ring, since)| {
+            let late = now.saturating_sub(*since) >= PATIENCE;
+            if late {
+                report.add(Rule::Halted, number as u64, || {
+                    format!("{ring}: work, and F32_CNTL.HALT stays set for {} s", PATIENCE / CLOCK_HZ)
+                });
+            }
+            !late
+        });
+    }
     pub fn doorbell(&mut self, report: &mut Report, slot: u32, taken: bool, target: Option<(RingId, bool)>) {
         match target {
             Some((ring, false)) => report.add(Rule::DoorbellDisabled, slot.into(), || {
@@ -52,6 +68,9 @@ impl Rings {
     }
     /// True if work was submitted.
     pub fn pointers(&mut self, report: &mut Report, ring: RingId, old: Pointers, new: Pointers) -> bool {
+        if !new.enabled || !new.halted {
+            self.halted.remove(&number(ring));
+        }
         if !new.enabled || old.wptr == new.wptr {
             return false;
         }
@@ -68,7 +87,7 @@ impl Rings {
             });
         }
         if new.halted {
-            report.add(Rule::Halted, place, || format!("{}: work while F32_CNTL.HALT is set", ring));
+            self.halted.entry(number(ring)).or_insert((ring, report.now));
         }
         true
     }

@@ -47,7 +47,7 @@ rules! {
     DoorbellDisabled = "doorbell_on_disabled_ring" in "sdma.md";
     /// A doorbell rang that is routed to nobody.
     DoorbellNobody = "doorbell_for_nobody" in "sdma.md";
-    /// Work was submitted to a halted instance.
+    /// Work was submitted to a halted instance, and nobody starts that.
     Halted = "submitted_to_halted_engine" in "sdma.md";
     /// A ring met a packet that cannot be executed.
     IllegalPacket = "illegal_packet" in "packets.md";
