@@ -6,7 +6,7 @@ use super::program::{decode, fixed_dwords, Command};
 use super::run::{Happened, Parked, Run, Turn};
 use crate::check::Pointers;
 use crate::gmc::access::Reported;
-use crate::gmc::{Access, Client, Fault, Stop, Vm};
+use crate::gmc::{Client, Fault, Stop, Vm};
 use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use crate::ring::{self, Hangs};
@@ -360,7 +360,7 @@ impl Engine {
     }
     /// Tells of an access of queue `queue` that waits.
     fn raise(&mut self, queue: usize, fault: Fault, io: &mut Io<'_, '_>) {
-        ring::tell_waiting(&mut self.regs, fault.access == Access::Write, fault.vmid, fault.va);
+        ring::tell_waiting(&mut self.regs, fault.access.writes(), fault.vmid, fault.va);
         io.trace.fault_raised(&fault, Some(id(queue)));
         io.retries.push(fault);
     }

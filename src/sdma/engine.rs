@@ -7,7 +7,7 @@ use super::packet::{decode, fixed_dwords, Packet, MAX_FIXED};
 use super::work::{Outcome, Stream, Work};
 use crate::check::{Checks, Pointers};
 use crate::gmc::access::Reported;
-use crate::gmc::{Access, Client, Fault, Hub, Memory, Stop, Vm};
+use crate::gmc::{Client, Fault, Hub, Memory, Stop, Vm};
 use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use crate::ring::{self, Hangs};
@@ -290,7 +290,7 @@ impl Sdma {
         if let Some(state) = self.rings.get_mut(ring) {
             state.parked = Some(Parked { fault: *fault, due: io.retry_due });
         }
-        ring::tell_waiting(&mut self.regs, fault.access == Access::Write, fault.vmid, fault.va);
+        ring::tell_waiting(&mut self.regs, fault.access.writes(), fault.vmid, fault.va);
         io.trace.fault_raised(fault, Some(RingId::new(self.number, ring)));
         io.retries.push(*fault);
     }
