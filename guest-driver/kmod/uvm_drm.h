@@ -221,6 +221,14 @@
 #define UVM_PARAM_SVM_FLUSHES	67
 /* Blocks of 2 MiB that are mirrored now. */
 #define UVM_PARAM_SVM_BLOCKS	68
+/* Pages of mirrored memory that the device got for itself, for an atomic. */
+#define UVM_PARAM_SVM_EXCLUSIVE	100
+/* Of these, those that a CPU had back. */
+#define UVM_PARAM_SVM_TAKEN_BACK	101
+/* Of these, pages of files, which it had for a while only. */
+#define UVM_PARAM_SVM_LENT	102
+/* Faults of the largest batch since the driver was loaded. */
+#define UVM_PARAM_SVM_LARGEST_BATCH	103
 /* Queues of the access engine that a process may still make. */
 #define UVM_PARAM_FREE_ACCESS_QUEUES	80
 /* Times that an access counter reached its threshold. */

@@ -168,6 +168,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
 		args->value = uvm_svm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_SVM_EXCLUSIVE ... UVM_PARAM_SVM_LARGEST_BATCH:
+		args->value = uvm_svm_exclusive_param(uvm, args->param);
+		break;
 	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
 		args->value = uvm_devmem_param(uvm, args->param);
 		break;

@@ -395,4 +395,5 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 		   stats.bounced);
 	seq_printf(m, "thrashing %llu throttled %llu pinned %llu\n",
 		   stats.thrashing, stats.throttled, stats.pinned);
+	uvm_svm_show_exclusive(uvm, m);
 }
