@@ -371,6 +371,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	u32 i;
 
 	mutex_init(&uvm->mmio.lock);
+	init_rwsem(&uvm->suspend.lock);
 	uvm_peek_init(uvm);
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
@@ -562,6 +563,7 @@ static int uvm_probe(struct virtio_device *vdev)
 	ret = drm_dev_register(&uvm->drm, 0);
 	if (ret)
 		goto stop;
+	uvm_suspend_init(uvm);
 	ret = uvm_dmirror_init(uvm);
 	if (ret)
 		dev_err(&vdev->dev, "no hmm_dmirror devices: %d\n", ret);
@@ -583,6 +585,7 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	uvm_suspend_fini(uvm);
 	/* While it can still be copied. */
 	uvm_dmirror_fini(uvm);
 	uvm_devmem_dev_close(uvm);
@@ -603,6 +606,7 @@ static struct virtio_driver uvm_virtio_driver = {
 	.id_table = uvm_id_table,
 	.probe = uvm_probe,
 	.remove = uvm_remove,
+	.freeze = uvm_freeze,
 };
 module_virtio_driver(uvm_virtio_driver);
 

@@ -444,7 +444,9 @@ static void uvm_svm_serve_all(struct uvm_svm *svm)
 	int idx;
 	u32 n, flags, due = 0;
 
-	while ((n = uvm_svm_collect(svm, wants + due,
+	/* What is at rest waits in the table. */
+	while (!uvm_is_suspended(uvm) &&
+	       (n = uvm_svm_collect(svm, wants + due,
 				    ARRAY_SIZE(svm->wants) - due))) {
 		if (svm->space) {
 			flags = uvm_svm_batch_planned(svm, wants + due, n);
@@ -481,11 +483,16 @@ void uvm_svm_work(struct work_struct *work)
 	struct uvm_svm *svm = container_of(work, struct uvm_svm, work);
 	struct uvm_vm *vm = svm->vm;
 
+	/* Who lets it go on starts this again. */
+	if (uvm_is_suspended(vm->uvm)) {
+		uvm_vm_put(vm);
+		return;
+	}
 	WRITE_ONCE(svm->busy, true);
 	if (mmget_not_zero(svm->mm)) {
 		do {
 			uvm_svm_serve_all(svm);
-		} while (uvm_svm_release(svm));
+		} while (!uvm_is_suspended(vm->uvm) && uvm_svm_release(svm));
 		if (svm->space)
 			uvm_svm_keep_mapped(svm);
 		uvm_svm_shrink(svm);
@@ -563,6 +570,8 @@ bool uvm_svm_goes_on(struct uvm_job *job)
 	struct uvm_svm *svm = job->vm ? READ_ONCE(job->vm->svm) : NULL;
 	u64 served;
 
+	if (svm && uvm_is_suspended(job->vm->uvm))
+		return true;
 	if (!svm || job->extensions >= UVM_SVM_EXTENSIONS)
 		return false;
 	served = atomic64_read(&svm->served);

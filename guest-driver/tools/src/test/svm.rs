@@ -15,6 +15,7 @@ mod beside;
 mod changes;
 mod heuristics;
 mod places;
+mod rest;
 
 pub use beside::worker;
 
@@ -68,6 +69,8 @@ pub const CASES: &[Case] = &[
     once("forked_child_counts_for_itself", atomics::forked_child_counts_for_itself),
     once("memory_goes_while_atomics_run", atomics::memory_goes_while_atomics_run),
     once("process_is_killed_amid_atomics", atomics::process_is_killed_amid_atomics),
+    once("memory_at_rest_is_left_alone", rest::memory_at_rest_is_left_alone),
+    once("machine_sleeps_without_the_device", rest::machine_sleeps_without_the_device),
     once("faults_are_served_256_at_a_time", batches::faults_are_served_256_at_a_time),
 ];
 
