@@ -11,7 +11,7 @@ use super::{client, counted, fence, numbers, page_a_lane, queue, run};
 use crate::drm::{Bo, Domain, RW};
 use crate::test::case::{content, eventually, same, Ctx, PATIENCE};
 use crate::test::queues::{drained, page, stands, DATA, FAR, PAGE};
-use crate::uvm::program::Program;
+use crate::uvm::program::{Operand, Program};
 
 pub fn program_runs_and_fence_and_pointer_follow(ctx: &Ctx) -> Result<()> {
     let device = client(ctx)?;
@@ -88,7 +88,9 @@ pub fn more_lanes_than_the_device_can_tell_of_at_once(ctx: &Ctx) -> Result<()> {
     // Twice: the second time all pages are there.
     for (n, queue) in (0_u64..).zip(&mut queues) {
         let mut program = page_a_lane(access::MAX_LANES, 3);
-        shift(&mut program, n * u64::from(access::MAX_LANES) * PAGE);
+        if let Program::Nest { d, .. } = &mut program {
+            *d = Operand::affine(DATA + n * u64::from(access::MAX_LANES) * PAGE, 0, [1024, 0, 0]);
+        }
         run(queue, &program.packet(access::MAX_LANES, 0))?;
     }
     let mut told = BTreeSet::new();
@@ -104,13 +106,6 @@ pub fn more_lanes_than_the_device_can_tell_of_at_once(ctx: &Ctx) -> Result<()> {
         same("what lanes added", page.first_chunk(), Some(&7_u64.to_le_bytes()))?;
     }
     Ok(())
-}
-
-/// Has a program work so many bytes further on.
-fn shift(program: &mut Program, bytes: u64) {
-    if let Program::Nest { d, .. } = program {
-        d.base += bytes;
-    }
 }
 
 /// No fence holds a buffer for a queue: lanes wait while it is on its way, and no addition is lost.
