@@ -2,7 +2,7 @@
 //! One counter, and both sides add to it: no addition is lost, whoever has the page.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -97,6 +97,12 @@ pub fn atomics_of_cpu_and_device_lose_nothing(ctx: &Ctx) -> Result<()> {
         let shared = what.contains("shared");
         ensure!(!stays || (exclusive > 0 && taken > 0 && lent == 0), "{what}: not had and taken back");
         ensure!(!shared || (lent > 0 && exclusive >= lent), "{what}: not lent");
+    }
+    // The same by the client: it alone did that.
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", device.fd().as_raw_fd()))?;
+    for (key, whole) in [("uvm-svm-exclusive", counts()?[0]), ("uvm-svm-taken-back", counts()?[1])] {
+        let told = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse::<u64>().ok());
+        ensure!(told.is_some_and(|told| told > 0 && told <= whole), "{key} is {told:?} in fdinfo, {whole} in all");
     }
     Ok(())
 }
