@@ -115,7 +115,7 @@
 #define UVM_SVM_ANYWHERE	4294967295
 /* The number of records that may wait is set. */
 #define UVM_SVM_EVENTS_KEEP	1
-/* Record: a fault; the detail is 1 for a write. */
+/* Record: a fault; the detail is 1 for a write, 2 for an atomic. */
 #define UVM_SVM_REC_FAULT	1
 /* Record: pages moved; the detail: 0 a fault, 1 a prefetch, 2 to make room, 3 a CPU's access, 4 accesses that were counted. */
 #define UVM_SVM_REC_MIGRATION	2
