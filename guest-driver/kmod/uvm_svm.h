@@ -270,6 +270,7 @@ void uvm_svm_kick(struct uvm_device *uvm, u32 pasid);
 void uvm_svm_failed(struct uvm_device *uvm, u32 pasid, u64 va);
 bool uvm_svm_goes_on(struct uvm_job *job);
 u32 uvm_svm_replay_now(void);
+u32 uvm_svm_batch_now(void);
 
 /* uvm_svm_pages.c */
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,

@@ -27,10 +27,6 @@ static uint uvm_svm_region_pages = 1;
 module_param_named(svm_region, uvm_svm_region_pages, uint, 0644);
 MODULE_PARM_DESC(svm_region, "Pages that a fault brings where the policy does not decide, aligned: a power of two up to 512 (default 1)");
 
-static uint uvm_svm_batch_size = UVM_FAULT_BATCH;
-module_param_named(svm_batch, uvm_svm_batch_size, uint, 0644);
-MODULE_PARM_DESC(svm_batch, "Faults that are served at a time, 1 to 256 (default 256)");
-
 /* When accesses are made again; as the policy knows it. */
 #define UVM_SVM_REPLAY_BLOCK		0u
 #define UVM_SVM_REPLAY_BATCH		1u
@@ -281,9 +277,8 @@ static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
 	struct uvm_retry_fault *faults = svm->faults;
 	u32 i, n;
 
-	room = min(room, clamp(READ_ONCE(uvm_svm_batch_size), 1u,
-			       UVM_FAULT_BATCH));
-	n = uvm_fault_collect(uvm, svm->vm->pasid, faults, room);
+	n = uvm_fault_collect(uvm, svm->vm->pasid, faults,
+			      min(room, uvm_svm_batch_now()));
 	if (!n)
 		return 0;
 	for (i = 0; i < n; i++)
