@@ -272,7 +272,7 @@ fn a_denied_instruction_fetch_obeys_its_own_switches() {
         let client = Client { l1: 1, cid: Cid { read: 0x155, write: 0xaa }, counted: true };
         assert!(hub.translate(&memory, client, VMID as u8, GOOD << 12, Access::Read).is_ok());
         let fault = hub.translate(&memory, client, VMID as u8, GOOD << 12, Access::Execute).unwrap_err();
-        let handled = hub.handle(&fault, client.cid, false);
+        let handled = hub.handle(&fault, client.cid);
         assert_eq!(hub.read(0x68b), Some(8 << 4 | 0x155 << 9 | VMID << 20));
         assert_eq!(handled.vector.is_some(), interrupt);
         assert_eq!(handled.page.map(|at| at.addr), (default || hub_default).then_some(DUMMY));

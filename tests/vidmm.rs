@@ -76,7 +76,7 @@ impl Naive {
         let right = match access {
             Access::Execute => 1 << 4,
             Access::Read => 1 << 5,
-            Access::Write => 1 << 6,
+            Access::Write | Access::Atomic => 1 << 6,
         };
         if entry & right == 0 {
             return Err(Cause::Permission);

@@ -303,6 +303,7 @@ void uvm_show_fdinfo(struct drm_printer *p, struct drm_file *file)
 		drm_printf(p, "drm-pdev:\t%s\n",
 			   pci_name(to_pci_dev(uvm->drm.dev->parent)));
 	uvm_busy_show(p, uvm, ufile->busy);
+	uvm_svm_show_file(p, READ_ONCE(ufile->vm));
 
 	spin_lock(&file->table_lock);
 	idr_for_each_entry(&file->object_idr, obj, id) {

@@ -98,7 +98,8 @@ static int uvm_prefetch(struct uvm_device *uvm,
  * @data: struct drm_uvm_svm_prefetch
  * @file: the caller
  *
- * Return: 0, -EINVAL, -ENOSPC, -ENOMEM, -EINTR, -EIO, -ENODEV.
+ * Return: 0, -EINVAL, -ENOSPC, -ENOMEM, -EINTR, -EIO, -ENODEV, -EAGAIN while
+ * mirrored memory is at rest.
  */
 int uvm_ioctl_svm_prefetch(struct drm_device *drm, void *data,
 			   struct drm_file *file)
@@ -115,7 +116,11 @@ int uvm_ioctl_svm_prefetch(struct drm_device *drm, void *data,
 		return -EINVAL;
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
-	ret = uvm_prefetch(uvm, args);
+	ret = -EAGAIN;
+	if (uvm_suspend_enter(uvm)) {
+		ret = uvm_prefetch(uvm, args);
+		uvm_suspend_exit(uvm);
+	}
 	drm_dev_exit(idx);
 	return ret;
 }

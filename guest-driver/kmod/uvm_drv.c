@@ -168,6 +168,9 @@ static int uvm_ioctl_get_param(struct drm_device *drm, void *data,
 	case UVM_PARAM_SVM_FAULTS ... UVM_PARAM_SVM_BLOCKS:
 		args->value = uvm_svm_param(uvm, args->param);
 		break;
+	case UVM_PARAM_SVM_EXCLUSIVE ... UVM_PARAM_SVM_LARGEST_BATCH:
+		args->value = uvm_svm_exclusive_param(uvm, args->param);
+		break;
 	case UVM_PARAM_DEVMEM_USED ... UVM_PARAM_DEVMEM_BY_CPU:
 		args->value = uvm_devmem_param(uvm, args->param);
 		break;
@@ -369,6 +372,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	u32 i;
 
 	mutex_init(&uvm->mmio.lock);
+	init_rwsem(&uvm->suspend.lock);
 	uvm_peek_init(uvm);
 	spin_lock_init(&uvm->mmio.doorbell_lock);
 	mutex_init(&uvm->gart.lock);
@@ -560,6 +564,7 @@ static int uvm_probe(struct virtio_device *vdev)
 	ret = drm_dev_register(&uvm->drm, 0);
 	if (ret)
 		goto stop;
+	uvm_suspend_init(uvm);
 	ret = uvm_dmirror_init(uvm);
 	if (ret)
 		dev_err(&vdev->dev, "no hmm_dmirror devices: %d\n", ret);
@@ -581,6 +586,7 @@ static void uvm_remove(struct virtio_device *vdev)
 {
 	struct uvm_device *uvm = vdev->priv;
 
+	uvm_suspend_fini(uvm);
 	/* While it can still be copied. */
 	uvm_dmirror_fini(uvm);
 	uvm_devmem_dev_close(uvm);
@@ -601,6 +607,7 @@ static struct virtio_driver uvm_virtio_driver = {
 	.id_table = uvm_id_table,
 	.probe = uvm_probe,
 	.remove = uvm_remove,
+	.freeze = uvm_freeze,
 };
 module_virtio_driver(uvm_virtio_driver);
 

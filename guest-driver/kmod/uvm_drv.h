@@ -5,6 +5,7 @@
  *
  * Locks, outermost first:
  *
+ *   uvm_suspend.lock       whether mirrored memory is at rest
  *   dma_resv of a buffer   its place, pages and GART range
  *   uvm_file.submit_lock   the order of a file's jobs
  *   uvm_vm.config_lock     how an address space is run, and its queues
@@ -72,6 +73,7 @@
 #include "uvm_devmem.h"
 #include "uvm_mm.h"
 #include "uvm_queue.h"
+#include "uvm_suspend.h"
 #include "uvm_svm.h"
 #include "uvm_vm.h"
 
@@ -468,6 +470,7 @@ struct uvm_device {
 	struct uvm_ecc ecc;
 	struct uvm_lost lost;
 	struct uvm_svm_dev svm;
+	struct uvm_suspend suspend;
 	struct uvm_ring rings[UVM_MAX_RINGS];
 	struct mutex policy_lock;
 	struct uvm_policy *policy;

@@ -11,6 +11,7 @@
  * whatever brings a page, or ends who waits for it, answers.
  */
 
+#include <linux/bitmap.h>
 #include <linux/jiffies.h>
 #include <linux/sched/signal.h>
 
@@ -18,32 +19,47 @@
 
 #include "uvm_drv.h"
 
-static void uvm_fault_answer(struct uvm_device *uvm, u32 cams)
+/* PASIDs have 16 bits. */
+#define UVM_NO_PASID	U32_MAX
+
+/* CAM entries, a bit each. */
+struct uvm_cams {
+	DECLARE_BITMAP(bits, UVM_CAM_ENTRIES);
+};
+
+static void uvm_fault_answer(struct uvm_device *uvm,
+			     const struct uvm_cams *cams)
 {
-	for (; cams; cams &= cams - 1)
-		uvm_retry_answer(uvm, __ffs(cams));
+	u32 cam;
+
+	for_each_set_bit(cam, cams->bits, UVM_CAM_ENTRIES)
+		uvm_retry_answer(uvm, cam);
 }
 
-/* Takes faults of a process out of the table: their CAM entries, a bit each. */
-static u32 uvm_fault_take(struct uvm_device *uvm, u32 pasid, u64 first,
-			  u64 last)
+/* Takes faults of a process out of the table. Returns whether there are any. */
+static bool uvm_fault_take(struct uvm_device *uvm, u32 pasid, u64 first,
+			   u64 last, struct uvm_cams *cams)
 {
 	struct uvm_retry *retry = &uvm->retry;
 	struct uvm_open_fault *open;
-	u32 i, cams = 0;
+	bool any = false;
+	u32 i;
 
-	BUILD_BUG_ON(UVM_CAM_ENTRIES > 32);
+	bitmap_zero(cams->bits, UVM_CAM_ENTRIES);
 	spin_lock(&retry->lock);
-	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+	for (i = 0; i < retry->top; i++) {
 		open = &retry->open[i];
 		if (!open->order || open->fault.pasid != pasid ||
 		    open->fault.va < first || open->fault.va > last)
 			continue;
 		open->order = 0;
-		cams |= BIT(i);
+		__set_bit(i, cams->bits);
+		any = true;
 	}
+	while (retry->top && !retry->open[retry->top - 1].order)
+		retry->top--;
 	spin_unlock(&retry->lock);
-	return cams;
+	return any;
 }
 
 /*
@@ -58,6 +74,7 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 	struct uvm_open_fault *open;
 	struct uvm_vm *vm;
 	bool told = false, waits = false;
+	struct uvm_cams cams;
 	u32 i;
 
 	xa_lock(&uvm->vms.by_pasid);
@@ -67,12 +84,13 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 		*mirrors = smp_load_acquire(&vm->svm);
 		spin_lock(&retry->lock);
 		/* One page in two VMIDs, or told of again: one fault to all. */
-		for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		for (i = 0; i < retry->top; i++) {
 			open = &retry->open[i];
 			if (open->order && open->fault.pasid == fault->pasid &&
 			    open->fault.va == fault->va)
 				told |= open->told;
 		}
+		retry->top = max(retry->top, fault->cam + 1);
 		retry->open[fault->cam] = (struct uvm_open_fault) {
 			.fault = *fault,
 			.order = ++retry->order,
@@ -90,9 +108,9 @@ static bool uvm_fault_open(struct uvm_device *uvm,
 	/* What is in the table may be taken and answered by somebody else. */
 	if (!vm)
 		uvm_retry_answer(uvm, fault->cam);
-	else if (!waits)
-		uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
-						     fault->va, fault->va));
+	else if (!waits && uvm_fault_take(uvm, fault->pasid, fault->va,
+					  fault->va, &cams))
+		uvm_fault_answer(uvm, &cams);
 	return waits;
 }
 
@@ -160,6 +178,8 @@ void uvm_fault_intake(struct uvm_device *uvm,
 {
 	const struct uvm_retry_fault *fault;
 	bool wake = false, absent, mirrors;
+	u32 kick = UVM_NO_PASID;
+	struct uvm_cams cams;
 	u64 vm_id;
 	u32 i;
 
@@ -179,7 +199,11 @@ void uvm_fault_intake(struct uvm_device *uvm,
 				uvm_restore_kick(uvm, fault->pasid);
 			if (mirrors) {
 				uvm_fault_hush(uvm, fault, true);
-				uvm_svm_kick(uvm, fault->pasid);
+				/* One process's come one after the other. */
+				if (kick != UVM_NO_PASID &&
+				    kick != fault->pasid)
+					uvm_svm_kick(uvm, kick);
+				kick = fault->pasid;
 			} else if (absent) {
 				/* If not one of those, the process is told then. */
 				uvm_fault_hush(uvm, fault, false);
@@ -191,12 +215,14 @@ void uvm_fault_intake(struct uvm_device *uvm,
 			uvm_fault_hush(uvm, fault, false);
 			break;
 		case UVM_FAULT_THERE:
-			uvm_fault_answer(uvm, uvm_fault_take(uvm, fault->pasid,
-							     fault->va,
-							     fault->va));
+			if (uvm_fault_take(uvm, fault->pasid, fault->va,
+					   fault->va, &cams))
+				uvm_fault_answer(uvm, &cams);
 			break;
 		}
 	}
+	if (kick != UVM_NO_PASID)
+		uvm_svm_kick(uvm, kick);
 	if (wake)
 		wake_up_all(&uvm->retry.wait);
 }
@@ -226,8 +252,10 @@ bool uvm_fault_may_park(struct uvm_device *uvm)
  */
 void uvm_fault_mapped(struct uvm_vm *vm, u64 va, u64 size)
 {
-	uvm_fault_answer(vm->uvm, uvm_fault_take(vm->uvm, vm->pasid, va,
-						 va + size - 1));
+	struct uvm_cams cams;
+
+	if (uvm_fault_take(vm->uvm, vm->pasid, va, va + size - 1, &cams))
+		uvm_fault_answer(vm->uvm, &cams);
 }
 
 static u32 uvm_fault_list(struct uvm_device *uvm, u32 pasid,
@@ -238,7 +266,7 @@ static u32 uvm_fault_list(struct uvm_device *uvm, u32 pasid,
 	u32 i, n = 0;
 
 	spin_lock(&retry->lock);
-	for (i = 0; i < UVM_CAM_ENTRIES && n < room; i++) {
+	for (i = 0; i < retry->top && n < room; i++) {
 		open = &retry->open[i];
 		if (!open->order || !open->mirrored ||
 		    open->fault.pasid != pasid)
@@ -311,7 +339,7 @@ void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va)
 	u32 i;
 
 	spin_lock(&retry->lock);
-	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+	for (i = 0; i < retry->top; i++) {
 		open = &retry->open[i];
 		if (open->order && open->fault.pasid == pasid &&
 		    open->fault.va == va) {
@@ -335,12 +363,13 @@ void uvm_fault_tell(struct uvm_device *uvm, u32 pasid, u64 va)
  */
 void uvm_fault_drop(struct uvm_device *uvm, u32 pasid)
 {
-	u32 cams = uvm_fault_take(uvm, pasid, 0, U64_MAX);
+	struct uvm_cams cams;
 	int idx;
 
-	if (!cams || !drm_dev_enter(&uvm->drm, &idx))
+	if (!uvm_fault_take(uvm, pasid, 0, U64_MAX, &cams) ||
+	    !drm_dev_enter(&uvm->drm, &idx))
 		return;
-	uvm_fault_answer(uvm, cams);
+	uvm_fault_answer(uvm, &cams);
 	drm_dev_exit(idx);
 }
 
@@ -392,7 +421,7 @@ void uvm_fault_give_up(struct uvm_device *uvm, u32 pasid)
 	u32 i;
 
 	spin_lock(&retry->lock);
-	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+	for (i = 0; i < retry->top; i++) {
 		open = &retry->open[i];
 		if (open->order <= newest || open->fault.pasid != pasid)
 			continue;
@@ -413,7 +442,7 @@ static bool uvm_fault_pick(struct uvm_vm *vm, struct drm_uvm_fault_next *args)
 	u32 i;
 
 	spin_lock(&retry->lock);
-	for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+	for (i = 0; i < retry->top; i++) {
 		open = &retry->open[i];
 		if (open->order && !open->told &&
 		    open->fault.pasid == vm->pasid &&
@@ -424,7 +453,7 @@ static bool uvm_fault_pick(struct uvm_vm *vm, struct drm_uvm_fault_next *args)
 		args->va = oldest->fault.va;
 		args->write = oldest->fault.write;
 		args->vmid = oldest->fault.vmid;
-		for (i = 0; i < UVM_CAM_ENTRIES; i++) {
+		for (i = 0; i < retry->top; i++) {
 			open = &retry->open[i];
 			if (open->order && open->fault.pasid == vm->pasid &&
 			    open->fault.va == args->va) {

@@ -27,6 +27,7 @@
 #define UVM_FAULT_ADDR_HI	GENMASK(3, 0)
 #define UVM_FAULT_WRITE		BIT(5)
 #define UVM_FAULT_RETRY		BIT(7)
+#define UVM_FAULT_ATOMIC	BIT(17)
 #define UVM_FAULT_ADDR_TOP	GENMASK(16, 8)
 #define UVM_FAULT_CAM		GENMASK(9, 0)
 
@@ -81,6 +82,7 @@ static void uvm_ih_fault(struct uvm_device *uvm,
 			.vmid = vector->vmid,
 			.cam = cam,
 			.write = write,
+			.atomic = vector->data[1] & UVM_FAULT_ATOMIC,
 		});
 		return;
 	}

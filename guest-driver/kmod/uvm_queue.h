@@ -22,9 +22,9 @@
 #define UVM_NR_QUEUES		(UVM_SDMA_QUEUES + UVM_ACCESS_QUEUES)
 
 /* Faults that the device tells of before it waits for answers. */
-#define UVM_CAM_ENTRIES		31
-/* Faults that are handed on at a time. */
-#define UVM_FAULT_BATCH		32
+#define UVM_CAM_ENTRIES		512
+/* Faults that are handed on, and served, at a time: others come meanwhile. */
+#define UVM_FAULT_BATCH		256
 
 struct drm_device;
 struct drm_file;
@@ -92,13 +92,15 @@ struct uvm_access {
  * @vmid: where
  * @cam: entry of the retry CAM, which wants an answer
  * @write: the access was a write
+ * @atomic: and a read, both in one
  */
 struct uvm_retry_fault {
 	u64 va;
 	u32 pasid;
 	u32 vmid;
 	u32 cam;
-	u32 write;
+	bool write;
+	bool atomic;
 };
 
 /**
@@ -126,8 +128,9 @@ struct uvm_open_fault {
  * @enabled: it is set up
  * @batch: taken from the ring and not handed on yet; the worker's alone
  * @nr_batch: how many
- * @lock: @open and @order
+ * @lock: @open, @top and @order
  * @open: unanswered faults by CAM entry
+ * @top: behind the last of them
  * @order: of the last
  * @wait: processes that wait for faults of theirs
  * @patient: address spaces whose faults wait
@@ -145,6 +148,7 @@ struct uvm_retry {
 	u32 nr_batch;
 	spinlock_t lock;
 	struct uvm_open_fault open[UVM_CAM_ENTRIES];
+	u32 top;
 	u64 order;
 	wait_queue_head_t wait;
 	atomic_t patient;

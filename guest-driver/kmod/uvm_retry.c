@@ -25,7 +25,7 @@ MODULE_PARM_DESC(retry_vectors, "Entries of the interrupt ring of page faults, a
 /* Interrupt ring that takes page faults. */
 #define UVM_RETRY_RING		1
 /* Vectors that are read at a time; others' turn comes in between. */
-#define UVM_RETRY_VECTORS	64
+#define UVM_RETRY_VECTORS	UVM_FAULT_BATCH
 
 /**
  * uvm_retry_answer() - let an access be made again
@@ -196,8 +196,12 @@ int uvm_retry_init(struct uvm_device *uvm)
 		 IH_DOORBELL_RETRY_CAM__ENABLE);
 	uvm_wreg(uvm, mmIH_RETRY_INT_CAM_CNTL,
 		 (uvm_rreg(uvm, mmIH_RETRY_INT_CAM_CNTL) &
-		  ~IH_RETRY_INT_CAM_CNTL__CAM_SIZE) |
-		 FIELD_PREP(IH_RETRY_INT_CAM_CNTL__CAM_SIZE, UVM_CAM_ENTRIES) |
+		  ~(IH_RETRY_INT_CAM_CNTL__CAM_SIZE |
+		    IH_RETRY_INT_CAM_CNTL__CAM_SIZE_HI)) |
+		 FIELD_PREP(IH_RETRY_INT_CAM_CNTL__CAM_SIZE,
+			    UVM_CAM_ENTRIES % 32) |
+		 FIELD_PREP(IH_RETRY_INT_CAM_CNTL__CAM_SIZE_HI,
+			    UVM_CAM_ENTRIES / 32) |
 		 IH_RETRY_INT_CAM_CNTL__ENABLE);
 	uvm_wreg(uvm, mmIH_RB_CNTL_RING1,
 		 FIELD_PREP(IH_RB_CNTL_RING1__RB_SIZE,

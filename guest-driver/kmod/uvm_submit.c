@@ -184,12 +184,14 @@ static int uvm_submit_space(struct uvm_submit *s)
 {
 	struct uvm_job *job = s->job;
 	struct uvm_vm *vm;
+	int ret;
 
 	vm = uvm_file_vm(s->uvm, s->file->driver_priv);
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
-	if (uvm_svm_may_use(vm))
-		return -EPERM;
+	ret = uvm_svm_may_use(vm);
+	if (ret)
+		return ret;
 	kref_get(&vm->ref);
 	job->vm = vm;
 	uvm_late_begin(vm);

@@ -460,13 +460,15 @@ void uvm_svm_detach(struct uvm_vm *vm)
  * Where it mirrors memory, that must be the caller's own: a child that has the
  * file would reach its parent's.
  *
- * Return: 0 or -EPERM.
+ * Return: 0, -EPERM, or -EAGAIN while that memory is at rest.
  */
 int uvm_svm_may_use(struct uvm_vm *vm)
 {
 	struct uvm_svm *svm = smp_load_acquire(&vm->svm);
 
-	return svm && svm->mm != current->mm ? -EPERM : 0;
+	if (svm && svm->mm != current->mm)
+		return -EPERM;
+	return svm && uvm_is_suspended(vm->uvm) ? -EAGAIN : 0;
 }
 
 /**
@@ -477,7 +479,7 @@ int uvm_svm_may_use(struct uvm_vm *vm)
  *
  * Return: 0, -EINVAL, -EBUSY when the address space mirrors memory already,
  * -EOPNOTSUPP when the device's addresses are too short, -ENOMEM, -ENODEV,
- * -ERESTARTSYS.
+ * -ERESTARTSYS, -EAGAIN while mirrored memory is at rest.
  */
 int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 			 struct drm_file *file)
@@ -492,6 +494,10 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 		return -EINVAL;
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
+	if (!uvm_suspend_enter(uvm)) {
+		ret = -EAGAIN;
+		goto exit;
+	}
 	vm = uvm_file_vm(uvm, file->driver_priv);
 	ret = PTR_ERR_OR_ZERO(vm);
 	if (!ret)
@@ -503,6 +509,8 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 				     0);
 		mutex_unlock(&vm->config_lock);
 	}
+	uvm_suspend_exit(uvm);
+exit:
 	drm_dev_exit(idx);
 	return ret;
 }

@@ -13,6 +13,7 @@
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/kref.h>
+#include <linux/log2.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/sizes.h>
@@ -26,10 +27,14 @@
 #include "uvm_queue.h"
 
 /* Regions of a plan: one a fault at most, and some guesses. */
-#define UVM_SVM_REGIONS		(2 * UVM_CAM_ENTRIES)
+#define UVM_SVM_REGIONS		(UVM_FAULT_BATCH + 64)
+
+/* log2 of the faults of a batch is less. */
+#define UVM_SVM_SIZES		(const_ilog2(UVM_FAULT_BATCH) + 1)
 
 struct drm_device;
 struct drm_file;
+struct drm_printer;
 struct file;
 struct poll_table_struct;
 struct seq_file;
@@ -58,6 +63,11 @@ struct uvm_vm;
  * @invalidations: times that a notifier took entries away
  * @zapped: entries that it took away
  * @flushes: times that the device was asked to forget some
+ * @exclusive: pages given to the device for itself, for an atomic
+ * @taken_back: of these, those that a CPU had back
+ * @lent: of these, those that it had for a while only
+ * @largest: faults of the largest batch
+ * @sizes: batches by the log2 of their faults
  */
 struct uvm_svm_dev {
 	struct workqueue_struct *wq;
@@ -74,6 +84,11 @@ struct uvm_svm_dev {
 	atomic64_t invalidations;
 	atomic64_t zapped;
 	atomic64_t flushes;
+	atomic64_t exclusive;
+	atomic64_t taken_back;
+	atomic64_t lent;
+	u32 largest;
+	atomic64_t sizes[UVM_SVM_SIZES];
 };
 
 /**
@@ -89,6 +104,8 @@ struct uvm_svm_dev {
  * @writable: of these, with WRITEABLE
  * @denied: pages whose accesses fail now instead of waiting
  * @exclusive: of @writable, those that no CPU reaches before it has them back
+ * @whole: of @mapped, those whose entries allow atomics
+ * @contested: pages that were, and that a CPU has taken back
  * @vram: of @mapped, those in VRAM
  * @told: pages that the policy was told to be in VRAM
  * @lost: pages that notifiers took away and the policy does not know of yet
@@ -108,6 +125,8 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(writable, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(denied, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(exclusive, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(whole, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(contested, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(vram, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(told, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
@@ -127,6 +146,18 @@ struct uvm_svm_throttled {
 };
 
 /**
+ * struct uvm_svm_want - what the faults of a batch want of a page
+ * @va: page
+ * @access: UVM_POLICY_SVM_READ, _WRITE or _ATOMIC
+ * @due: it was looked after
+ */
+struct uvm_svm_want {
+	u64 va;
+	u32 access;
+	bool due;
+};
+
+/**
  * struct uvm_svm - the mirror of a process's memory in an address space
  * @vm: the address space, which owns this
  * @mm: the process's memory, not its users
@@ -141,6 +172,8 @@ struct uvm_svm_throttled {
  * @busy: @work is at a batch
  * @shrunk: some block is
  * @served: faults that got their page
+ * @exclusive: pages that the device got for itself
+ * @taken_back: of these, those that a CPU had back
  * @reach: up to where the access that faults is known to go on: all to there is
  *	brought with its first page; 0: nothing is known
  * @missed: records that were lost and the process not told of; under the policy's
@@ -150,9 +183,13 @@ struct uvm_svm_throttled {
  * @throttled: faults whose pages are the CPU's for a while; @work's alone, as is
  *	what follows
  * @nr_throttled: how many
+ * @wants: the batch
+ * @faults: as it came
+ * @asked: as the policy is asked about it
  * @pfns: of the pages that are asked for
  * @regions: what was decided
  * @bad: pages of a region that cannot be had
+ * @alone: those that an atomic waits for
  */
 struct uvm_svm {
 	struct uvm_vm *vm;
@@ -167,15 +204,21 @@ struct uvm_svm {
 	bool busy;
 	bool shrunk;
 	atomic64_t served;
+	atomic64_t exclusive;
+	atomic64_t taken_back;
 	u64 reach;
 	u64 missed;
 	bool lost;
 	struct delayed_work later;
 	struct uvm_svm_throttled throttled[UVM_CAM_ENTRIES];
 	u32 nr_throttled;
+	struct uvm_svm_want wants[UVM_FAULT_BATCH];
+	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_policy_svm_fault asked[UVM_FAULT_BATCH];
 	unsigned long pfns[UVM_SVM_BLOCK_PAGES];
 	struct uvm_policy_svm_region regions[UVM_SVM_REGIONS];
 	DECLARE_BITMAP(bad, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(alone, UVM_SVM_BLOCK_PAGES);
 };
 
 /* What is denied and not told by then is allowed again. */
@@ -201,9 +244,11 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 
 /* uvm_svm_block.c */
-bool uvm_svm_has(struct uvm_svm_block *block, u64 va, bool write);
+bool uvm_svm_has(struct uvm_svm_block *block, u64 va, u32 access);
 void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		 const unsigned long *pfns, bool write);
+void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
+			   struct page *page);
 u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end);
 void uvm_svm_deny(struct uvm_svm_block *block, u64 va);
 void uvm_svm_set_window(struct uvm_svm_block *block, u32 page,
@@ -212,7 +257,11 @@ void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end);
 extern const struct mmu_interval_notifier_ops uvm_svm_notifier_ops;
 
 /* uvm_svm_exclusive.c */
+void uvm_svm_show_exclusive(struct uvm_device *uvm, struct seq_file *m);
+void uvm_svm_show_file(struct drm_printer *p, struct uvm_vm *vm);
+u64 uvm_svm_exclusive_param(struct uvm_device *uvm, u32 param);
 int uvm_svm_exclude(struct uvm_svm_block *block, u64 start, u64 end);
+int uvm_svm_have_alone(struct uvm_svm_block *block, u64 va);
 bool uvm_svm_is_exclusive(struct uvm_svm_block *block, u64 start, u64 end);
 
 /* uvm_svm_fault.c */
@@ -221,6 +270,7 @@ void uvm_svm_kick(struct uvm_device *uvm, u32 pasid);
 void uvm_svm_failed(struct uvm_device *uvm, u32 pasid, u64 va);
 bool uvm_svm_goes_on(struct uvm_job *job);
 u32 uvm_svm_replay_now(void);
+u32 uvm_svm_batch_now(void);
 
 /* uvm_svm_pages.c */
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,

@@ -11,11 +11,16 @@
 
 #include <linux/hmm.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
 
 #include "uvm_drv.h"
+
+static bool uvm_svm_plain_atomics;
+module_param_named(svm_plain_atomics, uvm_svm_plain_atomics, bool, 0644);
+MODULE_PARM_DESC(svm_plain_atomics, "Let the device's atomics reach pages that CPUs reach too, and lose what these write meanwhile: for tests that must find that out (default N)");
 
 /* An access that this entry does not allow fails, whatever the VMID's mode. */
 #define UVM_SVM_NO_RETRY \
@@ -63,16 +68,20 @@ static void uvm_svm_flush(struct uvm_svm_block *block, u32 first, u32 last)
  * uvm_svm_has() - whether a page is mapped
  * @block: the block, locked
  * @va: any address of the page
- * @write: for writing
+ * @access: for UVM_POLICY_SVM_READ, _WRITE or _ATOMIC
  *
  * Return: whether.
  */
-bool uvm_svm_has(struct uvm_svm_block *block, u64 va, bool write)
+bool uvm_svm_has(struct uvm_svm_block *block, u64 va, u32 access)
 {
 	u32 page = uvm_svm_page(block, va);
 
 	lockdep_assert_held(&block->lock);
-	return test_bit(page, write ? block->writable : block->mapped);
+	if (access == UVM_POLICY_SVM_READ)
+		return test_bit(page, block->mapped);
+	return test_bit(page, block->writable) &&
+	       (access != UVM_POLICY_SVM_ATOMIC ||
+		test_bit(page, block->whole));
 }
 
 /*
@@ -90,14 +99,18 @@ static void uvm_svm_will_write(struct page *page)
 		folio_mark_dirty(folio);
 }
 
+/* Of a page that CPUs reach as well. */
 static u64 uvm_svm_entry(struct page *page, bool write)
 {
 	u64 entry = UVM_PTE_VALID | UVM_PTE_READABLE;
 
 	if (is_device_private_page(page))
 		entry |= uvm_devmem_offset(page);
-	else
+	else if (READ_ONCE(uvm_svm_plain_atomics))
 		entry |= UVM_PTE_SYSTEM | UVM_PTE_SNOOPED | page_to_phys(page);
+	else
+		entry |= UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
+			 UVM_PTE_ATOMIC_DISABLE | page_to_phys(page);
 	return write ? entry | UVM_PTE_WRITEABLE : entry;
 }
 
@@ -120,6 +133,7 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 	u32 first = UVM_SVM_BLOCK_PAGES, last = 0, written = 0;
 	bool may_write, in_vram;
 	unsigned long pfn;
+	u64 entry;
 	struct page *what;
 
 	lockdep_assert_held(&block->lock);
@@ -138,7 +152,10 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 			set_bit(page, block->writable);
 		if (in_vram)
 			set_bit(page, block->vram);
-		uvm_svm_write(block, page, uvm_svm_entry(what, may_write));
+		entry = uvm_svm_entry(what, may_write);
+		uvm_svm_write(block, page, entry);
+		__assign_bit(page, block->whole,
+			     !(entry & UVM_PTE_ATOMIC_DISABLE));
 		/* What was not allowed may be in a cache. */
 		if (test_and_set_bit(page, block->mapped) ||
 		    test_bit(page, block->denied)) {
@@ -151,6 +168,61 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 	atomic64_add(written, &block->svm->vm->uvm->svm.mapped);
 	if (first <= last)
 		uvm_svm_flush(block, first, last);
+}
+
+/**
+ * uvm_svm_set_exclusive() - map a page that no CPU reaches
+ * @block: the block, locked
+ * @va: first address of it
+ * @page: the page, of system memory and locked
+ *
+ * For reads, writes and atomics. Context: within drm_dev_enter(); allocates
+ * nothing.
+ */
+void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
+			   struct page *page)
+{
+	struct uvm_svm *svm = block->svm;
+	u32 at = uvm_svm_page(block, va);
+	bool known;
+
+	lockdep_assert_held(&block->lock);
+	uvm_svm_will_write(page);
+	uvm_svm_write(block, at, UVM_PTE_VALID | UVM_PTE_READABLE |
+		      UVM_PTE_WRITEABLE | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
+		      page_to_phys(page));
+	known = test_and_set_bit(at, block->mapped);
+	known |= test_and_clear_bit(at, block->denied);
+	set_bit(at, block->writable);
+	set_bit(at, block->whole);
+	clear_bit(at, block->vram);
+	if (!test_and_set_bit(at, block->exclusive)) {
+		atomic64_inc(&svm->exclusive);
+		atomic64_inc(&svm->vm->uvm->svm.exclusive);
+	}
+	atomic64_inc(&svm->vm->uvm->svm.mapped);
+	if (known)
+		uvm_svm_flush(block, at, at);
+}
+
+/* Of those pages, the ones that go from the device's hands. */
+static void uvm_svm_take_back(struct uvm_svm_block *block, u32 first,
+			      u32 behind)
+{
+	struct uvm_svm *svm = block->svm;
+	u32 page, n = 0;
+
+	for (page = find_next_bit(block->exclusive, behind, first);
+	     page < behind;
+	     page = find_next_bit(block->exclusive, behind, page + 1)) {
+		clear_bit(page, block->exclusive);
+		set_bit(page, block->contested);
+		n++;
+	}
+	if (!n)
+		return;
+	atomic64_add(n, &svm->taken_back);
+	atomic64_add(n, &svm->vm->uvm->svm.taken_back);
 }
 
 /**
@@ -184,7 +256,8 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 		return 0;
 	bitmap_clear(block->mapped, first, behind - first);
 	bitmap_clear(block->writable, first, behind - first);
-	bitmap_clear(block->exclusive, first, behind - first);
+	uvm_svm_take_back(block, first, behind);
+	bitmap_clear(block->whole, first, behind - first);
 	bitmap_clear(block->vram, first, behind - first);
 	WRITE_ONCE(block->svm->lost, true);
 	uvm_svm_flush(block, low, high);

@@ -13,6 +13,7 @@
 #include <linux/delay.h>
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -51,13 +52,6 @@ u32 uvm_svm_replay_now(void)
 /* Time limits that a job may see pass while its pages come. */
 #define UVM_SVM_EXTENSIONS	40
 
-/* What the faults of a batch want of a page. */
-struct uvm_svm_want {
-	u64 va;
-	bool write;
-	bool due;
-};
-
 static int uvm_svm_order(const void *a, const void *b)
 {
 	const struct uvm_svm_want *left = a, *right = b;
@@ -65,7 +59,7 @@ static int uvm_svm_order(const void *a, const void *b)
 	return left->va < right->va ? -1 : left->va > right->va;
 }
 
-/* Each page once; for writing if any fault wants to write. */
+/* Each page once; for the most that any fault wants. */
 static u32 uvm_svm_merge(struct uvm_svm_want *wants, u32 n)
 {
 	u32 i, kept = 0;
@@ -73,11 +67,29 @@ static u32 uvm_svm_merge(struct uvm_svm_want *wants, u32 n)
 	sort(wants, n, sizeof(*wants), uvm_svm_order, NULL);
 	for (i = 1; i < n; i++) {
 		if (wants[i].va == wants[kept].va)
-			wants[kept].write |= wants[i].write;
+			wants[kept].access = max(wants[kept].access,
+						 wants[i].access);
 		else
 			wants[++kept] = wants[i];
 	}
 	return n ? kept + 1 : 0;
+}
+
+static bool uvm_svm_is_there(struct uvm_svm_block *block, u64 va, u32 access)
+{
+	bool there;
+
+	mutex_lock(&block->lock);
+	there = uvm_svm_has(block, va, access);
+	mutex_unlock(&block->lock);
+	return there;
+}
+
+static u32 uvm_svm_access(const struct uvm_retry_fault *fault)
+{
+	if (fault->atomic)
+		return UVM_POLICY_SVM_ATOMIC;
+	return fault->write ? UVM_POLICY_SVM_WRITE : UVM_POLICY_SVM_READ;
 }
 
 /* Within its block, the pages around an address that belong to it. */
@@ -140,26 +152,26 @@ static int uvm_svm_bring_reach(struct uvm_svm_block *first, u64 va, bool write)
 static int uvm_svm_serve(struct uvm_svm_block *block,
 			 const struct uvm_svm_want *want)
 {
+	bool write = want->access != UVM_POLICY_SVM_READ;
 	struct uvm_device *uvm = block->svm->vm->uvm;
 	u64 start, end;
-	bool there;
 	int ret;
 
-	mutex_lock(&block->lock);
-	there = uvm_svm_has(block, want->va, want->write);
-	mutex_unlock(&block->lock);
-	if (there) {
+	if (uvm_svm_is_there(block, want->va, want->access)) {
 		atomic64_inc(&uvm->svm.stale);
 		return 0;
 	}
 	uvm_svm_around(want->va, &start, &end);
 	if (want->va < READ_ONCE(block->svm->reach))
-		ret = uvm_svm_bring_reach(block, want->va, want->write);
+		ret = uvm_svm_bring_reach(block, want->va, write);
 	else
-		ret = uvm_svm_bring(block, want->va, start, end, want->write);
+		ret = uvm_svm_bring(block, want->va, start, end, write);
 	if (ret && ret != -EBUSY)
 		ret = uvm_svm_bring(block, want->va, want->va,
-				    want->va + PAGE_SIZE, want->write);
+				    want->va + PAGE_SIZE, write);
+	if (!ret && want->access == UVM_POLICY_SVM_ATOMIC &&
+	    !uvm_svm_is_there(block, want->va, want->access))
+		ret = uvm_svm_have_alone(block, want->va);
 	return ret;
 }
 
@@ -236,7 +248,7 @@ static void uvm_svm_batch(struct uvm_svm *svm, struct uvm_svm_want *wants,
 static void uvm_svm_sweep(struct uvm_svm *svm)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
-	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_retry_fault *faults = svm->faults;
 	struct uvm_svm_block *block;
 	bool there;
 	u32 i, n;
@@ -246,9 +258,8 @@ static void uvm_svm_sweep(struct uvm_svm *svm)
 		block = uvm_svm_block_find(svm, faults[i].va);
 		if (!block)
 			continue;
-		mutex_lock(&block->lock);
-		there = uvm_svm_has(block, faults[i].va, faults[i].write);
-		mutex_unlock(&block->lock);
+		there = uvm_svm_is_there(block, faults[i].va,
+					 uvm_svm_access(&faults[i]));
 		uvm_svm_block_put(block);
 		if (!there)
 			continue;
@@ -263,17 +274,22 @@ static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
 			   u32 room)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
-	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_retry_fault *faults = svm->faults;
 	u32 i, n;
 
-	n = uvm_fault_collect(uvm, svm->vm->pasid, faults, room);
+	n = uvm_fault_collect(uvm, svm->vm->pasid, faults,
+			      min(room, uvm_svm_batch_now()));
 	if (!n)
 		return 0;
 	for (i = 0; i < n; i++)
 		wants[i] = (struct uvm_svm_want) {
 			.va = faults[i].va,
-			.write = faults[i].write,
+			.access = uvm_svm_access(&faults[i]),
 		};
+	/* Mirrors serve side by side: what is lost is told by the next. */
+	if (n > READ_ONCE(uvm->svm.largest))
+		WRITE_ONCE(uvm->svm.largest, n);
+	atomic64_inc(&uvm->svm.sizes[min(ilog2(n), UVM_SVM_SIZES - 1)]);
 	atomic64_inc(&uvm->svm.batches);
 	atomic64_add(n, &uvm->svm.faults);
 	return uvm_svm_merge(wants, n);
@@ -334,6 +350,12 @@ static void uvm_svm_region(struct uvm_svm *svm, u32 index,
 	u32 i;
 
 	block = uvm_svm_block_get(svm, region->va);
+	bitmap_zero(svm->alone, UVM_SVM_BLOCK_PAGES);
+	for (i = 0; i < n; i++)
+		if (faults[i].region == index &&
+		    faults[i].access == UVM_POLICY_SVM_ATOMIC)
+			__set_bit((faults[i].va - region->va) >> PAGE_SHIFT,
+				  svm->alone);
 	if (!IS_ERR(block) && region->action != UVM_POLICY_SVM_DO_THROTTLE)
 		uvm_svm_do(svm, block, region,
 			   region->flags & UVM_POLICY_SVM_REGION_GUESS ?
@@ -367,9 +389,7 @@ static bool uvm_svm_is_stale(struct uvm_svm *svm,
 
 	if (!block)
 		return false;
-	mutex_lock(&block->lock);
-	there = uvm_svm_has(block, want->va, want->write);
-	mutex_unlock(&block->lock);
+	there = uvm_svm_is_there(block, want->va, want->access);
 	uvm_svm_block_put(block);
 	return there;
 }
@@ -379,7 +399,7 @@ static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
 				 struct uvm_svm_want *wants, u32 n)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
-	struct uvm_policy_svm_fault faults[UVM_CAM_ENTRIES];
+	struct uvm_policy_svm_fault *faults = svm->asked;
 	struct uvm_policy_svm_plan plan = {};
 	u32 i, fresh = 0;
 
@@ -393,8 +413,7 @@ static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
 			.space = svm->space,
 			.va = wants[i].va,
 			.tag = i,
-			.access = wants[i].write ? UVM_POLICY_SVM_WRITE :
-						   UVM_POLICY_SVM_READ,
+			.access = wants[i].access,
 		};
 	}
 	if (!fresh)
@@ -414,14 +433,16 @@ static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
 static void uvm_svm_serve_all(struct uvm_svm *svm)
 {
 	u32 replay = uvm_svm_replay_now();
-	struct uvm_svm_want wants[UVM_CAM_ENTRIES];
+	struct uvm_svm_want *wants = svm->wants;
 	struct uvm_device *uvm = svm->vm->uvm;
 	bool hold, flush;
 	int idx;
 	u32 n, flags, due = 0;
 
-	while ((n = uvm_svm_collect(svm, wants + due,
-				    ARRAY_SIZE(wants) - due))) {
+	/* What is at rest waits in the table. */
+	while (!uvm_is_suspended(uvm) &&
+	       (n = uvm_svm_collect(svm, wants + due,
+				    ARRAY_SIZE(svm->wants) - due))) {
 		if (svm->space) {
 			flags = uvm_svm_batch_planned(svm, wants + due, n);
 			hold = flags & UVM_POLICY_SVM_PLAN_HOLD;
@@ -440,7 +461,7 @@ static void uvm_svm_serve_all(struct uvm_svm *svm)
 		}
 		if (drm_dev_is_unplugged(&uvm->drm))
 			break;
-		if (hold && due < ARRAY_SIZE(wants))
+		if (hold && due < ARRAY_SIZE(svm->wants))
 			continue;
 		uvm_svm_replay(svm, wants, due);
 		due = 0;
@@ -457,11 +478,16 @@ void uvm_svm_work(struct work_struct *work)
 	struct uvm_svm *svm = container_of(work, struct uvm_svm, work);
 	struct uvm_vm *vm = svm->vm;
 
+	/* Who lets it go on starts this again. */
+	if (uvm_is_suspended(vm->uvm)) {
+		uvm_vm_put(vm);
+		return;
+	}
 	WRITE_ONCE(svm->busy, true);
 	if (mmget_not_zero(svm->mm)) {
 		do {
 			uvm_svm_serve_all(svm);
-		} while (uvm_svm_release(svm));
+		} while (!uvm_is_suspended(vm->uvm) && uvm_svm_release(svm));
 		if (svm->space)
 			uvm_svm_keep_mapped(svm);
 		uvm_svm_shrink(svm);
@@ -539,6 +565,8 @@ bool uvm_svm_goes_on(struct uvm_job *job)
 	struct uvm_svm *svm = job->vm ? READ_ONCE(job->vm->svm) : NULL;
 	u64 served;
 
+	if (svm && uvm_is_suspended(job->vm->uvm))
+		return true;
 	if (!svm || job->extensions >= UVM_SVM_EXTENSIONS)
 		return false;
 	served = atomic64_read(&svm->served);

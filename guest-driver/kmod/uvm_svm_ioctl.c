@@ -21,6 +21,7 @@ static struct uvm_svm *uvm_svm_of(struct drm_file *file)
 {
 	struct uvm_file *ufile = file->driver_priv;
 	struct uvm_svm *svm = NULL;
+	int ret;
 
 	mutex_lock(&ufile->submit_lock);
 	if (ufile->vm)
@@ -30,9 +31,10 @@ static struct uvm_svm *uvm_svm_of(struct drm_file *file)
 	mutex_unlock(&ufile->submit_lock);
 	if (!svm)
 		return ERR_PTR(-EINVAL);
-	if (svm->mm != current->mm) {
+	ret = uvm_svm_may_use(svm->vm);
+	if (ret) {
 		uvm_vm_put(svm->vm);
-		return ERR_PTR(-EPERM);
+		return ERR_PTR(ret);
 	}
 	return svm;
 }
@@ -111,7 +113,7 @@ static void uvm_svm_count_mapped(struct uvm_svm *svm, u64 start, u64 end,
  * @data: struct drm_uvm_svm_residency
  * @file: the caller
  *
- * Return: 0, -EINVAL, -EPERM, -ENOMEM, -EINTR.
+ * Return: 0, -EINVAL, -EPERM, -EAGAIN, -ENOMEM, -EINTR.
  */
 int uvm_ioctl_svm_residency(struct drm_device *drm, void *data,
 			    struct drm_file *file)
@@ -163,7 +165,7 @@ put:
  * @data: struct drm_uvm_svm_advise
  * @file: the caller
  *
- * Return: 0, -EINVAL, -EPERM, -EOPNOTSUPP, -ENOENT for an unknown group, -ENOSPC
+ * Return: 0, -EINVAL, -EPERM, -EAGAIN, -EOPNOTSUPP, -ENOENT for an unknown group, -ENOSPC
  * for too many ranges, -ENOMEM.
  */
 int uvm_ioctl_svm_advise(struct drm_device *drm, void *data,
@@ -214,7 +216,7 @@ int uvm_ioctl_svm_advise(struct drm_device *drm, void *data,
  * @data: struct drm_uvm_svm_attributes
  * @file: the caller
  *
- * Return: 0, -EINVAL, -EPERM, -EOPNOTSUPP.
+ * Return: 0, -EINVAL, -EPERM, -EAGAIN, -EOPNOTSUPP.
  */
 int uvm_ioctl_svm_attributes(struct drm_device *drm, void *data,
 			     struct drm_file *file)
@@ -282,7 +284,7 @@ static int uvm_svm_read_some(struct uvm_svm *svm, u64 to, u32 room,
  * @data: struct drm_uvm_svm_events
  * @file: the caller
  *
- * Return: 0, -EINVAL, -EPERM, -EOPNOTSUPP, -ENOMEM, -EFAULT: then those records
+ * Return: 0, -EINVAL, -EPERM, -EAGAIN, -EOPNOTSUPP, -ENOMEM, -EFAULT: then those records
  * are lost.
  */
 int uvm_ioctl_svm_events(struct drm_device *drm, void *data,
@@ -395,4 +397,5 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 		   stats.bounced);
 	seq_printf(m, "thrashing %llu throttled %llu pinned %llu\n",
 		   stats.thrashing, stats.throttled, stats.pinned);
+	uvm_svm_show_exclusive(uvm, m);
 }

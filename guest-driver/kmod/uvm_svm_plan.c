@@ -344,6 +344,28 @@ static void uvm_svm_map_guessed(struct uvm_svm_block *block,
 			     block->va + (u64)end * PAGE_SIZE);
 }
 
+/* Pages that an atomic waits for, and that CPUs still reach. */
+static void uvm_svm_map_alone(struct uvm_svm *svm, struct uvm_svm_block *block,
+			      const unsigned long *faulted, unsigned long *bad)
+{
+	unsigned int page;
+	bool there;
+	u64 va;
+	int ret;
+
+	for_each_set_bit(page, svm->alone, UVM_SVM_BLOCK_PAGES) {
+		if (!test_bit(page, faulted) || test_bit(page, bad))
+			continue;
+		va = block->va + (u64)page * PAGE_SIZE;
+		mutex_lock(&block->lock);
+		there = uvm_svm_has(block, va, UVM_POLICY_SVM_ATOMIC);
+		mutex_unlock(&block->lock);
+		ret = there ? 0 : uvm_svm_have_alone(block, va);
+		if (ret && ret != -EBUSY && ret != -ENODEV)
+			set_bit(page, bad);
+	}
+}
+
 static void uvm_svm_deny_all(struct uvm_svm *svm, struct uvm_svm_block *block,
 			     const unsigned long *pages)
 {
@@ -394,6 +416,8 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 	}
 	bitmap_zero(svm->bad, UVM_SVM_BLOCK_PAGES);
 	uvm_svm_map_faulted(block, faulted, written, svm->bad);
+	uvm_svm_map_alone(svm, block, faulted, svm->bad);
+	bitmap_zero(svm->alone, UVM_SVM_BLOCK_PAGES);
 	bitmap_andnot(faulted, pages, faulted, UVM_SVM_BLOCK_PAGES);
 	uvm_svm_map_guessed(block, faulted);
 	uvm_svm_deny_all(svm, block, svm->bad);

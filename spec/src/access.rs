@@ -70,7 +70,7 @@ registers! {
     /// Set to 1 before and 0 after a write pointer of two dwords is written: no start in between.
     MINOR_PTR_UPDATE = "RB{}_MINOR_PTR_UPDATE" @ 0xb5 [4; 0x60] Rw { ENABLE 0 }
     /// Lanes of the program in execution: at work, and waiting for a page.
-    LANES = "RB{}_LANES" @ 0xc0 [4; 0x60] Ro { BUSY 7:0, WAITING 15:8 }
+    LANES = "RB{}_LANES" @ 0xc0 [4; 0x60] Ro { BUSY 8:0, WAITING 24:16 }
     /// Items that the program in execution has completed, low dword.
     ITEMS = "RB{}_ITEMS" @ 0xc1 [4; 0x60] Ro {}
     /// High dword of that.
@@ -117,7 +117,7 @@ macro_rules! fields { ($($(#[doc = $doc:literal])+ $id:ident = $name:literal $ms
 
 fields! {
     /// Header: lanes - 1.
-    LANE_COUNT = "LANES" 21:16;
+    LANE_COUNT = "LANES" 23:16;
     /// NEST control: log2 of an element's bytes.
     ELEMENT = "ELEMENT" 1:0;
     /// NEST control: what becomes of A and B, see [`func`].
@@ -181,7 +181,7 @@ pub mod pattern {
 }
 
 /// Most lanes of a program.
-pub const MAX_LANES: u32 = 64;
+pub const MAX_LANES: u32 = 256;
 /// Most iterations of a NEST.
 pub const MAX_ITERATIONS: u64 = 1 << 32;
 /// A key of a hash table that stands for an empty slot.

@@ -57,7 +57,7 @@ pub const REGISTERS: &[(&str, Fidelity)] = &[
     ("IH_DOORBELL_RPTR_RING2", Exact),
     ("IH_DOORBELL_RETRY_CAM", Approximate("of OSSSYS 4.2, at another offset: 4.0 has no CAM")),
     ("IH_RETRY_CAM_ACK", Approximate("of OSSSYS 4.2: 4.0 has no CAM")),
-    ("IH_RETRY_INT_CAM_CNTL", Approximate("of OSSSYS 4.2: 4.0 has no CAM; the back-pressure threshold has no effect")),
+    ("IH_RETRY_INT_CAM_CNTL", Approximate("of OSSSYS 4.2: 4.0 has no CAM; the back-pressure threshold has no effect; CAM_SIZE_HI is this device's own, since a batch of faults is larger than 31 entries")),
     ("IH_CLIENT_CFG_INDEX", Exact),
     ("IH_CLIENT_CFG_DATA", Approximate("only RING_ID acts")),
     ("CNTL", Approximate("TRAP_ENABLE and IB_PREEMPT_INT_ENABLE act")),
@@ -183,6 +183,14 @@ pub const BEHAVIOURS: &[(&str, Fidelity)] = &[
     (
         "translation caches",
         Approximate("an L1 an engine, a shared L2, a directory cache a level; sizes are options; replacement differs"),
+    ),
+    (
+        "atomics on system memory",
+        Approximate("PCIe AtomicOps are absent: to a CPU an atomic is a read and a write; bit 52 of an entry, ATOMIC_DISABLE, is this device's own"),
+    ),
+    (
+        "which access of a retry fault was an atomic",
+        Approximate("bit 17 of the vector's data 1: no hardware tells it there, only in the status register"),
     ),
     ("invalidation", Approximate("no access is ever in flight when a request is carried out")),
     ("retry faults", Approximate("one page a parked ring; the others go on")),

@@ -64,12 +64,17 @@ registers! {
     IH_DOORBELL_RETRY_CAM = "IH_DOORBELL_RETRY_CAM" @ 0x98 Rw { OFFSET 25:0, ENABLE 28 }
     /// A write answers a retry CAM entry.
     IH_RETRY_CAM_ACK = "IH_RETRY_CAM_ACK" @ 0xa4 Wo { INDEX 9:0 }
-    /// The retry CAM: entries, and whether it filters at all. Without it a waiting access raises its fault again and again.
-    IH_RETRY_INT_CAM_CNTL = "IH_RETRY_INT_CAM_CNTL" @ 0xe9 Rw = 0x0000_2a10 { CAM_SIZE 4:0, BACK_PRESSURE_THRESHOLD 13:8, ENABLE 16 }
+    /// The retry CAM: entries (CAM_SIZE, and 32 for each of CAM_SIZE_HI), and whether it filters at all. Without it a waiting access raises its fault again and again.
+    IH_RETRY_INT_CAM_CNTL = "IH_RETRY_INT_CAM_CNTL" @ 0xe9 Rw = 0x0000_2a10 { CAM_SIZE 4:0, BACK_PRESSURE_THRESHOLD 13:8, ENABLE 16, CAM_SIZE_HI 28:24 }
     /// The client that IH_CLIENT_CFG_DATA is about.
     IH_CLIENT_CFG_INDEX = "IH_CLIENT_CFG_INDEX" @ 0x188 Rw { INDEX 4:0 }
     /// Routing of the client's vectors: RING_ID 0, 1 or 2.
     IH_CLIENT_CFG_DATA = "IH_CLIENT_CFG_DATA" @ 0x189 Special { CREDIT_RETURN_ADDR 17:0, CLIENT_TYPE 19:18, RING_ID 23:22 }
+}
+
+/// Entries of the retry CAM for a value of its control register: as many as INDEX can name at most.
+pub const fn cam_entries(cntl: u32) -> u32 {
+    IH_RETRY_INT_CAM_CNTL::CAM_SIZE.get(cntl) | IH_RETRY_INT_CAM_CNTL::CAM_SIZE_HI.get(cntl) << 5
 }
 
 /// Clients that IH_CLIENT_CFG knows.
@@ -199,13 +204,15 @@ pub const fn ecc_error(offset: u64) -> Vector {
 }
 
 /// Source data of a page-fault vector: dword 0 is VA 43:12; dword 1 VA 47:44 in bits 3:0, write in bit 5, retry in bit 7,
-/// and with five levels of tables VA 56:48 in bits 16:8; dword 2 the CAM entry.
+/// atomic (a write as well) in bit 17, which is this device's own, and with five levels of tables VA 56:48 in bits 16:8; dword 2 the CAM entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageFault {
     /// Faulting address, page-aligned; 48 bits, or 57 with five levels.
     pub va: u64,
-    /// The access was a write.
+    /// The access was a write, or an atomic.
     pub write: bool,
+    /// The access was an atomic.
+    pub atomic: bool,
     /// The access waits and may be retried.
     pub retry: bool,
     /// Entry of the retry CAM; 10 bits.
@@ -218,6 +225,7 @@ impl PageFault {
     pub const fn pack(&self) -> [u32; 4] {
         let high = ((self.va >> 48) as u32 & 0x1ff) << 8;
         let dw5 = (self.va >> 44) as u32 & 0xf | (self.write as u32) << 5 | (self.retry as u32) << 7 | high;
+        let dw5 = dw5 | (self.atomic as u32) << 17;
         [(self.va >> 12) as u32, dw5, self.cam as u32 & 0x3ff, 0]
     }
     /// The inverse of [`PageFault::pack`].
@@ -226,6 +234,7 @@ impl PageFault {
         Self {
             va: (data[0] as u64) << 12 | (data[1] as u64 & 0xf) << 44 | (data[1] as u64 >> 8 & 0x1ff) << 48,
             write: data[1] & 1 << 5 != 0,
+            atomic: data[1] & 1 << 17 != 0,
             retry: data[1] & 1 << 7 != 0,
             cam: (data[2] & 0x3ff) as u16,
         }

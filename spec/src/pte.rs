@@ -22,6 +22,8 @@ bits! {
     WRITEABLE = 6;
     /// Partially resident: an invalid page reads as zero and drops writes, without a fault.
     PRT = 51;
+    /// Atomics are not allowed, whatever WRITEABLE says. This device's own: see [`crate::fidelity`].
+    ATOMIC_DISABLE = 52;
     /// A directory entry that maps a page itself.
     PDE_PTE = 54;
     /// Accesses are logged.
@@ -67,6 +69,7 @@ pub const FLAG_NAMES: &[(u64, &str)] = &[
     (READABLE, "R"),
     (WRITEABLE, "W"),
     (PRT, "PRT"),
+    (ATOMIC_DISABLE, "ATOMIC_DISABLE"),
     (PDE_PTE, "PDE_PTE"),
     (LOG, "LOG"),
     (TF, "TF"),

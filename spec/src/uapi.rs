@@ -584,7 +584,7 @@ uapi_consts! {
     SVM_ANYWHERE = 4294967295;
     /// The number of records that may wait is set.
     SVM_EVENTS_KEEP = 1;
-    /// Record: a fault; the detail is 1 for a write.
+    /// Record: a fault; the detail is 1 for a write, 2 for an atomic.
     SVM_REC_FAULT = 1;
     /// Record: pages moved; the detail: 0 a fault, 1 a prefetch, 2 to make room, 3 a CPU's access, 4 accesses that were counted.
     SVM_REC_MIGRATION = 2;
@@ -690,6 +690,14 @@ uapi_consts! {
     PARAM_SVM_FLUSHES = 67;
     /// Blocks of 2 MiB that are mirrored now.
     PARAM_SVM_BLOCKS = 68;
+    /// Pages of mirrored memory that the device got for itself, for an atomic.
+    PARAM_SVM_EXCLUSIVE = 100;
+    /// Of these, those that a CPU had back.
+    PARAM_SVM_TAKEN_BACK = 101;
+    /// Of these, pages of files, which it had for a while only.
+    PARAM_SVM_LENT = 102;
+    /// Faults of the largest batch since the driver was loaded.
+    PARAM_SVM_LARGEST_BATCH = 103;
     /// Queues of the access engine that a process may still make.
     PARAM_FREE_ACCESS_QUEUES = 80;
     /// Times that an access counter reached its threshold.

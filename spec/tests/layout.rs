@@ -73,7 +73,7 @@ fn sdma_instances_do_not_reach_into_each_other() {
 
 #[test]
 fn vectors_survive_packing() {
-    let fault = ih::PageFault { va: 0x01a5_fedc_ba98_7000, write: true, retry: true, cam: 0x2a5 };
+    let fault = ih::PageFault { va: 0x01a5_fedc_ba98_7000, write: true, atomic: false, retry: true, cam: 0x2a5 };
     let vector = ih::Vector {
         client: ih::client::VMC,
         source: ih::source::PAGE_FAULT,

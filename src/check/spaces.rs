@@ -285,7 +285,7 @@ impl Spaces {
             self.snooped.clear();
         }
         let snoops = used.entry & pte::SNOOPED != 0;
-        if self.aliases((at.addr >> PAGE_SHIFT, vmid, va >> PAGE_SHIFT), snoops) && access == Access::Write {
+        if self.aliases((at.addr >> PAGE_SHIFT, vmid, va >> PAGE_SHIFT), snoops) && access.writes() {
             report.add(Rule::Alias, at.addr >> PAGE_SHIFT, || {
                 format!(
                     "{}: VMID {vmid} {va:#x} writes bus address {:#x}, mapped snooped and not snooped",

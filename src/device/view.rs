@@ -56,7 +56,7 @@ impl Gpu {
         let number = u8::try_from(vmid).ok().filter(|&v| usize::from(v) < VMIDS).ok_or(ViewError::Vmid(vmid))?;
         let memory = Memory::new(&self.vram, &self.memory);
         let mut walk = Walk { vmid: number, va: Hex(va), aperture: false, steps: Vec::new(), ends: Vec::new() };
-        for access in [Access::Read, Access::Write, Access::Execute] {
+        for access in [Access::Read, Access::Write, Access::Execute, Access::Atomic] {
             let mut looks = Vec::new();
             let end = match self.mm_hub.watch(&memory, number, va, access, &mut looks) {
                 Some(end) => end,

@@ -43,8 +43,6 @@ pub struct Vm<'a, 'm> {
     hub: &'a mut Hub,
     memory: &'m Memory<'m>,
     client: Client,
-    /// The access at hand is an atomic.
-    atomic: bool,
     /// Where interrupts go.
     vectors: &'a mut Vec<ih::Vector>,
     /// A packet reports one fault a direction: a stray copy of many pages is one mistake, not a storm.
@@ -76,7 +74,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         vectors: &'a mut Vec<ih::Vector>,
         reported: &'a mut Reported,
     ) -> Self {
-        Self { hub, memory, client, atomic: false, vectors, reported }
+        Self { hub, memory, client, vectors, reported }
     }
     /// The physical memory behind it.
     pub fn memory(&self) -> &'m Memory<'m> {
@@ -361,7 +359,7 @@ impl<'a, 'm> Vm<'a, 'm> {
                 if self.hub.counters.counts(self.client) {
                     self.vectors.extend(self.hub.counters.note(vmid, va, at));
                 }
-                let len = if access == Access::Write && !self.atomic { len } else { self.sound(at, len)? };
+                let len = if access == Access::Write { len } else { self.sound(at, len)? };
                 let secret = t.entry & pte::TMZ != 0 && at.space == Space::Vram;
                 match self.memory.slice(at, len) {
                     Some(slice) if secret => return Ok(Piece::Secret(at.addr, slice.len().min(BOUNCE))),
@@ -385,10 +383,7 @@ impl<'a, 'm> Vm<'a, 'm> {
         }
     }
     fn atomic_piece(&mut self, vmid: u8, va: u64, len: usize) -> Result<Piece<'m>, Stop> {
-        self.atomic = true;
-        let piece = self.piece(vmid, va, len, Access::Write);
-        self.atomic = false;
-        piece
+        self.piece(vmid, va, len, Access::Atomic)
     }
     #[cold]
     fn fault(&mut self, fault: &Fault, len: usize) -> Result<Piece<'m>, Stop> {
@@ -396,7 +391,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             self.hub.note(fault);
             return Err(Stop::Retry(*fault));
         }
-        let handled = self.hub.handle(fault, self.client.cid, self.atomic);
+        let handled = self.hub.handle(fault, self.client.cid);
         self.hub.checks().tell(|c| {
             if fault.cause == Cause::Nack {
                 c.nowhere(fault.vmid, fault.va);
@@ -406,7 +401,7 @@ impl<'a, 'm> Vm<'a, 'm> {
             }
         });
         let reported = match fault.access {
-            Access::Write => &mut self.reported.write,
+            Access::Write | Access::Atomic => &mut self.reported.write,
             _ => &mut self.reported.read,
         };
         if !std::mem::replace(reported, true) {

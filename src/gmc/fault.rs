@@ -65,19 +65,23 @@ impl Fault {
         let hub = matches!(vector.client, ih::client::VMC | ih::client::UTCL2);
         (hub && vector.source == ih::source::PAGE_FAULT).then(|| {
             let told = ih::PageFault::unpack(vector.data);
-            let access = if told.write { Access::Write } else { Access::Read };
+            let access = match (told.atomic, told.write) {
+                (true, _) => Access::Atomic,
+                (_, true) => Access::Write,
+                _ => Access::Read,
+            };
             Self { vmid: vector.vmid, va: told.va, access, cause: Cause::Valid, retry: told.retry }
         })
     }
-    /// The status register's value, as if by client `cid`; `atomic` says that it was no plain write.
-    pub fn status(&self, cid: Cid, atomic: bool) -> u32 {
+    /// The status register's value, as if by client `cid`.
+    pub fn status(&self, cid: Cid) -> u32 {
         use mm::VM_L2_PROTECTION_FAULT_STATUS as S;
         let wanted = match self.access {
             Access::Read => permission::READ,
-            Access::Write => permission::WRITE,
+            Access::Write | Access::Atomic => permission::WRITE,
             Access::Execute => permission::EXECUTE,
         };
-        let write = self.access == Access::Write;
+        let write = self.access.writes();
         let (walker, permissions) = match self.cause {
             Cause::Range => (walker_error::RANGE, 0),
             Cause::Pde(level) => {
@@ -94,7 +98,7 @@ impl Fault {
             | S::MAPPING_ERROR.of(u32::from(self.cause == Cause::Unmapped))
             | S::CID.of(if write { cid.write } else { cid.read })
             | S::RW.of(u32::from(write))
-            | S::ATOMIC.of(u32::from(atomic))
+            | S::ATOMIC.of(u32::from(self.access == Access::Atomic))
             | S::VMID.of(u32::from(self.vmid))
     }
 
@@ -137,7 +141,7 @@ impl Fault {
                     C::READ_PROTECTION_FAULT_ENABLE_DEFAULT,
                     F::READ_PROTECTION_FAULT_ENABLE_DEFAULT,
                 ),
-                Access::Write => (
+                Access::Write | Access::Atomic => (
                     C::WRITE_PROTECTION_FAULT_ENABLE_INTERRUPT,
                     C::WRITE_PROTECTION_FAULT_ENABLE_DEFAULT,
                     F::WRITE_PROTECTION_FAULT_ENABLE_DEFAULT,

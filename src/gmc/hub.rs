@@ -324,7 +324,7 @@ impl Hub {
         }
         let index = (va >> PAGE_SHIFT).wrapping_sub(context.start);
         let from = self.pdes.start(&context, index);
-        let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access == Access::Write)));
+        let stream = self.streams.get_mut(client.l1).and_then(|s| s.get_mut(usize::from(access.writes())));
         // A stream answers without a look at the dummy page: it has to do without where there is one.
         if let Some(stream) = stream.filter(|_| self.dummy.is_none()) {
             if let Some(page) = stream.go_on(memory, &context, from, va, access) {
@@ -384,7 +384,7 @@ impl Hub {
     /// over a border of an aperture.
     #[inline(always)]
     pub fn streamed(&mut self, client: Client, vmid: u8, va: u64, access: Access) -> Option<Page> {
-        let page = self.streams.get(client.l1)?.get(usize::from(access == Access::Write))?.look_up(vmid, va, access)?;
+        let page = self.streams.get(client.l1)?.get(usize::from(access.writes()))?.look_up(vmid, va, access)?;
         self.l1.get_mut(client.l1)?.hits += 1;
         Some(page)
     }
@@ -458,9 +458,8 @@ impl Hub {
         Err(Fault { vmid: 0, va, access, cause: Cause::Unmapped, retry: false })
     }
 
-    /// Records a fault that is not retried, by client `cid` (`atomic`: not by a plain write), and tells what follows from
-    /// it.
-    pub fn handle(&mut self, fault: &Fault, cid: Cid, atomic: bool) -> Handled {
+    /// Records a fault that is not retried, by client `cid`, and tells what follows from it.
+    pub fn handle(&mut self, fault: &Fault, cid: Cid) -> Handled {
         use mm::{VM_L2_PROTECTION_FAULT_CNTL as F, VM_L2_PROTECTION_FAULT_STATUS as S};
         self.note(fault);
         let held = self.regs.get(self.role.fault_status, 0) != 0;
@@ -469,7 +468,7 @@ impl Hub {
             self.regs.set_field(self.role.fault_status, 0, S::MORE_FAULTS, 1);
         } else {
             let page = fault.va >> PAGE_SHIFT;
-            self.regs.set(self.role.fault_status, 0, fault.status(cid, atomic));
+            self.regs.set(self.role.fault_status, 0, fault.status(cid));
             self.regs.set(self.role.fault_addr, 0, low(page));
             self.regs.set(self.role.fault_addr, 1, high(page));
         }
@@ -486,8 +485,14 @@ impl Hub {
             source: ih::source::PAGE_FAULT,
             vmid: fault.vmid,
             mm: self.id == HubId::Mm,
-            data: ih::PageFault { va: fault.va, write: fault.access == Access::Write, retry: fault.retry, cam: 0 }
-                .pack(),
+            data: ih::PageFault {
+                va: fault.va,
+                write: fault.access.writes(),
+                atomic: fault.access == Access::Atomic,
+                retry: fault.retry,
+                cam: 0,
+            }
+            .pack(),
             ..ih::Vector::default()
         }
     }

@@ -105,6 +105,11 @@ impl<'a> Memory<'a> {
     pub fn has_poison(&self) -> bool {
         self.vram.has_poison()
     }
+    /// Whether `slice` lies where the device alone does not decide: system memory behind a link without AtomicOps. There an
+    /// atomic is a read and a write, and what a CPU writes in between is lost. VRAM in system memory is behind no link.
+    pub(super) fn is_remote(&self, slice: &VolatileSlice<'_>) -> bool {
+        self.carveout.is_none() && !self.vram_at().contains(&(slice.ptr_guard().as_ptr() as usize))
+    }
     /// Reads the naturally aligned integer at `at` in one access; None where no memory is, where it is broken, or where
     /// the address is unaligned.
     pub fn load<T: AtomicAccess>(&self, at: Phys) -> Option<T> {

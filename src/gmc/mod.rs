@@ -22,6 +22,7 @@ pub mod vidmm;
 pub mod walk;
 
 use serde::{Deserialize, Serialize};
+use uvm_spec::pte;
 
 pub use access::{Stop, Vm};
 pub use counters::Counters;
@@ -53,10 +54,12 @@ pub enum Mmu {
 pub enum Access {
     /// Read data.
     Read,
-    /// Write data (atomics too).
+    /// Write data.
     Write,
     /// Fetch instructions.
     Execute,
+    /// Read, modify and write data in one.
+    Atomic,
 }
 
 impl Access {
@@ -66,6 +69,22 @@ impl Access {
             Self::Read => "read",
             Self::Write => "write",
             Self::Execute => "execute",
+            Self::Atomic => "atomic",
+        }
+    }
+    /// Whether it changes data.
+    #[inline(always)]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Atomic)
+    }
+    /// Whether an entry that is valid allows it.
+    #[inline(always)]
+    pub const fn is_allowed(self, entry: u64) -> bool {
+        match self {
+            Self::Read => entry & pte::READABLE != 0,
+            Self::Write => entry & pte::WRITEABLE != 0,
+            Self::Execute => entry & pte::EXECUTABLE != 0,
+            Self::Atomic => entry & (pte::WRITEABLE | pte::ATOMIC_DISABLE) == pte::WRITEABLE,
         }
     }
 }

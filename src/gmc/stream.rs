@@ -6,7 +6,7 @@
 
 use super::walk::{self, Page, Start, LINE};
 use super::{Access, Context, Memory};
-use uvm_spec::{pte, PAGE_SIZE};
+use uvm_spec::PAGE_SIZE;
 
 /// Bytes that a line's pages cover.
 const SPAN: u64 = LINE as u64 * PAGE_SIZE;
@@ -38,13 +38,8 @@ impl Stream {
         if self.key != key(vmid, va) {
             return None;
         }
-        let needed = match access {
-            Access::Read => pte::READABLE,
-            Access::Write => pte::WRITEABLE,
-            Access::Execute => pte::EXECUTABLE,
-        };
         let page = self.pages.get(usize::try_from(va % SPAN / PAGE_SIZE).ok()?)?;
-        (page.entry & needed != 0).then_some(*page)
+        access.is_allowed(page.entry).then_some(*page)
     }
     /// The pages that it holds: VMID, address, page.
     pub fn pages(&self) -> impl Iterator<Item = (u8, u64, Page)> + '_ {

@@ -88,10 +88,23 @@ impl Memory<'_> {
         }
     }
     /// Runs `op` on the dword at the start of `slice`; gives back what it found there. None where it is unaligned.
+    /// In system memory that is no atomic to a CPU: see [`Memory::is_remote`].
     pub fn atomic32(&self, slice: &VolatileSlice<'_>, op: impl Fn(&AtomicU32) -> u32) -> Option<u32> {
         let atomic = slice.get_atomic_ref::<AtomicU32>(0).ok()?;
-        let Some(trace) = &self.trace else { return Some(op(atomic)) };
-        let mut found = op(atomic);
+        let whole = |op: &dyn Fn(&AtomicU32) -> u32| {
+            if !self.is_remote(slice) {
+                return op(atomic);
+            }
+            let value = AtomicU32::new(atomic.load(Ordering::SeqCst));
+            let found = op(&value);
+            let left = value.into_inner();
+            if left != found {
+                atomic.store(left, Ordering::SeqCst);
+            }
+            found
+        };
+        let Some(trace) = &self.trace else { return Some(whole(&op)) };
+        let mut found = whole(&op);
         let replayed = self.loaded(trace, slice, found.as_mut_slice());
         let value = AtomicU32::new(found);
         op(&value);
@@ -102,10 +115,23 @@ impl Memory<'_> {
         Some(found)
     }
     /// Runs `op` on the quadword at the start of `slice`; gives back what it found there. None where it is unaligned.
+    /// In system memory that is no atomic to a CPU: see [`Memory::is_remote`].
     pub fn atomic64(&self, slice: &VolatileSlice<'_>, op: impl Fn(&AtomicU64) -> u64) -> Option<u64> {
         let atomic = slice.get_atomic_ref::<AtomicU64>(0).ok()?;
-        let Some(trace) = &self.trace else { return Some(op(atomic)) };
-        let mut found = op(atomic);
+        let whole = |op: &dyn Fn(&AtomicU64) -> u64| {
+            if !self.is_remote(slice) {
+                return op(atomic);
+            }
+            let value = AtomicU64::new(atomic.load(Ordering::SeqCst));
+            let found = op(&value);
+            let left = value.into_inner();
+            if left != found {
+                atomic.store(left, Ordering::SeqCst);
+            }
+            found
+        };
+        let Some(trace) = &self.trace else { return Some(whole(&op)) };
+        let mut found = whole(&op);
         let replayed = self.loaded(trace, slice, found.as_mut_slice());
         let value = AtomicU64::new(found);
         op(&value);

@@ -6,7 +6,7 @@
 //! is a change of their generation; invalidating a range looks at every entry.
 
 use super::{Access, Phys, Space, Translation};
-use uvm_spec::{pte, PAGE_SHIFT, VMIDS};
+use uvm_spec::{PAGE_SHIFT, VMIDS};
 
 /// log2 of the bytes of the size classes: page, 64 KiB, 2 MiB, 1 GiB.
 const CLASSES: [u32; 4] = [12, 16, 21, 30];
@@ -113,13 +113,8 @@ impl Tlb {
     #[inline]
     pub fn look_up(&mut self, vmid: u8, va: u64, access: Access) -> Option<Translation> {
         let generation = self.generations.get(usize::from(vmid)).copied()?;
-        let needed = match access {
-            Access::Read => pte::READABLE,
-            Access::Write => pte::WRITEABLE,
-            Access::Execute => pte::EXECUTABLE,
-        };
         let key = key(vmid, va);
-        if self.last.holds(key, generation) && self.last.entry & needed != 0 {
+        if self.last.holds(key, generation) && access.is_allowed(self.last.entry) {
             self.hits += 1;
             return Some(self.last.translate(va));
         }
@@ -129,7 +124,7 @@ impl Tlb {
             classes &= classes - 1;
             let set = self.sets.get(self.set(vmid, va, *CLASSES.get(class)?))?;
             for entry in set {
-                if entry.holds(key, generation) && usize::from(entry.class) == class && entry.entry & needed != 0 {
+                if entry.holds(key, generation) && usize::from(entry.class) == class && access.is_allowed(entry.entry) {
                     self.last = *entry;
                     self.hits += 1;
                     return Some(entry.translate(va));
@@ -232,6 +227,7 @@ impl Tlb {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uvm_spec::pte;
 
     fn page(addr: u64, bits: u32, entry: u64) -> Translation {
         Translation { at: Some(Phys { space: Space::System, addr }), len: 1, entry, bits }

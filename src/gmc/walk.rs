@@ -292,12 +292,7 @@ fn leaf(ctx: &Context, entry: u64, va: u64, index: u64, shift: u32, access: Acce
             _ => Ok(Translation { at: None, len, entry, bits }),
         };
     }
-    let needed = match access {
-        Access::Read => pte::READABLE,
-        Access::Write => pte::WRITEABLE,
-        Access::Execute => pte::EXECUTABLE,
-    };
-    if entry & needed == 0 {
+    if !access.is_allowed(entry) {
         return Err(Cause::Permission);
     }
     let at = ctx.phys(entry, pte::PTE_ADDR).and_then(|p| p.offset(offset)).ok_or(Cause::Nack)?;

@@ -265,7 +265,7 @@ impl Ih {
         if !self.cam_enabled() {
             return self.raise(vector, now, memory, hub);
         }
-        let size = self.regs.field(&IH_RETRY_INT_CAM_CNTL, 0, IH_RETRY_INT_CAM_CNTL::CAM_SIZE);
+        let size = cam_entries(self.regs.get(&IH_RETRY_INT_CAM_CNTL, 0));
         let Lookup::New(index) = self.cam.look_up(fault, size as usize) else { return None };
         vector.data[2] = u32::from(index);
         let ring = self.route(&vector);

@@ -5,7 +5,7 @@ use super::hangs::Hangs;
 use super::{regs, Io};
 use crate::check::Pointers;
 use crate::gmc::access::Reported;
-use crate::gmc::{Access, Client, Fault, Stop, Vm};
+use crate::gmc::{Client, Fault, Stop, Vm};
 use crate::inject::Struck;
 use crate::regs::{RegFile, Written};
 use crate::throttle::Throttle;
@@ -261,7 +261,7 @@ impl<L: Load> Rings<L> {
     }
     /// Tells of an access of ring `n` that waits.
     pub fn raise(&mut self, n: u32, fault: &Fault, io: &mut Io<'_, '_>) {
-        regs::tell_waiting(&mut self.regs, fault.access == Access::Write, fault.vmid, fault.va);
+        regs::tell_waiting(&mut self.regs, fault.access.writes(), fault.vmid, fault.va);
         io.trace.fault_raised(fault, Some(self.id(n)));
         io.retries.push(*fault);
     }

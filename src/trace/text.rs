@@ -142,6 +142,7 @@ pub(super) fn way(access: Access) -> &'static str {
         Access::Read => "read",
         Access::Write => "write",
         Access::Execute => "execute",
+        Access::Atomic => "atomic",
     }
 }
 

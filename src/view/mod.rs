@@ -157,7 +157,7 @@ pub struct WalkStep {
 /// How a walk ends for one kind of access.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalkEnd {
-    /// read, write or execute.
+    /// read, write, execute or atomic.
     pub access: String,
     /// Where the byte lies; none for a fault and for a partially resident page.
     pub at: Option<Place>,
@@ -347,7 +347,7 @@ pub struct ParkedRing {
     pub vmid: u8,
     /// Address.
     pub va: Hex,
-    /// read, write or execute.
+    /// read, write, execute or atomic.
     pub access: String,
     /// Why the address does not translate.
     pub cause: String,
@@ -364,7 +364,7 @@ pub struct RecentFault {
     pub vmid: u8,
     /// Address.
     pub va: Hex,
-    /// read, write or execute.
+    /// read, write, execute or atomic.
     pub access: String,
     /// Why the address does not translate.
     pub cause: String,

@@ -97,7 +97,7 @@ fn what_no_program_may_say_is_illegal() {
         ("an opcode", vec![0x44]),
         ("SDMA's copy", p::copy(A, D, 4)),
         ("a sub-opcode", with(0, 0x140)),
-        ("a header's bit", with(0, 0x40 | 1 << 22)),
+        ("a header's bit", with(0, 0x40 | 1 << 24)),
         ("a control bit", with(1, 2 | 1 << 8 | 1 << 17)),
         ("a function", with(1, 2 | 13 << 4 | 1 << 8)),
         ("an update", with(1, 2 | 2 << 8)),

@@ -30,7 +30,7 @@ proptest! {
         imm in any::<u64>(),
         a in operand(A, 4096), b in operand(B, 4096), d in operand(D, 4096),
         missing in 0..4u32,
-        lanes in 1..=64u32,
+        lanes in 1..=256u32,
         seed in any::<u64>(),
     ) {
         let update = if element < 2 { update.min(1) } else { update };
@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn pages_that_come_late_change_nothing_but_the_time(
-        missing in any::<u64>(), lanes in 1..=64u32, order in any::<u64>(), cam in any::<bool>(),
+        missing in any::<u64>(), lanes in 1..=256u32, order in any::<u64>(), cam in any::<bool>(),
     ) {
         // A gather, added up at random places by A: each access of each lane may find its page missing.
         let mut memory = flat(missing);

@@ -20,7 +20,7 @@ fn a_lane_that_waits_for_its_page_does_not_stop_the_others() {
     assert!(told.iter().all(|f| f.retry && f.write && f.vmid == VMID && f.pasid == 1004));
     // Six are done, six wait; the queue says so.
     assert_eq!(rig.read(ACCESS + ITEMS), 6);
-    assert_eq!(rig.read(ACCESS + LANES), 6 | 6 << 8);
+    assert_eq!(rig.read(ACCESS + LANES), 6 | 6 << 16);
     assert_eq!(rig.read(ACCESS + 0x91) >> 8 & 1, 1);
     memory.run(&program);
     for page in [1, 3, 5, 7, 9, 11] {
@@ -50,7 +50,7 @@ fn more_lanes_than_cam_entries_are_told_as_there_is_room() {
     let program = page_a_lane(48, 0x0f);
     rig.access(0, &program.packet(48));
     rig.settle();
-    assert_eq!(rig.read(ACCESS + LANES), 48 | 48 << 8);
+    assert_eq!(rig.read(ACCESS + LANES), 48 | 48 << 16);
     let (mut told, mut rounds) = (0, 0);
     loop {
         let batch = faults(&rig.take_vectors());
@@ -70,6 +70,36 @@ fn more_lanes_than_cam_entries_are_told_as_there_is_room() {
     assert_eq!(told, 48, "each page is told once");
     memory.run(&program);
     same("data", &held(&rig), &memory.bytes);
+}
+
+#[test]
+fn with_the_upper_size_field_256_lanes_are_told_at_once() {
+    let mut rig = rig(ON | RETRY, &flat(16), |_| false);
+    rig.cam_on();
+    // 10 and 32 * 8 entries.
+    rig.write(reg::IH + 0xe9, 1 << 16 | 8 << 24 | 10);
+    // A page a lane, and none of the sum.
+    let mut program = page_a_lane(256, 0x0f);
+    if let Program::Nest { sum, .. } = &mut program {
+        *sum = 0;
+    }
+    rig.access(0, &program.packet(256));
+    rig.settle();
+    assert_eq!(rig.read(ACCESS + LANES), 256 | 256 << 16);
+    let batch = faults(&rig.take_vectors());
+    let told: Vec<(u64, u32)> = batch.iter().map(|fault| (fault.page - BASE / 4096, fault.cam)).collect();
+    assert_eq!(told, (0..256).map(|n| (n, n as u32)).collect::<Vec<_>>());
+    let frame = |fault: &FaultVector| 12 * MIB + (fault.page - BASE / 4096) * 4096;
+    for fault in &batch {
+        rig.poke_vram(frame(fault), &fault.cam.to_le_bytes());
+        rig.set_pte(VMID, fault.page, frame(fault) | bit::VRAM);
+        rig.answer(fault.cam);
+    }
+    rig.settle();
+    assert!(rig.access_drained(0));
+    for fault in &batch {
+        assert_eq!(rig.peek_vram(frame(fault), 4), (fault.cam + 1).to_le_bytes());
+    }
 }
 
 #[test]

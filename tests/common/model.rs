@@ -119,6 +119,7 @@ impl Model {
             }
         } else {
             let space = self.space(vmid);
+            let kind = if self.atomic && kind == Kind::Write { Kind::Atomic } else { kind };
             walk(&mut self.mem, &space, va, kind)?
         };
         match loc {
@@ -172,7 +173,8 @@ impl Model {
         let seen = std::mem::replace(&mut self.engines[e].reported[usize::from(kind == Kind::Write)], true);
         if !seen && context >> interrupt & 1 == 1 {
             let top = (va >> 48) as u32 & 0x1ff;
-            let dw5 = (va >> 44) as u32 & 15 | u32::from(kind == Kind::Write) << 5 | top << 8;
+            let (write, atomic) = (u32::from(kind == Kind::Write), u32::from(self.atomic));
+            let dw5 = (va >> 44) as u32 & 15 | write << 5 | top << 8 | atomic << 17;
             self.raise(0x12, 0, 0, vmid, [(va >> 12) as u32, dw5, 0, 0]);
         }
         if context >> (interrupt + 1) & 1 == 0 && self.reg(FAULT_CNTL) >> hub & 1 == 0 {

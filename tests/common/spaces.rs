@@ -110,6 +110,7 @@ pub struct FaultVector {
     pub pasid: u32,
     pub page: u64,
     pub write: bool,
+    pub atomic: bool,
     pub retry: bool,
     pub cam: u32,
 }
@@ -121,6 +122,7 @@ pub fn faults(vectors: &[[u32; 8]]) -> Vec<FaultVector> {
         pasid: v[3] & 0xffff,
         page: u64::from(v[4]) | u64::from(v[5] & 15) << 32 | u64::from(v[5] >> 8 & 0x1ff) << 36,
         write: v[5] >> 5 & 1 == 1,
+        atomic: v[5] >> 17 & 1 == 1,
         retry: v[5] >> 7 & 1 == 1,
         cam: v[6] & 0x3ff,
     };

@@ -7,6 +7,7 @@ pub enum Kind {
     Read,
     Write,
     Execute,
+    Atomic,
 }
 
 /// Why it fails; `Pde` counts from the directory right above the page table.
@@ -153,6 +154,7 @@ pub fn walk(memory: &mut Bytes, space: &Space, va: u64, kind: Kind) -> Result<Lo
             Kind::Execute => bit(4),
             Kind::Read => bit(5),
             Kind::Write => bit(6),
+            Kind::Atomic => bit(6) && !bit(52),
         };
         if !allowed {
             return Err(Why::Permission);

@@ -75,7 +75,7 @@ fn each_lane_waits_for_a_page_of_its_own() {
     pages.sort_unstable();
     assert_eq!(pages, (0..8).map(|n| VA + n * PAGE).collect::<Vec<_>>());
     // Lanes at work and waiting; CTXSW_READY.
-    assert_eq!(driver.read(ACCESS_LANES), 8 | 8 << 8);
+    assert_eq!(driver.read(ACCESS_LANES), 8 | 8 << 16);
     assert!(driver.waits_for_page(&queue));
     let mut backing = Vec::new();
     for (n, fault) in (1u32..).zip(&told) {

@@ -155,7 +155,7 @@ fn lanes_and_access_counters_replay_as_they_were() {
         assert!(text.iter().any(|line| line.contains(wanted)), "{wanted} is not told");
     }
     // Each fault that was raised is retried, or shares the retry of another lane's.
-    let raised = text.iter().filter(|l| l.contains("raised: write") && l.contains("ACCESS Q1 waits")).count();
+    let raised = text.iter().filter(|l| l.contains("raised: atomic") && l.contains("ACCESS Q1 waits")).count();
     let retried = text.iter().filter(|l| l.contains("retried by ACCESS Q1")).count();
     assert!(raised >= retried && retried >= 10, "{raised} raised, {retried} retried");
 }

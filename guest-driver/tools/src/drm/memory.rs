@@ -158,6 +158,11 @@ impl Words {
         self.0 .0.store(offset, value);
     }
 
+    /// As [`Mapping::add`].
+    pub fn add(&self, offset: usize, value: u64) {
+        self.0 .0.add(offset, value);
+    }
+
     /// As [`Mapping::advise`], of all of it.
     pub fn advise(&self, advice: Advice) -> Result<(), Errno> {
         self.0 .0.advise(0, self.0 .0.len(), advice)

@@ -438,6 +438,11 @@ impl Mapping {
     pub fn store(&self, offset: usize, value: u64) {
         self.word(offset).store(value, Ordering::Release);
     }
+
+    /// Adds to an aligned 64-bit word in one step.
+    pub fn add(&self, offset: usize, value: u64) {
+        self.word(offset).fetch_add(value, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Mapping {

@@ -31,7 +31,7 @@ const AT_HAND: &str = "FreeAtHand";
 const LOOKS: u32 = 5;
 
 /// Where DRM keeps each device's debugfs files.
-const DEBUGFS: &str = "/sys/kernel/debug/dri";
+pub const DEBUGFS: &str = "/sys/kernel/debug/dri";
 
 /// One of the driver's debugfs files.
 pub fn debugfs(file: &str) -> Result<String> {

@@ -9,10 +9,13 @@ use super::case::{refused, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
 use crate::drm::{Bo, Device, Domain, FenceState, Mapping, Mirror, RW};
 use crate::ib::{Ib, Place};
 
+mod atomics;
+mod batches;
 mod beside;
 mod changes;
 mod heuristics;
 mod places;
+mod rest;
 
 pub use beside::worker;
 
@@ -60,6 +63,15 @@ pub const CASES: &[Case] = &[
     once("path_is_learnt", heuristics::path_is_learnt),
     once("page_that_both_want_is_pinned", heuristics::page_that_both_want_is_pinned),
     once("more_than_vram_goes_round", heuristics::more_than_vram_goes_round),
+    once("atomics_of_cpu_and_device_lose_nothing", atomics::atomics_of_cpu_and_device_lose_nothing),
+    once("atomics_on_plain_pages_would_lose", atomics::atomics_on_plain_pages_would_lose),
+    once("processes_count_together", atomics::processes_count_together),
+    once("forked_child_counts_for_itself", atomics::forked_child_counts_for_itself),
+    once("memory_goes_while_atomics_run", atomics::memory_goes_while_atomics_run),
+    once("process_is_killed_amid_atomics", atomics::process_is_killed_amid_atomics),
+    once("memory_at_rest_is_left_alone", rest::memory_at_rest_is_left_alone),
+    once("machine_sleeps_without_the_device", rest::machine_sleeps_without_the_device),
+    once("faults_are_served_256_at_a_time", batches::faults_are_served_256_at_a_time),
 ];
 
 const PAGE: usize = 4096;

@@ -11,6 +11,7 @@ use super::{client, counted, fence, numbers, page_a_lane, queue, run};
 use crate::drm::{Bo, Domain, RW};
 use crate::test::case::{content, eventually, same, Ctx, PATIENCE};
 use crate::test::queues::{drained, page, stands, DATA, FAR, PAGE};
+use crate::uvm::program::{Operand, Program};
 
 pub fn program_runs_and_fence_and_pointer_follow(ctx: &Ctx) -> Result<()> {
     let device = client(ctx)?;
@@ -77,22 +78,31 @@ pub fn each_lane_waits_for_a_page_of_its_own(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
+/// Two queues of as many lanes as there may be, behind what else waits in the same address space.
 pub fn more_lanes_than_the_device_can_tell_of_at_once(ctx: &Ctx) -> Result<()> {
     let device = client(ctx)?;
     device.configure(uapi::VM_CONFIG_RETRY)?;
-    let mut queue = queue(&device, 0)?;
-    let bo = Bo::new(&device, 200 * PAGE, Domain::Gtt)?;
+    let count = u32::try_from(3 * u64::from(access::MAX_LANES))?;
+    let bo = Bo::new(&device, u64::from(count) * PAGE, Domain::Gtt)?;
+    let mut queues = (0..3).map(|n| queue(&device, n)).collect::<Result<Vec<_>>>()?;
     // Twice: the second time all pages are there.
-    run(&mut queue, &page_a_lane(200, 3).packet(64, 0))?;
+    for (n, queue) in (0_u64..).zip(&mut queues) {
+        let mut program = page_a_lane(access::MAX_LANES, 3);
+        if let Program::Nest { d, .. } = &mut program {
+            *d = Operand::affine(DATA + n * u64::from(access::MAX_LANES) * PAGE, 0, [1024, 0, 0]);
+        }
+        run(queue, &program.packet(access::MAX_LANES, 0))?;
+    }
     let mut told = BTreeSet::new();
-    while told.len() < 200 {
+    while told.len() < count as usize {
         let fault = device.next_fault(PATIENCE)?.context("no fault is told")?;
         ensure!(told.insert(fault.va), "{:#x} is told twice", fault.va);
         device.bind(fault.va, &bo, fault.va - DATA, PAGE, RW)?;
     }
-    run(&mut queue, &page_a_lane(200, 4).packet(64, 0))?;
-    drained(&queue)?;
-    for page in content(&bo, 200 * 4096)?.chunks_exact(4096) {
+    queues.iter().try_for_each(drained)?;
+    run(queues.first_mut().context("a queue")?, &page_a_lane(count, 4).packet(64, 0))?;
+    queues.iter().try_for_each(drained)?;
+    for page in content(&bo, count as usize * 4096)?.chunks_exact(4096) {
         same("what lanes added", page.first_chunk(), Some(&7_u64.to_le_bytes()))?;
     }
     Ok(())

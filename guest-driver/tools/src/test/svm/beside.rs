@@ -29,6 +29,8 @@ use crate::test::workers;
 pub fn worker(args: &[String]) -> Result<ExitCode> {
     match args {
         [what] if what == "foreign" => foreign()?,
+        [what] if what == "counting" => super::atomics::counting()?,
+        [what] if what == "killed" => super::atomics::killed()?,
         [what, seed] if what == "busy" => busy(seed.parse()?, None)?,
         [what, seed, rounds] if what == "busy" => busy(seed.parse()?, Some(rounds.parse()?))?,
         _ => bail!("unknown work: {args:?}"),

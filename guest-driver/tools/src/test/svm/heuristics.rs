@@ -21,13 +21,13 @@ const CORRELATION: u32 = 4;
 const THRASH: u32 = 8;
 
 /// A module parameter that gets its old value back.
-struct Parameter {
+pub(super) struct Parameter {
     path: PathBuf,
     old: String,
 }
 
 impl Parameter {
-    fn set(name: &str, value: u32) -> Result<Self> {
+    pub(super) fn set(name: &str, value: u32) -> Result<Self> {
         let path = PathBuf::from("/sys/module/uvm/parameters").join(name);
         let old = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         fs::write(&path, value.to_string())?;
