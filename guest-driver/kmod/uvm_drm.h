@@ -113,6 +113,8 @@
 #define UVM_SVM_IN_VRAM	1
 /* Place: nothing was said. */
 #define UVM_SVM_ANYWHERE	4294967295
+/* Prefetch: all ranges of a group, of the caller's own mirror. */
+#define UVM_SVM_PREFETCH_GROUP	1
 /* The number of records that may wait is set. */
 #define UVM_SVM_EVENTS_KEEP	1
 /* Record: a fault; the detail is 1 for a write. */
@@ -129,6 +131,8 @@
 #define UVM_SVM_REC_THROTTLE	6
 /* Record: a page stays until the time that the value tells. */
 #define UVM_SVM_REC_PIN	7
+/* A granule was reached over the bus often; its size in bytes is the record's value. */
+#define UVM_SVM_REC_COUNTER	8
 /* Record: an access that was forbidden. */
 #define UVM_SVM_REC_DENIED	9
 /* Record: pages that could not move. */
@@ -258,10 +262,10 @@ struct drm_uvm_get_param {
 
 /**
  * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
- * @va: First byte: a multiple of the page.
- * @size: Bytes: a multiple of the page, more than zero.
+ * @va: First byte: a multiple of the page; with UVM_SVM_PREFETCH_GROUP the group.
+ * @size: Bytes: a multiple of the page, more than zero; with UVM_SVM_PREFETCH_GROUP zero.
  * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
- * @flags: Must be zero.
+ * @flags: UVM_SVM_PREFETCH_GROUP or zero.
  * @moved: Out: bytes that were moved.
  * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
  */

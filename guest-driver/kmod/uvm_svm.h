@@ -37,6 +37,7 @@ struct mm_struct;
 struct uvm_device;
 struct uvm_devmem;
 struct uvm_job;
+struct uvm_migrate_stats;
 struct uvm_retry_fault;
 struct uvm_svm;
 struct uvm_vm;
@@ -48,6 +49,11 @@ struct uvm_vm;
  *	but for allocation
  * @policy: decides where their pages are
  * @events: for records of what happened
+ * @mirrors_lock: who is in @mirrors; taken before the lock of a mirror's @blocks
+ * @mirrors: those about which the policy decides
+ * @count_lock: the registers of access counters, and @counting
+ * @counting: mirrors for which accesses are counted
+ * @cpu_waits: accesses of CPUs that waited for the device's slice
  * @halted: engines reach no memory any more
  * @blocks: blocks that there are
  * @batches: batches of faults served
@@ -64,6 +70,11 @@ struct uvm_svm_dev {
 	struct mutex policy_lock;
 	struct uvm_policy_svm *policy;
 	wait_queue_head_t events;
+	spinlock_t mirrors_lock;
+	struct list_head mirrors;
+	struct mutex count_lock;
+	u32 counting;
+	atomic64_t cpu_waits;
 	struct completion halted;
 	atomic64_t blocks;
 	atomic64_t batches;
@@ -93,7 +104,10 @@ struct uvm_svm_dev {
  * @told: pages that the policy was told to be in VRAM
  * @lost: pages that notifiers took away and the policy does not know of yet
  * @left: of these, those that left VRAM
+ * @left_at: when the last of @left did, nanoseconds
+ * @chunk: the chunk of VRAM that was mapped last
  * @gone: the leaf table was given back
+ * @cpu: pages that a CPU wants to have back; under no lock
  * @shrunk: memory was unmapped; under no lock
  */
 struct uvm_svm_block {
@@ -112,6 +126,9 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(told, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(cpu, UVM_SVM_BLOCK_PAGES);
+	u64 left_at;
+	u32 chunk;
 	bool gone;
 	bool shrunk;
 };
@@ -125,6 +142,21 @@ struct uvm_svm_throttled {
 	u64 va;
 	u64 until;
 };
+
+/**
+ * struct uvm_svm_counted - a granule of addresses that is reached often
+ * @va: first address
+ * @bytes: how many
+ * @vmid: by which it is counted
+ */
+struct uvm_svm_counted {
+	u64 va;
+	u64 bytes;
+	u32 vmid;
+};
+
+/* Granules that wait to be looked at. */
+#define UVM_SVM_COUNTED		64
 
 /**
  * struct uvm_svm - the mirror of a process's memory in an address space
@@ -146,6 +178,11 @@ struct uvm_svm_throttled {
  * @missed: records that were lost and the process not told of; under the policy's
  *	lock
  * @lost: some block has lost pages that the policy does not know of
+ * @node: in uvm_svm_dev.mirrors
+ * @counted_lock: what follows; a leaf
+ * @counted: granules that are reached often
+ * @nr_counted: how many
+ * @uncounted: there were others
  * @later: ends the waiting of @throttled
  * @throttled: faults whose pages are the CPU's for a while; @work's alone, as is
  *	what follows
@@ -170,6 +207,11 @@ struct uvm_svm {
 	u64 reach;
 	u64 missed;
 	bool lost;
+	struct list_head node;
+	spinlock_t counted_lock;
+	struct uvm_svm_counted counted[UVM_SVM_COUNTED];
+	u32 nr_counted;
+	bool uncounted;
 	struct delayed_work later;
 	struct uvm_svm_throttled throttled[UVM_CAM_ENTRIES];
 	u32 nr_throttled;
@@ -177,6 +219,9 @@ struct uvm_svm {
 	struct uvm_policy_svm_region regions[UVM_SVM_REGIONS];
 	DECLARE_BITMAP(bad, UVM_SVM_BLOCK_PAGES);
 };
+
+/* The longest slice of time that a side keeps a page. */
+#define UVM_SVM_SLICE_NS	(100 * NSEC_PER_MSEC)
 
 /* What is denied and not told by then is allowed again. */
 #define UVM_SVM_CALM		(HZ / 5)
@@ -225,7 +270,27 @@ u32 uvm_svm_replay_now(void);
 /* uvm_svm_pages.c */
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
 		  bool write);
-int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end);
+int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end,
+		 unsigned long *pfns);
+
+/* uvm_svm_count.c */
+void uvm_svm_count_begin(struct uvm_device *uvm);
+void uvm_svm_count_end(struct uvm_device *uvm);
+void uvm_svm_counted(struct uvm_device *uvm, u32 pasid,
+		     const struct uvm_svm_counted *granule);
+void uvm_svm_serve_counted(struct uvm_svm *svm);
+
+/* uvm_svm_cpu.c */
+void uvm_svm_list(struct uvm_svm *svm);
+void uvm_svm_unlist(struct uvm_svm *svm);
+void uvm_svm_cpu_asks(struct uvm_device *uvm, struct mm_struct *mm, u64 va,
+		      u64 start, u64 end);
+
+/* uvm_svm_prefetch.c */
+int uvm_svm_prefetch(struct uvm_svm *svm, u64 start, u64 end, bool to_vram,
+		     struct uvm_migrate_stats *stats);
+int uvm_svm_prefetch_group(struct uvm_svm *svm, u32 group, bool to_vram,
+			   struct uvm_migrate_stats *stats);
 
 /* uvm_svm_tune.c */
 void uvm_svm_tuned(struct uvm_policy_svm_config *config);
@@ -238,6 +303,13 @@ int uvm_svm_space_create(struct uvm_svm *svm);
 void uvm_svm_space_end(struct uvm_svm *svm);
 unsigned int uvm_svm_policy_begin(struct uvm_device *uvm);
 void uvm_svm_policy_end(struct uvm_device *uvm, unsigned int flags);
+int uvm_svm_plan_counted(struct uvm_svm *svm, u64 va, u64 bytes);
+int uvm_svm_plan_prefetch(struct uvm_svm *svm, u64 start, u64 end, bool to_vram,
+			  struct uvm_policy_svm_region *region, u64 *next);
+void uvm_svm_chunk_event(struct uvm_device *uvm, u32 chunk, u32 op);
+int uvm_svm_victim(struct uvm_device *uvm, u32 *chunk);
+void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
+			const unsigned long *pages, bool moved, u32 cause);
 void uvm_svm_keep_mapped(struct uvm_svm *svm);
 void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va);
 void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
@@ -246,6 +318,7 @@ int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
 		 u32 n, bool more, struct uvm_policy_svm_plan *plan);
 
 /* uvm_svm_ioctl.c */
+struct uvm_svm *uvm_svm_of(struct drm_file *file);
 int uvm_ioctl_svm_residency(struct drm_device *drm, void *data,
 			    struct drm_file *file);
 int uvm_ioctl_svm_advise(struct drm_device *drm, void *data,

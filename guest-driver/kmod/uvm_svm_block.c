@@ -10,6 +10,7 @@
  */
 
 #include <linux/hmm.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
@@ -136,10 +137,13 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 			uvm_svm_will_write(what);
 		if (may_write)
 			set_bit(page, block->writable);
-		if (in_vram)
+		if (in_vram) {
 			set_bit(page, block->vram);
+			block->chunk = uvm_devmem_offset(what) >> UVM_CHUNK_SHIFT;
+		}
 		uvm_svm_write(block, page, uvm_svm_entry(what, may_write));
 		/* What was not allowed may be in a cache. */
+		clear_bit(page, block->cpu);
 		if (test_and_set_bit(page, block->mapped) ||
 		    test_bit(page, block->denied)) {
 			first = min(first, page);
@@ -293,9 +297,11 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 			  uvm_svm_page(block, start)) < behind) {
 		/* Pages of VRAM that are migrated go to system memory. */
 		if (range->event == MMU_NOTIFY_MIGRATE && block->svm->dm &&
-		    range->owner == block->svm->dm)
+		    range->owner == block->svm->dm) {
 			for_each_set_bit_from(page, block->vram, behind)
 				set_bit(page, block->left);
+			block->left_at = ktime_get_ns();
+		}
 		if (drm_dev_enter(&uvm->drm, &idx)) {
 			n = uvm_svm_clear(block, start, end);
 			drm_dev_exit(idx);

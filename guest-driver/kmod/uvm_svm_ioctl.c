@@ -16,8 +16,14 @@
 /* Records that are copied at a time. */
 #define UVM_SVM_RECORDS		64u
 
-/* The caller's mirror, with a reference to its address space; or an ERR_PTR. */
-static struct uvm_svm *uvm_svm_of(struct drm_file *file)
+/**
+ * uvm_svm_of() - the caller's mirror
+ * @file: the caller
+ *
+ * Return: the mirror, with a reference to its address space; or an ERR_PTR:
+ * -EINVAL when it mirrors nothing, -EPERM when that is another's memory.
+ */
+struct uvm_svm *uvm_svm_of(struct drm_file *file)
 {
 	struct uvm_file *ufile = file->driver_priv;
 	struct uvm_svm *svm = NULL;
@@ -393,6 +399,10 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 	seq_printf(m, "told: came %llu CPU %llu evicted %llu failed %llu bounced %llu\n",
 		   stats.came, stats.cpu_faults, stats.evicted, stats.failed,
 		   stats.bounced);
-	seq_printf(m, "thrashing %llu throttled %llu pinned %llu\n",
-		   stats.thrashing, stats.throttled, stats.pinned);
+	seq_printf(m, "thrashing %llu throttled %llu pinned %llu, waits of the CPU %lld\n",
+		   stats.thrashing, stats.throttled, stats.pinned,
+		   atomic64_read(&uvm->svm.cpu_waits));
+	seq_printf(m, "counted: notifications %llu brought %llu; wanted: asked %llu remapped %llu\n",
+		   stats.notifications, stats.counted, stats.asked,
+		   stats.remapped);
 }

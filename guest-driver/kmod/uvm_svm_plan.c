@@ -61,6 +61,7 @@ int uvm_svm_policy_init(struct uvm_device *uvm)
 		return ret;
 	uvm_svm_tuned(&config);
 	config.blocks = UVM_SVM_BLOCKS;
+	config.chunks = DIV_ROUND_UP(uvm->vram.size, UVM_CHUNK_SIZE);
 	policy = uvm_policy_svm_new(&config);
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
@@ -121,32 +122,34 @@ void uvm_svm_space_end(struct uvm_svm *svm)
 
 /* Without memory decisions are worse, that is all. */
 static void uvm_svm_event(struct uvm_svm *svm,
-			  struct uvm_policy_svm_event *event)
+			  struct uvm_policy_svm_event *event, u64 now)
 {
 	struct uvm_device *uvm = svm->vm->uvm;
 	unsigned int flags;
 
 	event->space = svm->space;
-	event->chunk = UVM_POLICY_SVM_NO_CHUNK;
 	flags = uvm_svm_policy_begin(uvm);
-	uvm_policy_svm_event(uvm->svm.policy, event, ktime_get_ns());
+	uvm_policy_svm_event(uvm->svm.policy, event, now);
 	uvm_svm_policy_end(uvm, flags);
 }
 
-static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 place,
-			       u32 cause, const unsigned long *pages)
+/* @chunk: where pages in VRAM are; @now: when they came there, or left. */
+static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 chunk,
+			       u32 cause, const unsigned long *pages, u64 now)
 {
 	struct uvm_policy_svm_event event = {
 		.op = UVM_POLICY_SVM_EV_MIGRATED,
-		.place = place,
+		.place = chunk == UVM_POLICY_SVM_NO_CHUNK ?
+			 UVM_POLICY_SVM_SYSTEM : UVM_POLICY_SVM_VRAM,
 		.cause = cause,
+		.chunk = chunk,
 		.va = va,
 	};
 
 	if (bitmap_empty(pages, UVM_SVM_BLOCK_PAGES))
 		return;
 	bitmap_to_arr64(event.pages, pages, UVM_SVM_BLOCK_PAGES);
-	uvm_svm_event(svm, &event);
+	uvm_svm_event(svm, &event, now);
 }
 
 /* What notifiers took away of a block since the last time. */
@@ -155,7 +158,9 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(evicted, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(asked, UVM_SVM_BLOCK_PAGES);
 	unsigned int start, end;
+	u64 left_at;
 
 	mutex_lock(&block->lock);
 	bitmap_copy(lost, block->lost, UVM_SVM_BLOCK_PAGES);
@@ -163,6 +168,10 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	bitmap_and(left, block->left, block->told, UVM_SVM_BLOCK_PAGES);
 	bitmap_zero(block->left, UVM_SVM_BLOCK_PAGES);
 	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
+	left_at = block->left_at;
+	/* What a CPU asked for, and what came along or was to go anyway. */
+	bitmap_andnot(asked, left, block->cpu, UVM_SVM_BLOCK_PAGES);
+	bitmap_and(left, left, block->cpu, UVM_SVM_BLOCK_PAGES);
 	/*
 	 * By place, pages leave VRAM as they are unmapped. Those that are still
 	 * there are found there with the next fault, and told anew.
@@ -178,12 +187,14 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 			.end = block->va + (u64)end * PAGE_SIZE,
 		};
 
-		uvm_svm_event(svm, &event);
+		uvm_svm_event(svm, &event, ktime_get_ns());
 	}
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
-			   UVM_POLICY_SVM_BY_CPU, left);
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
-			   UVM_POLICY_SVM_BY_EVICTION, evicted);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
+			   UVM_POLICY_SVM_BY_CPU, left, left_at);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
+			   UVM_POLICY_SVM_BY_PREFETCH, asked, left_at);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
+			   UVM_POLICY_SVM_BY_EVICTION, evicted, ktime_get_ns());
 }
 
 static void uvm_svm_tell_all_lost(struct uvm_svm *svm)
@@ -213,19 +224,27 @@ void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va)
 	};
 
 	if (svm->space)
-		uvm_svm_event(svm, &event);
+		uvm_svm_event(svm, &event, ktime_get_ns());
 }
 
-/* Where the pages of a region turned out to be. */
-static void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
-			       const unsigned long *pages, bool moved,
-			       u32 cause)
+/**
+ * uvm_svm_tell_found() - tell where pages turned out to be
+ * @svm: the mirror
+ * @block: their block
+ * @pages: the pages; those that are mapped are told of
+ * @moved: they were to come to VRAM
+ * @cause: UVM_POLICY_SVM_BY_*
+ */
+void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
+			const unsigned long *pages, bool moved, u32 cause)
 {
 	struct uvm_policy_svm_event event = { .va = block->va };
+	u64 now = ktime_get_ns();
 	DECLARE_BITMAP(mapped, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(set, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(came, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+	u32 chunk;
 
 	mutex_lock(&block->lock);
 	bitmap_and(mapped, block->mapped, pages, UVM_SVM_BLOCK_PAGES);
@@ -238,20 +257,21 @@ static void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
 	bitmap_and(left, set, block->told, UVM_SVM_BLOCK_PAGES);
 	bitmap_or(block->told, block->told, came, UVM_SVM_BLOCK_PAGES);
 	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
+	chunk = block->chunk;
 	mutex_unlock(&block->lock);
 
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
-			   UVM_POLICY_SVM_BY_CPU, left);
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_VRAM, cause, came);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
+			   UVM_POLICY_SVM_BY_CPU, left, now);
+	uvm_svm_tell_moved(svm, block->va, chunk, cause, came, now);
 	event.op = UVM_POLICY_SVM_EV_MAPPED;
-	uvm_svm_event(svm, &event);
+	uvm_svm_event(svm, &event, ktime_get_ns());
 	/* What is mapped in system memory, and was to be in VRAM. */
 	if (!moved || bitmap_empty(set, UVM_SVM_BLOCK_PAGES))
 		return;
 	event.op = UVM_POLICY_SVM_EV_FAILED;
 	event.place = UVM_POLICY_SVM_VRAM;
 	bitmap_to_arr64(event.pages, set, UVM_SVM_BLOCK_PAGES);
-	uvm_svm_event(svm, &event);
+	uvm_svm_event(svm, &event, ktime_get_ns());
 }
 
 /* Moves what can be moved of a run of pages. */
@@ -297,7 +317,7 @@ static void uvm_svm_move(struct uvm_svm *svm, struct uvm_svm_block *block,
 		/* Others go, once. What they leave may be taken by then. */
 		if (ret == -ENOSPC && room) {
 			room = false;
-			if (!uvm_devmem_evict(svm->dm, UVM_CHUNK_SIZE))
+			if (uvm_devmem_make_room(svm->vm->uvm, UVM_CHUNK_SIZE))
 				ret = uvm_svm_move_run(svm, start, end, true);
 		}
 		if (ret)
@@ -341,7 +361,7 @@ static void uvm_svm_map_guessed(struct uvm_svm_block *block,
 
 	for_each_set_bitrange(start, end, pages, UVM_SVM_BLOCK_PAGES)
 		uvm_svm_look(block, block->va + (u64)start * PAGE_SIZE,
-			     block->va + (u64)end * PAGE_SIZE);
+			     block->va + (u64)end * PAGE_SIZE, block->svm->pfns);
 }
 
 static void uvm_svm_deny_all(struct uvm_svm *svm, struct uvm_svm_block *block,
@@ -428,7 +448,104 @@ int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
 }
 
 /**
- * uvm_svm_keep_mapped() - map what its process wants to be mapped always
+ * uvm_svm_plan_counted() - decide about a granule that is reached often
+ * @svm: the mirror
+ * @va: its first address
+ * @bytes: how many
+ *
+ * Context: the worker alone.
+ *
+ * Return: 1 for the first region in @svm, or 0.
+ */
+int uvm_svm_plan_counted(struct uvm_svm *svm, u64 va, u64 bytes)
+{
+	const struct uvm_policy_svm_notification granule = {
+		.space = svm->space,
+		.va = va,
+		.bytes = bytes,
+	};
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+	int ret;
+
+	uvm_svm_tell_all_lost(svm);
+	flags = uvm_svm_policy_begin(uvm);
+	uvm_svm_retune(uvm->svm.policy);
+	ret = uvm_policy_svm_counted(uvm->svm.policy, &granule, 1,
+				     ktime_get_ns(), svm->regions);
+	uvm_svm_policy_end(uvm, flags);
+	return ret > 0;
+}
+
+/**
+ * uvm_svm_plan_prefetch() - what of a range may be where somebody wants it
+ * @svm: the mirror
+ * @start: first address
+ * @end: behind the last one
+ * @to_vram: where
+ * @region: out: pages of the first block
+ * @next: out: where to go on
+ *
+ * Return: 1 when there is more, 0, -EINVAL.
+ */
+int uvm_svm_plan_prefetch(struct uvm_svm *svm, u64 start, u64 end, bool to_vram,
+			  struct uvm_policy_svm_region *region, u64 *next)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+	int ret;
+
+	uvm_svm_tell_all_lost(svm);
+	flags = uvm_svm_policy_begin(uvm);
+	uvm_svm_retune(uvm->svm.policy);
+	ret = uvm_policy_svm_prefetch(uvm->svm.policy, svm->space, start, end,
+				      to_vram ? UVM_POLICY_SVM_VRAM :
+				      UVM_POLICY_SVM_SYSTEM, ktime_get_ns(),
+				      region, next);
+	uvm_svm_policy_end(uvm, flags);
+	return ret;
+}
+
+/**
+ * uvm_svm_chunk_event() - something happened to a chunk of VRAM
+ * @uvm: the device
+ * @chunk: its number
+ * @op: UVM_POLICY_SVM_EV_CHUNK_*
+ */
+void uvm_svm_chunk_event(struct uvm_device *uvm, u32 chunk, u32 op)
+{
+	const struct uvm_policy_svm_event event = { .op = op, .chunk = chunk };
+	unsigned int flags = uvm_svm_policy_begin(uvm);
+
+	/* The device's last chunks go after its policy. */
+	if (uvm->svm.policy)
+		uvm_policy_svm_event(uvm->svm.policy, &event, ktime_get_ns());
+	uvm_svm_policy_end(uvm, flags);
+}
+
+/**
+ * uvm_svm_victim() - which chunk of VRAM is to be emptied
+ * @uvm: the device
+ * @chunk: out: its number
+ *
+ * It is not named again before something happens to it.
+ *
+ * Return: 0 or -ENOSPC.
+ */
+int uvm_svm_victim(struct uvm_device *uvm, u32 *chunk)
+{
+	unsigned int flags = uvm_svm_policy_begin(uvm);
+	int ret = 0;
+
+	if (uvm->svm.policy)
+		ret = uvm_policy_svm_victim(uvm->svm.policy, ktime_get_ns(),
+					    chunk);
+	uvm_svm_policy_end(uvm, flags);
+	return ret > 0 ? 0 : -ENOSPC;
+}
+
+/**
+ * uvm_svm_keep_mapped() - map what its process wants to be mapped
  * @svm: the mirror
  *
  * Context: the worker alone.
@@ -442,18 +559,13 @@ void uvm_svm_keep_mapped(struct uvm_svm *svm)
 	u32 rounds;
 	int more;
 
-	/*
-	 * Of all mirrors, and each block once, whoever asks: what is another's
-	 * comes by a fault then.
-	 */
 	for (rounds = 0; rounds < UVM_SVM_BLOCKS; rounds++) {
 		flags = uvm_svm_policy_begin(uvm);
-		more = uvm_policy_svm_next_map(uvm->svm.policy, region);
+		more = uvm_policy_svm_next_map(uvm->svm.policy, svm->space,
+					       region);
 		uvm_svm_policy_end(uvm, flags);
 		if (more <= 0)
 			return;
-		if (region->space != svm->space)
-			continue;
 		block = uvm_svm_block_get(svm, region->va);
 		if (IS_ERR(block))
 			continue;

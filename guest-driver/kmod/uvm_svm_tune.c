@@ -33,21 +33,19 @@ static uint uvm_svm_slice_us = 250;
 module_param_named(svm_slice_us, uvm_svm_slice_us, uint, 0644);
 MODULE_PARM_DESC(svm_slice_us, "Microseconds that a side keeps a page that both want, up to 100000; twice as long is soon (default 250)");
 
-#define UVM_SVM_MAX_SLICE_US	100000u
-
 /**
  * uvm_svm_tuned() - take over what the parameters say now
  * @config: as it is; what makes no sense is the nearest that does
  */
 void uvm_svm_tuned(struct uvm_policy_svm_config *config)
 {
-	u64 slice = min(READ_ONCE(uvm_svm_slice_us), UVM_SVM_MAX_SLICE_US);
+	u64 slice = (u64)READ_ONCE(uvm_svm_slice_us) * NSEC_PER_USEC;
 
 	config->switches = READ_ONCE(uvm_svm_switches) & UVM_SVM_SWITCHES;
 	config->replay = uvm_svm_replay_now();
 	config->density = clamp(READ_ONCE(uvm_svm_density), 1u, 100u);
 	config->granule = min(READ_ONCE(uvm_svm_granule), 9u);
-	config->slice = slice * NSEC_PER_USEC;
+	config->slice = min(slice, (u64)UVM_SVM_SLICE_NS);
 	config->lapse = 2 * config->slice + 1;
 }
 

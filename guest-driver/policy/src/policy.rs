@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::buffers::{Bo, BoConfig, BoInfo, Place};
-use crate::chunks::Chunks;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
 use crate::ids::{BlockId, BoId, SegmentId, MAX_SEGMENTS};
@@ -95,7 +94,6 @@ pub struct Policy {
     pub(crate) vmids: Vmids,
     pub(crate) watch: Watch,
     pub(crate) journal: Journal,
-    pub(crate) chunks: Chunks,
 }
 
 impl Policy {
@@ -115,7 +113,6 @@ impl Policy {
             vmids: Vmids::try_new()?,
             watch: Watch::default(),
             journal: Journal::default(),
-            chunks: Chunks::new(),
         })
     }
 

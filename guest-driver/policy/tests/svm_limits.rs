@@ -335,7 +335,7 @@ fn no_argument_breaks_it() {
                 let notifications = [Notification { space: id, va: a, bytes: b }];
                 let (_, regions) = batch.parts(1);
                 assert!(svm.counted(&notifications, now, regions) <= 1);
-                while svm.next_map().is_some() {}
+                while svm.next_map(id).is_some() {}
             }
             _ => {
                 let faults: Vec<Fault> = (0..numbers.below(257)).map(|_| fault(id, odd(&mut numbers))).collect();
@@ -457,7 +457,7 @@ fn what_is_gone_is_not_mapped_again_and_hides_nobody_else() {
     svm.event(&Event::Unmapped { space, range: 0..3 * BLOCK }, 2).unwrap();
     svm.event(&Event::Gone { space, range: 0..BLOCK }, 3).unwrap();
     svm.event(&Event::Gone { space, range: BLOCK..BLOCK + 500 * PAGE }, 3).unwrap();
-    let again: Vec<_> = std::iter::from_fn(|| svm.next_map()).map(|region| (region.va, region.pages)).collect();
+    let again: Vec<_> = std::iter::from_fn(|| svm.next_map(space)).map(|region| (region.va, region.pages)).collect();
     assert_eq!(again, [(BLOCK, Pages::range(500, 512)), (2 * BLOCK, Pages::ALL)]);
 }
 

@@ -130,6 +130,9 @@ pub const UVM_POLICY_SVM_EV_CHUNK_FREE: u32 = 5;
 /// Event: @chunk was picked and could not leave. @space is not looked at.
 pub const UVM_POLICY_SVM_EV_CHUNK_STAYS: u32 = 6;
 
+/// Event: pages of @chunk are used, whoever has them. @space is not looked at.
+pub const UVM_POLICY_SVM_EV_CHUNK_USED: u32 = 7;
+
 /// Chunk: none.
 pub const UVM_POLICY_SVM_NO_CHUNK: u32 = 0xffff_ffff;
 
@@ -622,6 +625,7 @@ impl UvmPolicySvmEvent {
             UVM_POLICY_SVM_EV_UNMAPPED => Event::Unmapped { space, range: va..end },
             UVM_POLICY_SVM_EV_GONE => Event::Gone { space, range: va..end },
             UVM_POLICY_SVM_EV_FAILED => Event::Failed { space, va, pages, to: Place::from_raw(place)? },
+            UVM_POLICY_SVM_EV_CHUNK_USED => Event::ChunkUsed(chunk),
             UVM_POLICY_SVM_EV_CHUNK_FREE => Event::ChunkFree(chunk),
             UVM_POLICY_SVM_EV_CHUNK_STAYS => Event::ChunkStays(chunk),
             _ => return Err(Error::Invalid),

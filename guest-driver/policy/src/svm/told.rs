@@ -96,6 +96,8 @@ pub enum Event {
         /// Where to.
         to: Place,
     },
+    /// Pages of a chunk are used, whoever has them.
+    ChunkUsed(u32),
     /// A chunk has no page any more.
     ChunkFree(u32),
     /// A chunk that was picked to leave could not.
@@ -140,6 +142,7 @@ impl Svm {
                 self.note(slot, record, |stats| stats.failed = stats.failed.saturating_add(count));
                 Ok(())
             }
+            Event::ChunkUsed(chunk) => self.chunks.in_use(*chunk),
             Event::ChunkFree(chunk) => self.chunks.gone(*chunk),
             Event::ChunkStays(chunk) => self.chunks.stays(*chunk),
         }
@@ -189,6 +192,7 @@ impl Svm {
         block.both = if to == Place::Both { block.both | pages } else { block.both.minus(pages) };
         if to == Place::System {
             block.vram = block.vram.minus(pages);
+            block.remap = block.remap.minus(pages);
             self.want_mapped(slot, number, pages);
             return Ok(());
         }
@@ -197,6 +201,10 @@ impl Svm {
         block.came = now;
         block.chunk = chunk.or(block.chunk);
         self.blocks.touch(slot);
+        if cause == Cause::Prefetch {
+            // Nobody waits for them; that they need no fault either is what they were brought for.
+            self.blocks.want_map(slot, pages);
+        }
         self.note(space, None, |stats| {
             stats.prefetched = stats.prefetched.saturating_add(awaited.count().into());
         });
