@@ -213,7 +213,7 @@ fn arguments_of_no_sense_are_refused() {
     assert_eq!(driver.serve(&mut [UvmPolicySvmFault { pad: 1, ..fault(space, 0, 0, 0) }], 0), Err(EINVAL));
     assert_eq!(driver.serve(&mut [fault(space, 0, 0, 0); 257], 0), Err(EINVAL));
     let event = UvmPolicySvmEvent { space, ..UvmPolicySvmEvent::default() };
-    assert_eq!(driver.event(UvmPolicySvmEvent { op: 7, ..event }, 0), EINVAL);
+    assert_eq!(driver.event(UvmPolicySvmEvent { op: 8, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { place: 3, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { cause: 5, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { space: 0, ..event }, 0), ENOENT);
