@@ -170,6 +170,7 @@ struct uvm_svm_counted {
  * @work: serves its faults; queued with a reference to @vm
  * @calm: clears what is denied, should its access never have come again, and
  *	has @work look for blocks without memory
+ * @keeps: some memory is to be mapped always
  * @busy: @work is at a batch
  * @shrunk: some block is
  * @served: faults that got their page
@@ -183,7 +184,7 @@ struct uvm_svm_counted {
  * @counted: granules that are reached often
  * @nr_counted: how many
  * @uncounted: there were others
- * @later: ends the waiting of @throttled
+ * @later: ends the waiting of @throttled, and has @work map what is to be mapped
  * @throttled: faults whose pages are the CPU's for a while; @work's alone, as is
  *	what follows
  * @nr_throttled: how many
@@ -201,6 +202,7 @@ struct uvm_svm {
 	struct xarray blocks;
 	struct work_struct work;
 	struct delayed_work calm;
+	bool keeps;
 	bool busy;
 	bool shrunk;
 	atomic64_t served;

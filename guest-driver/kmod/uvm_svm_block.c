@@ -317,6 +317,9 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 		WRITE_ONCE(block->svm->shrunk, true);
 		schedule_delayed_work(&block->svm->calm, UVM_SVM_CALM);
 	}
+	/* What is to be mapped always is, before long. */
+	if (n && READ_ONCE(block->svm->keeps))
+		schedule_delayed_work(&block->svm->later, 1);
 	if (n) {
 		atomic64_inc(&uvm->svm.invalidations);
 		atomic64_add(n, &uvm->svm.zapped);

@@ -188,6 +188,8 @@ int uvm_ioctl_svm_advise(struct drm_device *drm, void *data,
 	svm = uvm_svm_of(file);
 	if (IS_ERR(svm))
 		return PTR_ERR(svm);
+	if (args->advice == UVM_SVM_ACCESSED && args->value)
+		WRITE_ONCE(svm->keeps, true);
 	flags = uvm_svm_policy_begin(uvm);
 	if (!svm->space)
 		ret = -EOPNOTSUPP;

@@ -559,6 +559,7 @@ void uvm_svm_keep_mapped(struct uvm_svm *svm)
 	u32 rounds;
 	int more;
 
+	uvm_svm_tell_all_lost(svm);
 	for (rounds = 0; rounds < UVM_SVM_BLOCKS; rounds++) {
 		flags = uvm_svm_policy_begin(uvm);
 		more = uvm_policy_svm_next_map(uvm->svm.policy, svm->space,

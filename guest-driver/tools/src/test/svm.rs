@@ -11,7 +11,7 @@ use crate::ib::{Ib, Place};
 
 mod beside;
 mod changes;
-mod heuristics;
+pub(super) mod heuristics;
 mod places;
 
 pub use beside::worker;

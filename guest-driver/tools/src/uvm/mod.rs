@@ -4,6 +4,7 @@
 //! [`Uvm`] is a process's face: [`Uvm::alloc`], [`Uvm::prefetch`], [`Uvm::advise`], [`Uvm::launch`]. Where memory comes
 //! from is [`Backing`]'s matter; an address means the same to both sides either way.
 
+mod advice;
 mod aperture;
 pub mod program;
 pub mod workload;
@@ -16,6 +17,7 @@ use anyhow::{ensure, Context, Result};
 use uvm_spec::{packet, uapi, PAGE_SIZE};
 
 use crate::drm::{Bo, Device, Domain, Mapping, Placed, Queue, Reservation, RW};
+pub use advice::Advice;
 use aperture::{Addresses, Aperture, Range};
 use program::Program;
 
@@ -26,15 +28,6 @@ pub enum Backing {
     Buffers(Domain),
     /// The process's own, which the device mirrors.
     Mirrored,
-}
-
-/// What a process says about a range beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// The GPU is to have it near.
-    PreferDevice,
-    /// The CPU is to have it near.
-    PreferHost,
 }
 
 /// Bytes of the queue's ring.
@@ -196,10 +189,6 @@ impl Uvm {
             Some(bo) => bo.move_to(buffers, 0).map(|()| memory.bytes).map_err(Into::into),
             None => Ok(self.device.prefetch(memory.at, memory.bytes, own)?.moved),
         }
-    }
-    /// Says where memory is best. What the process's own memory is told so is not kept: it is moved.
-    pub fn advise(&self, memory: &Memory, advice: Advice) -> Result<()> {
-        self.prefetch(memory, advice == Advice::PreferDevice).map(drop)
     }
     /// Starts `programs` one after the other, with a fence behind them.
     pub fn launch(&self, programs: &[Program], lanes: u32) -> Result<Launched<'_>> {
