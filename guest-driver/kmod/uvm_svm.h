@@ -188,6 +188,7 @@ struct uvm_svm_counted {
  * @throttled: faults whose pages are the CPU's for a while; @work's alone, as is
  *	what follows
  * @nr_throttled: how many
+ * @keep_tries: how often in a row pages to be mapped were not there
  * @pfns: of the pages that are asked for
  * @regions: what was decided
  * @bad: pages of a region that cannot be had
@@ -217,6 +218,7 @@ struct uvm_svm {
 	struct delayed_work later;
 	struct uvm_svm_throttled throttled[UVM_CAM_ENTRIES];
 	u32 nr_throttled;
+	u32 keep_tries;
 	unsigned long pfns[UVM_SVM_BLOCK_PAGES];
 	struct uvm_policy_svm_region regions[UVM_SVM_REGIONS];
 	DECLARE_BITMAP(bad, UVM_SVM_BLOCK_PAGES);

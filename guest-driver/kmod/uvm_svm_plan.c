@@ -20,6 +20,9 @@
 
 /* Knowledge of so many blocks is 600 bytes each at most. */
 #define UVM_SVM_BLOCKS		4096
+/* How often, and how soon, what is to be mapped is looked for again. */
+#define UVM_SVM_KEEP_TRIES	8
+#define UVM_SVM_KEEP_DELAY	(HZ / 50)
 
 /**
  * uvm_svm_policy_begin() - enter the policy of mirrored memory
@@ -544,33 +547,63 @@ int uvm_svm_victim(struct uvm_device *uvm, u32 *chunk)
 	return ret > 0 ? 0 : -ENOSPC;
 }
 
+/* Pages that have no entry, as they are just on their way. */
+static bool uvm_svm_tell_missing(struct uvm_svm *svm,
+				 struct uvm_svm_block *block,
+				 const struct uvm_policy_svm_region *region)
+{
+	struct uvm_policy_svm_event event = {
+		.op = UVM_POLICY_SVM_EV_FAILED,
+		.place = UVM_POLICY_SVM_SYSTEM,
+		.va = block->va,
+	};
+	DECLARE_BITMAP(pages, UVM_SVM_BLOCK_PAGES);
+
+	bitmap_from_arr64(pages, region->pages, UVM_SVM_BLOCK_PAGES);
+	mutex_lock(&block->lock);
+	bitmap_andnot(pages, pages, block->mapped, UVM_SVM_BLOCK_PAGES);
+	mutex_unlock(&block->lock);
+	if (bitmap_empty(pages, UVM_SVM_BLOCK_PAGES))
+		return false;
+	bitmap_to_arr64(event.pages, pages, UVM_SVM_BLOCK_PAGES);
+	uvm_svm_event(svm, &event, ktime_get_ns());
+	return true;
+}
+
 /**
  * uvm_svm_keep_mapped() - map what its process wants to be mapped
  * @svm: the mirror
  *
+ * What is not there now may be soon; what is not for long need not be.
  * Context: the worker alone.
  */
 void uvm_svm_keep_mapped(struct uvm_svm *svm)
 {
 	struct uvm_policy_svm_region *region = svm->regions;
 	struct uvm_device *uvm = svm->vm->uvm;
+	bool again = svm->keep_tries < UVM_SVM_KEEP_TRIES;
 	struct uvm_svm_block *block;
+	bool missing = false;
 	unsigned int flags;
 	u32 rounds;
 	int more;
 
 	uvm_svm_tell_all_lost(svm);
-	for (rounds = 0; rounds < UVM_SVM_BLOCKS; rounds++) {
+	for (rounds = 0; rounds < UVM_SVM_BLOCKS && !missing; rounds++) {
 		flags = uvm_svm_policy_begin(uvm);
 		more = uvm_policy_svm_next_map(uvm->svm.policy, svm->space,
 					       region);
 		uvm_svm_policy_end(uvm, flags);
 		if (more <= 0)
-			return;
+			break;
 		block = uvm_svm_block_get(svm, region->va);
 		if (IS_ERR(block))
 			continue;
 		uvm_svm_do(svm, block, region, UVM_POLICY_SVM_BY_PREFETCH);
+		missing = again && uvm_svm_tell_missing(svm, block, region);
 		uvm_svm_block_put(block);
 	}
+	svm->keep_tries = missing ? svm->keep_tries + 1 : 0;
+	if (missing)
+		schedule_delayed_work(&svm->later, UVM_SVM_KEEP_DELAY);
 }

@@ -85,7 +85,8 @@ pub enum Event {
         /// Bytes.
         range: Range<u64>,
     },
-    /// Pages could not be moved.
+    /// Pages could not be moved, or (to [`Place::System`]) not be mapped for a moment: then those that should be are
+    /// asked for again.
     Failed {
         /// Whose.
         space: SpaceId,
@@ -133,8 +134,13 @@ impl Svm {
             Event::Gone { space, range } => self.vanished(self.slot(*space)?, range),
             Event::Failed { space, va, pages, to } => {
                 let (slot, number) = (self.slot(*space)?, block_of(*va));
-                if let Some(block) = self.known_block(slot, number).and_then(|block| self.blocks.get_mut(block)) {
+                let known = self.known_block(slot, number);
+                if let Some(block) = known.and_then(|block| self.blocks.get_mut(block)) {
                     block.awaited = block.awaited.minus(*pages);
+                }
+                if let (Some(block), Place::System) = (known, to) {
+                    self.want_mapped(block, number, *pages);
+                    return Ok(());
                 }
                 let count = u64::from(pages.count());
                 let record = first_record(now, RecordKind::Failure, number, *pages);

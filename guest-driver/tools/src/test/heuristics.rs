@@ -67,10 +67,15 @@ fn numbers(uvm: &Uvm, bytes: u64) -> Result<(Memory, u64)> {
     Ok((memory, numbers))
 }
 
+/// The dword at `n`.
+fn number(n: u32, seed: u32) -> u32 {
+    n.wrapping_mul(2_654_435_761).wrapping_add(seed)
+}
+
 /// The CPU writes all of it; the sum of the dwords.
 fn fill(memory: &Memory, bytes: u64, seed: u32) -> Result<u64> {
     let count = u32::try_from(bytes / 4)?;
-    let numbers: Vec<u32> = (0..count).map(|n| n.wrapping_mul(2_654_435_761).wrapping_add(seed)).collect();
+    let numbers: Vec<u32> = (0..count).map(|n| number(n, seed)).collect();
     memory.write(0, &numbers)?;
     Ok(numbers.iter().map(|n| u64::from(*n)).sum())
 }

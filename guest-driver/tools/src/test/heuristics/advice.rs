@@ -3,8 +3,9 @@
 
 use anyhow::{ensure, Result};
 
-use super::{faults, fill, numbers, places, rises, shared, sum_of, switches, MIGRATE, PAGE};
+use super::{faults, fill, number, numbers, places, rises, shared, sum_of, switches, MIGRATE, PAGE};
 use crate::test::case::{eventually, same, Ctx, PATIENCE};
+use crate::test::svm::heuristics::Parameter;
 use crate::uvm::{Advice, Uvm};
 
 const BYTES: u64 = 256 << 10;
@@ -28,7 +29,8 @@ pub fn preferred_location_is_kept(ctx: &Ctx) -> Result<()> {
         same(format_args!("{advice:?}"), places(&uvm, &memory, BYTES)?, (BYTES - vram, vram, BYTES))?;
         // What the CPU takes from VRAM, and prefers it from now on, does not go there again.
         uvm.advise(&memory, Advice::PreferHost)?;
-        memory.write(0, &[1])?;
+        let middle = u32::try_from(BYTES / 8)?;
+        memory.write(middle as usize, &[number(middle, 1)])?;
         same("the sum then", sum_of(&uvm, &memory, BYTES, 4)?, sum)?;
         let vram = vram.saturating_sub(COMPANY);
         same(format_args!("{advice:?} no more"), places(&uvm, &memory, BYTES)?, (BYTES - vram, vram, BYTES))?;
@@ -113,6 +115,8 @@ pub fn group_moves_together_or_not_at_all(ctx: &Ctx) -> Result<()> {
 /// What was brought before is there and mapped; what was not is asked for page by page.
 pub fn prefetched_memory_does_not_fault(ctx: &Ctx) -> Result<()> {
     let _switches = switches(MIGRATE)?;
+    // Nothing comes along with its neighbours.
+    let _granule = Parameter::set("svm_granule", 0)?;
     for before in [false, true] {
         let uvm = shared(ctx)?;
         let ((memory, sum), (warm, _)) = (numbers(&uvm, BYTES)?, numbers(&uvm, PAGE)?);

@@ -8,6 +8,7 @@ use super::{switches, BLOCK, MIGRATE, SPARE};
 use crate::drm::{Domain, FenceState, Mapping, Mirror};
 use crate::ib::{Ib, Place};
 use crate::test::case::{same, Ctx, Skip, PATIENCE};
+use crate::test::svm::heuristics::Parameter;
 
 /// More blocks of memory than VRAM has room for, which come there one after the other.
 struct Blocks {
@@ -22,6 +23,9 @@ impl Blocks {
     /// Brings blocks until one of them has had to leave: the first. None where there is no memory for that.
     fn full(ctx: &Ctx) -> Result<Self> {
         let mirror = Mirror::new(&ctx.device()?)?;
+        // Packets come and go, but not to VRAM.
+        let packets = (mirror.packets().va(), mirror.packets().len() as u64);
+        mirror.device().advise(packets.0, packets.1, uapi::SVM_PREFERRED, uapi::SVM_IN_SYSTEM)?;
         let room = usize::try_from(mirror.device().param(uapi::PARAM_VRAM_SIZE)? / BLOCK)?;
         let count = room + 8;
         if room > 200 {
@@ -83,6 +87,8 @@ impl Blocks {
 /// The least recently used one, whatever came first.
 pub fn coldest_chunk_leaves_first(ctx: &Ctx) -> Result<()> {
     let _switches = switches(MIGRATE)?;
+    // What comes back comes back as a whole.
+    let _granule = Parameter::set("svm_granule", 9)?;
     let mut blocks = Blocks::full(ctx)?;
     blocks.use_by_both(1)?;
     same("blocks that are there", blocks.those_there(1..5)?, vec![1, 2, 3, 4])?;

@@ -47,7 +47,7 @@ impl Drop for Parameter {
 pub fn counter(word: &str) -> Result<u64> {
     let text = debugfs("uvm_svm")?;
     let (_, rest) = text.split_once(&format!("{word} ")).with_context(|| format!("no {word} in {text}"))?;
-    let number = rest.split_whitespace().next().with_context(|| text.clone())?;
+    let number = rest.split(|digit: char| !digit.is_ascii_digit()).next().with_context(|| text.clone())?;
     Ok(number.parse()?)
 }
 
