@@ -131,6 +131,7 @@ static int uvm_evict_one(struct uvm_migration *m, struct uvm_chunk *chunk)
 	int ret;
 
 	m->dm = chunk->dm;
+	uvm_svm_leave_chunk(chunk);
 	ret = uvm_evict_chunk(m, chunk);
 	left = READ_ONCE(chunk->used);
 	uvm_evict_done(chunk);

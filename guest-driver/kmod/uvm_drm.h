@@ -85,7 +85,7 @@
 #define UVM_SVM_PREFERRED	0
 /* Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing. */
 #define UVM_SVM_ACCESSED	1
-/* Advice: with 1, it may have a copy at each side while nobody writes. Today such pages stay where they are. */
+/* Advice: 1 if the device may have a second copy in VRAM of what the process may only read (mprotect): CPU and device both read what is near. A copy ends when the process may write. */
 #define UVM_SVM_DUPLICATE	2
 /* Advice: with 1, the device may not touch it. */
 #define UVM_SVM_NO_ACCESS	3
@@ -573,7 +573,7 @@ struct drm_uvm_gem_advise {
  * @va: First address, whole pages.
  * @size: Bytes, whole pages, not zero.
  * @system: Out: bytes in system memory.
- * @vram: Out: bytes in VRAM.
+ * @vram: Out: bytes in VRAM; what has a second copy counts in both places.
  * @mapped: Out: bytes in the device's page tables.
  */
 struct drm_uvm_svm_residency {

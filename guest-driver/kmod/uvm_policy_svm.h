@@ -131,7 +131,7 @@
 #define UVM_POLICY_SVM_EV_UNMAPPED 2
 /* Event: [@va, @end) is not mapped by the CPU any more. */
 #define UVM_POLICY_SVM_EV_GONE 3
-/* Event: @pages of the block of @va could not move to VRAM; or, with @place SYSTEM, not be mapped now. */
+/* Event: @pages of the block of @va could not go to VRAM; with @place SYSTEM: not be mapped now. */
 #define UVM_POLICY_SVM_EV_FAILED 4
 /* Event: @chunk has no page any more. @space is not looked at. */
 #define UVM_POLICY_SVM_EV_CHUNK_FREE 5

@@ -95,6 +95,7 @@ static void uvm_svm_block_free(struct kref *ref)
 						   ref);
 
 	mutex_destroy(&block->lock);
+	kvfree(block->copies);
 	kfree(block);
 }
 
@@ -449,6 +450,7 @@ void uvm_svm_detach(struct uvm_vm *vm)
 	xa_for_each(&svm->blocks, index, block) {
 		xa_erase(&svm->blocks, index);
 		mmu_interval_notifier_remove(&block->notifier);
+		uvm_svm_single(block, 0, UVM_SVM_BLOCK_PAGES);
 		atomic64_dec(&vm->uvm->svm.blocks);
 		uvm_svm_block_put(block);
 	}

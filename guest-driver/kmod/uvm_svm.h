@@ -35,6 +35,7 @@ struct poll_table_struct;
 struct seq_file;
 struct mm_struct;
 struct uvm_device;
+struct uvm_chunk;
 struct uvm_devmem;
 struct uvm_job;
 struct uvm_migrate_stats;
@@ -64,6 +65,8 @@ struct uvm_vm;
  * @invalidations: times that a notifier took entries away
  * @zapped: entries that it took away
  * @flushes: times that the device was asked to forget some
+ * @doubled: pages that got a second copy
+ * @joined: blocks that came to be translated as one
  */
 struct uvm_svm_dev {
 	struct workqueue_struct *wq;
@@ -85,6 +88,8 @@ struct uvm_svm_dev {
 	atomic64_t invalidations;
 	atomic64_t zapped;
 	atomic64_t flushes;
+	atomic64_t doubled;
+	atomic64_t joined;
 };
 
 /**
@@ -104,8 +109,14 @@ struct uvm_svm_dev {
  * @told: pages that the policy was told to be in VRAM
  * @lost: pages that notifiers took away and the policy does not know of yet
  * @left: of these, those that left VRAM
+ * @twice: of @mapped, those with a copy in VRAM that the device reads
+ * @once: pages that had one, and the policy does not know of it yet
+ * @copies: these copies, each with a reference; NULL as long as there was none
+ * @fits: of @mapped, those that lie where one piece would have them
+ * @base: where that piece would begin; UVM_PTE_SYSTEM as in entries
  * @left_at: when the last of @left did, nanoseconds
  * @chunk: the chunk of VRAM that was mapped last
+ * @joined: all entries translate as one
  * @gone: the leaf table was given back
  * @cpu: pages that a CPU wants to have back; under no lock
  * @shrunk: memory was unmapped; under no lock
@@ -127,8 +138,14 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(cpu, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(twice, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(once, UVM_SVM_BLOCK_PAGES);
+	struct page **copies;
+	DECLARE_BITMAP(fits, UVM_SVM_BLOCK_PAGES);
+	u64 base;
 	u64 left_at;
 	u32 chunk;
+	bool joined;
 	bool gone;
 	bool shrunk;
 };
@@ -250,6 +267,7 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 			 struct drm_file *file);
 
 /* uvm_svm_block.c */
+void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry);
 bool uvm_svm_has(struct uvm_svm_block *block, u64 va, bool write);
 void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		 const unsigned long *pfns, bool write);
@@ -259,6 +277,17 @@ void uvm_svm_set_window(struct uvm_svm_block *block, u32 page,
 			struct page *shown);
 void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end);
 extern const struct mmu_interval_notifier_ops uvm_svm_notifier_ops;
+
+/* uvm_svm_join.c */
+void uvm_svm_note(struct uvm_svm_block *block, u32 page, u64 entry);
+void uvm_svm_join(struct uvm_svm_block *block);
+void uvm_svm_part(struct uvm_svm_block *block);
+
+/* uvm_svm_double.c */
+void uvm_svm_single(struct uvm_svm_block *block, u32 first, u32 behind);
+void uvm_svm_double(struct uvm_svm_block *block, const unsigned long *pages,
+		    unsigned long *done);
+void uvm_svm_leave_chunk(struct uvm_chunk *chunk);
 
 /* uvm_svm_exclusive.c */
 int uvm_svm_exclude(struct uvm_svm_block *block, u64 start, u64 end);

@@ -27,8 +27,15 @@ static u32 uvm_svm_page(const struct uvm_svm_block *block, u64 va)
 	return (va - block->va) >> PAGE_SHIFT;
 }
 
-/* Within drm_dev_enter(): the BAR is there. */
-static void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
+/**
+ * uvm_svm_write() - write an entry
+ * @block: the block, locked
+ * @page: which page of it
+ * @entry: the entry
+ *
+ * Context: within drm_dev_enter(): the BAR is there.
+ */
+void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
 {
 	struct uvm_device *uvm = block->svm->vm->uvm;
 	u64 at = block->table + page * sizeof(entry);
@@ -122,6 +129,7 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 	bool may_write, in_vram;
 	unsigned long pfn;
 	struct page *what;
+	u64 entry;
 
 	lockdep_assert_held(&block->lock);
 	for (; n; n--, page++, pfns++) {
@@ -141,7 +149,10 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 			set_bit(page, block->vram);
 			block->chunk = uvm_devmem_offset(what) >> UVM_CHUNK_SHIFT;
 		}
-		uvm_svm_write(block, page, uvm_svm_entry(what, may_write));
+		uvm_svm_part(block);
+		entry = uvm_svm_entry(what, may_write);
+		uvm_svm_write(block, page, entry);
+		uvm_svm_note(block, page, entry);
 		/* What was not allowed may be in a cache. */
 		clear_bit(page, block->cpu);
 		if (test_and_set_bit(page, block->mapped) ||
@@ -153,6 +164,8 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		written++;
 	}
 	atomic64_add(written, &block->svm->vm->uvm->svm.mapped);
+	if (written)
+		uvm_svm_join(block);
 	if (first <= last)
 		uvm_svm_flush(block, first, last);
 }
@@ -175,6 +188,8 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 	u32 behind = uvm_svm_page(block, end);
 
 	lockdep_assert_held(&block->lock);
+	if (behind - first < UVM_SVM_BLOCK_PAGES)
+		uvm_svm_part(block);
 	for (page = find_next_bit(block->mapped, behind, first); page < behind;
 	     page = find_next_bit(block->mapped, behind, page + 1)) {
 		uvm_svm_write(block, page, 0);
@@ -190,8 +205,11 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 	bitmap_clear(block->writable, first, behind - first);
 	bitmap_clear(block->exclusive, first, behind - first);
 	bitmap_clear(block->vram, first, behind - first);
+	bitmap_clear(block->fits, first, behind - first);
+	block->joined &= behind - first < UVM_SVM_BLOCK_PAGES;
 	WRITE_ONCE(block->svm->lost, true);
 	uvm_svm_flush(block, low, high);
+	uvm_svm_single(block, first, behind);
 	return n;
 }
 
@@ -227,6 +245,7 @@ void uvm_svm_deny(struct uvm_svm_block *block, u64 va)
 
 	mutex_lock(&block->lock);
 	if (!block->gone) {
+		uvm_svm_part(block);
 		uvm_svm_write(block, page, uvm_svm_read(block, page) |
 			      UVM_SVM_NO_RETRY);
 		set_bit(page, block->denied);

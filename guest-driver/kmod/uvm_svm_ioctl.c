@@ -105,8 +105,11 @@ static void uvm_svm_count_mapped(struct uvm_svm *svm, u64 start, u64 end,
 	page = (start - block->va) >> PAGE_SHIFT;
 	behind = (end - block->va) >> PAGE_SHIFT;
 	mutex_lock(&block->lock);
-	for_each_set_bit_from(page, block->mapped, behind)
+	for_each_set_bit_from(page, block->mapped, behind) {
 		args->mapped += PAGE_SIZE;
+		if (test_bit(page, block->twice))
+			args->vram += PAGE_SIZE;
+	}
 	mutex_unlock(&block->lock);
 	uvm_svm_block_put(block);
 }
@@ -392,6 +395,9 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 		   atomic64_read(&uvm->svm.zapped),
 		   atomic64_read(&uvm->svm.invalidations),
 		   atomic64_read(&uvm->svm.flushes));
+	seq_printf(m, "joined %lld blocks in one piece, doubled %lld pages\n",
+		   atomic64_read(&uvm->svm.joined),
+		   atomic64_read(&uvm->svm.doubled));
 	seq_printf(m, "decided: to VRAM %llu to system %llu map %llu remote %llu denied %llu\n",
 		   stats.to_vram, stats.to_system, stats.mapped, stats.remote,
 		   stats.denied);

@@ -137,13 +137,13 @@ static void uvm_svm_event(struct uvm_svm *svm,
 }
 
 /* @chunk: where pages in VRAM are; @now: when they came there, or left. */
-static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 chunk,
-			       u32 cause, const unsigned long *pages, u64 now)
+static void uvm_svm_tell_place(struct uvm_svm *svm, u64 va, u32 place,
+			       u32 chunk, u32 cause,
+			       const unsigned long *pages, u64 now)
 {
 	struct uvm_policy_svm_event event = {
 		.op = UVM_POLICY_SVM_EV_MIGRATED,
-		.place = chunk == UVM_POLICY_SVM_NO_CHUNK ?
-			 UVM_POLICY_SVM_SYSTEM : UVM_POLICY_SVM_VRAM,
+		.place = place,
 		.cause = cause,
 		.chunk = chunk,
 		.va = va,
@@ -153,6 +153,15 @@ static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 chunk,
 		return;
 	bitmap_to_arr64(event.pages, pages, UVM_SVM_BLOCK_PAGES);
 	uvm_svm_event(svm, &event, now);
+}
+
+static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 chunk,
+			       u32 cause, const unsigned long *pages, u64 now)
+{
+	u32 place = chunk == UVM_POLICY_SVM_NO_CHUNK ? UVM_POLICY_SVM_SYSTEM :
+						       UVM_POLICY_SVM_VRAM;
+
+	uvm_svm_tell_place(svm, va, place, chunk, cause, pages, now);
 }
 
 /* What notifiers took away of a block since the last time. */
@@ -175,6 +184,9 @@ static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	/* What a CPU asked for, and what came along or was to go anyway. */
 	bitmap_andnot(asked, left, block->cpu, UVM_SVM_BLOCK_PAGES);
 	bitmap_and(left, left, block->cpu, UVM_SVM_BLOCK_PAGES);
+	/* Copies in VRAM are no more. */
+	bitmap_or(asked, asked, block->once, UVM_SVM_BLOCK_PAGES);
+	bitmap_zero(block->once, UVM_SVM_BLOCK_PAGES);
 	/*
 	 * By place, pages leave VRAM as they are unmapped. Those that are still
 	 * there are found there with the next fault, and told anew.
@@ -367,6 +379,27 @@ static void uvm_svm_map_guessed(struct uvm_svm_block *block,
 			     block->va + (u64)end * PAGE_SIZE, block->svm->pfns);
 }
 
+/* Pages with a second copy are mapped; @pages: the others, as always. */
+static void uvm_svm_do_double(struct uvm_svm *svm, struct uvm_svm_block *block,
+			      unsigned long *pages, unsigned long *faulted)
+{
+	struct uvm_policy_svm_event event = {
+		.op = UVM_POLICY_SVM_EV_MAPPED,
+		.va = block->va,
+	};
+	DECLARE_BITMAP(done, UVM_SVM_BLOCK_PAGES);
+
+	uvm_svm_double(block, pages, done);
+	if (bitmap_empty(done, UVM_SVM_BLOCK_PAGES))
+		return;
+	uvm_svm_tell_place(svm, block->va, UVM_POLICY_SVM_BOTH, block->chunk,
+			   UVM_POLICY_SVM_BY_FAULT, done, ktime_get_ns());
+	bitmap_to_arr64(event.pages, done, UVM_SVM_BLOCK_PAGES);
+	uvm_svm_event(svm, &event, ktime_get_ns());
+	bitmap_andnot(pages, pages, done, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(faulted, faulted, done, UVM_SVM_BLOCK_PAGES);
+}
+
 static void uvm_svm_deny_all(struct uvm_svm *svm, struct uvm_svm_block *block,
 			     const unsigned long *pages)
 {
@@ -408,6 +441,10 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 	if (region->action == UVM_POLICY_SVM_DO_DENY) {
 		uvm_svm_deny_all(svm, block, faulted);
 		return;
+	}
+	if (region->action == UVM_POLICY_SVM_DO_DUPLICATE) {
+		uvm_svm_do_double(svm, block, pages, faulted);
+		to_vram = true;
 	}
 	if (to_vram || region->action == UVM_POLICY_SVM_DO_TO_SYSTEM)
 		uvm_svm_move(svm, block, pages, to_vram);

@@ -318,7 +318,7 @@ uapi! {
         size: u64,
         /// Out: bytes in system memory.
         system: u64,
-        /// Out: bytes in VRAM.
+        /// Out: bytes in VRAM; what has a second copy counts in both places.
         vram: u64,
         /// Out: bytes in the device's page tables.
         mapped: u64,
@@ -554,7 +554,7 @@ uapi_consts! {
     SVM_PREFERRED = 0;
     /// Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing.
     SVM_ACCESSED = 1;
-    /// Advice: with 1, it may have a copy at each side while nobody writes. Today such pages stay where they are.
+    /// Advice: 1 if the device may have a second copy in VRAM of what the process may only read (mprotect): CPU and device both read what is near. A copy ends when the process may write.
     SVM_DUPLICATE = 2;
     /// Advice: with 1, the device may not touch it.
     SVM_NO_ACCESS = 3;

@@ -123,7 +123,7 @@ pub const UVM_POLICY_SVM_EV_MAPPED: u32 = 1;
 pub const UVM_POLICY_SVM_EV_UNMAPPED: u32 = 2;
 /// Event: [@va, @end) is not mapped by the CPU any more.
 pub const UVM_POLICY_SVM_EV_GONE: u32 = 3;
-/// Event: @pages of the block of @va could not move to VRAM; or, with @place SYSTEM, not be mapped now.
+/// Event: @pages of the block of @va could not go to VRAM; with @place SYSTEM: not be mapped now.
 pub const UVM_POLICY_SVM_EV_FAILED: u32 = 4;
 /// Event: @chunk has no page any more. @space is not looked at.
 pub const UVM_POLICY_SVM_EV_CHUNK_FREE: u32 = 5;

@@ -13,8 +13,10 @@ use crate::uvm::{Backing, Memory, Uvm, LANES};
 
 mod advice;
 mod both;
+mod copies;
 mod counters;
 mod path;
+mod pieces;
 mod victims;
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
@@ -31,9 +33,11 @@ pub const CASES: &[Case] = &[
     once("preferred_location_is_kept", advice::preferred_location_is_kept),
     once("accessed_memory_stays_mapped", advice::accessed_memory_stays_mapped),
     once("granule_is_what_a_fault_brings", advice::granule_is_what_a_fault_brings),
+    once("read_mostly_memory_is_near_to_both", copies::read_mostly_memory_is_near_to_both),
     once("group_moves_together_or_not_at_all", advice::group_moves_together_or_not_at_all),
     once("prefetched_memory_does_not_fault", advice::prefetched_memory_does_not_fault),
     once("path_of_pointers_is_learnt", path::path_of_pointers_is_learnt),
+    once("memory_in_one_piece_is_translated_as_one", pieces::memory_in_one_piece_is_translated_as_one),
 ];
 
 const PAGE: u64 = 4096;
@@ -45,6 +49,7 @@ const CORRELATION: u32 = 4;
 const THRASH: u32 = 8;
 const COUNTERS: u32 = 16;
 const COUNTERS_FIRST: u32 = 32;
+const DUPLICATION: u32 = 64;
 const SPARE: u32 = 128;
 
 fn switches(value: u32) -> Result<Parameter> {
@@ -99,6 +104,17 @@ fn places(uvm: &Uvm, memory: &Memory, bytes: u64) -> Result<(u64, u64, u64)> {
 /// Faults that were served so far.
 fn faults(uvm: &Uvm) -> Result<u64> {
     uvm.device().param(uapi::PARAM_SVM_FAULTS).context("faults")
+}
+
+/// Faults on a range in `work`: what a program tells its end by has faults of its own.
+fn faults_in(uvm: &Uvm, memory: &Memory, bytes: u64, work: impl FnOnce() -> Result<()>) -> Result<usize> {
+    uvm.device().keep_records(4000)?;
+    work()?;
+    let (records, lost) = uvm.device().records(4000)?;
+    ensure!(lost == 0, "{lost} records are lost");
+    uvm.device().keep_records(0)?;
+    let range = memory.address()..memory.address() + bytes;
+    Ok(records.iter().filter(|record| record.kind == uapi::SVM_REC_FAULT && range.contains(&record.va)).count())
 }
 
 /// By how much a counter of the policy rises in `work`.

@@ -5,7 +5,7 @@ use anyhow::{ensure, Result};
 use uvm_spec::uapi;
 
 use super::{Memory, Uvm};
-use crate::drm::{Device, Domain};
+use crate::drm::{Device, Domain, May};
 
 /// What a process says about memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Advice {
     PreferNobody,
     /// The GPU is to find it mapped wherever it is, and moves nothing by its faults.
     Accessed(bool),
+    /// It is read much and written little, and by nobody but with [`Memory::write`]: both sides may have their copy.
+    ReadMostly(bool),
     /// log2 of the pages that a fault of the GPU brings; None: as usual.
     Granule(Option<u8>),
     /// It is in the group of that number; None: in none.
@@ -80,11 +82,17 @@ impl Uvm {
             Advice::PreferHost => (uapi::SVM_PREFERRED, uapi::SVM_IN_SYSTEM),
             Advice::PreferNobody => (uapi::SVM_PREFERRED, uapi::SVM_ANYWHERE),
             Advice::Accessed(on) => (uapi::SVM_ACCESSED, on.into()),
+            Advice::ReadMostly(on) => (uapi::SVM_DUPLICATE, on.into()),
             Advice::Granule(order) => (uapi::SVM_GRANULE, order.map_or(uapi::SVM_ANYWHERE, Into::into)),
             Advice::Group(group) => (uapi::SVM_GROUP, group.unwrap_or(0)),
             Advice::Nothing => (uapi::SVM_RESET, 0),
         };
         self.device.advise(memory.at, memory.bytes, what, value)?;
+        if let Advice::ReadMostly(on) = advice {
+            let map = memory.map()?;
+            map.protect(0, map.len(), if on { May::Read } else { May::ReadWrite })?;
+            memory.read_mostly.set(on);
+        }
         Ok(())
     }
 }

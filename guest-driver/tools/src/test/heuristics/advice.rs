@@ -3,7 +3,7 @@
 
 use anyhow::{ensure, Result};
 
-use super::{faults, fill, number, numbers, places, rises, shared, sum_of, switches, MIGRATE, PAGE};
+use super::{faults_in, fill, number, numbers, places, rises, shared, sum_of, switches, MIGRATE, PAGE};
 use crate::test::case::{eventually, same, Ctx, PATIENCE};
 use crate::test::svm::heuristics::Parameter;
 use crate::uvm::{Advice, Uvm};
@@ -58,9 +58,8 @@ pub fn accessed_memory_stays_mapped(ctx: &Ctx) -> Result<()> {
         } else {
             same("what the CPU took", places(&uvm, &memory, BYTES)?, (BYTES, 0, 0))?;
         }
-        let before = faults(&uvm)?;
-        same("the new sum", sum_of(&uvm, &memory, BYTES, 4)?, sum)?;
-        let faulted = faults(&uvm)? - before;
+        let work = || same("the new sum", sum_of(&uvm, &memory, BYTES, 4)?, sum);
+        let faulted = faults_in(&uvm, &memory, BYTES, work)?;
         ensure!((faulted == 0) == accessed, "accessed {accessed}: {faulted} faults");
     }
     Ok(())
@@ -130,9 +129,8 @@ pub fn prefetched_memory_does_not_fault(ctx: &Ctx) -> Result<()> {
             Ok(())
         })?;
         same("pages asked for", asked, if before { BYTES / PAGE } else { 0 })?;
-        let start = faults(&uvm)?;
-        same("the sum", sum_of(&uvm, &memory, BYTES, 4)?, sum)?;
-        let faulted = faults(&uvm)? - start;
+        let work = || same("the sum", sum_of(&uvm, &memory, BYTES, 4)?, sum);
+        let faulted = faults_in(&uvm, &memory, BYTES, work)?;
         ensure!((faulted == 0) == before, "prefetched {before}: {faulted} faults");
     }
     Ok(())
