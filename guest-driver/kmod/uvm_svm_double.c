@@ -38,9 +38,12 @@ struct uvm_doubling {
 static void uvm_double_owner(struct page *page, struct uvm_svm_block *block)
 {
 	struct uvm_devmem_dev *dev = &uvm_devmem_of(page)->uvm->devmem;
+	u64 at = uvm_devmem_offset(page) >> PAGE_SHIFT;
 
 	spin_lock(&dev->lock);
 	page->zone_device_data = block;
+	assign_bit(at % UVM_CHUNK_PAGES,
+		   dev->table[at / UVM_CHUNK_PAGES]->twice, block);
 	spin_unlock(&dev->lock);
 }
 
@@ -226,7 +229,7 @@ static struct uvm_svm_block *uvm_double_find(struct uvm_chunk *chunk, u32 at)
 	page = pfn_to_page(dm->first + chunk->index * UVM_CHUNK_PAGES + at);
 	spin_lock(&dev->lock);
 	/* Who has a copy takes it from here before its block goes. */
-	if (test_bit(at, chunk->map))
+	if (test_bit(at, chunk->twice))
 		block = page->zone_device_data;
 	if (block)
 		kref_get(&block->ref);
