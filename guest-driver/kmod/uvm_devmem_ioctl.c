@@ -90,7 +90,8 @@ static int uvm_prefetch(struct uvm_device *uvm, u64 addr, u64 end, bool to_vram,
 /* A range, or with UVM_SVM_PREFETCH_GROUP a group of ranges. */
 static bool uvm_prefetch_ok(const struct drm_uvm_svm_prefetch *args)
 {
-	if (args->domain != UVM_DOMAIN_VRAM && args->domain != UVM_DOMAIN_SYSTEM)
+	if (args->domain != UVM_DOMAIN_VRAM &&
+	    args->domain != UVM_DOMAIN_SYSTEM)
 		return false;
 	if (args->flags == UVM_SVM_PREFETCH_GROUP)
 		return args->va <= U32_MAX && !args->size;

@@ -52,7 +52,8 @@ struct uvm_vm;
  * @events: for records of what happened
  * @mirrors_lock: who is in @mirrors; taken before the lock of a mirror's @blocks
  * @mirrors: those about which the policy decides
- * @count_lock: the registers of access counters, and @counting
+ * @count_lock: the registers of access counters, and @counting; taken before
+ *	uvm_mmio.lock
  * @counting: mirrors for which accesses are counted
  * @cpu_waits: accesses of CPUs that waited for the device's slice
  * @halted: engines reach no memory any more
@@ -268,6 +269,7 @@ int uvm_ioctl_svm_config(struct drm_device *drm, void *data,
 
 /* uvm_svm_block.c */
 void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry);
+u64 uvm_svm_read(struct uvm_svm_block *block, u32 page);
 bool uvm_svm_has(struct uvm_svm_block *block, u64 va, bool write);
 void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		 const unsigned long *pfns, bool write);
@@ -329,6 +331,18 @@ int uvm_svm_prefetch_group(struct uvm_svm *svm, u32 group, bool to_vram,
 void uvm_svm_tuned(struct uvm_policy_svm_config *config);
 void uvm_svm_retune(struct uvm_policy_svm *policy);
 
+/* uvm_svm_tell.c */
+void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block);
+void uvm_svm_tell_all_lost(struct uvm_svm *svm);
+void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va);
+void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
+			const unsigned long *pages, bool moved, u32 cause);
+void uvm_svm_tell_doubled(struct uvm_svm *svm, struct uvm_svm_block *block,
+			  const unsigned long *pages);
+bool uvm_svm_tell_missing(struct uvm_svm *svm, struct uvm_svm_block *block,
+			  const struct uvm_policy_svm_region *region);
+void uvm_svm_chunk_event(struct uvm_device *uvm, u32 chunk, u32 op);
+
 /* uvm_svm_plan.c */
 int uvm_svm_policy_init(struct uvm_device *uvm);
 void uvm_svm_policy_fini(struct uvm_device *uvm);
@@ -339,12 +353,8 @@ void uvm_svm_policy_end(struct uvm_device *uvm, unsigned int flags);
 int uvm_svm_plan_counted(struct uvm_svm *svm, u64 va, u64 bytes);
 int uvm_svm_plan_prefetch(struct uvm_svm *svm, u64 start, u64 end, bool to_vram,
 			  struct uvm_policy_svm_region *region, u64 *next);
-void uvm_svm_chunk_event(struct uvm_device *uvm, u32 chunk, u32 op);
 int uvm_svm_victim(struct uvm_device *uvm, u32 *chunk);
-void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
-			const unsigned long *pages, bool moved, u32 cause);
 void uvm_svm_keep_mapped(struct uvm_svm *svm);
-void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va);
 void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 		const struct uvm_policy_svm_region *region, u32 cause);
 int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,

@@ -47,7 +47,16 @@ void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
 		WRITE_ONCE(*(__le64 *)phys_to_virt(at), cpu_to_le64(entry));
 }
 
-static u64 uvm_svm_read(struct uvm_svm_block *block, u32 page)
+/**
+ * uvm_svm_read() - read an entry
+ * @block: the block, locked
+ * @page: which page of it
+ *
+ * Context: within drm_dev_enter().
+ *
+ * Return: the entry.
+ */
+u64 uvm_svm_read(struct uvm_svm_block *block, u32 page)
 {
 	struct uvm_device *uvm = block->svm->vm->uvm;
 	u64 at = block->table + page * sizeof(u64);

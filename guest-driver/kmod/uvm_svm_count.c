@@ -50,7 +50,8 @@ void uvm_svm_count_begin(struct uvm_device *uvm)
 	mutex_lock(&dev->count_lock);
 	if (!dev->counting++) {
 		uvm_wreg(uvm, mmACCESS_COUNTER_THRESHOLD, threshold);
-		uvm_wreg(uvm, mmACCESS_COUNTER_CNTL, ACCESS_COUNTER_CNTL__ENABLE |
+		uvm_wreg(uvm, mmACCESS_COUNTER_CNTL,
+			 ACCESS_COUNTER_CNTL__ENABLE |
 			 FIELD_PREP(ACCESS_COUNTER_CNTL__GRANULARITY,
 				    granule - UVM_COUNT_LEAST) |
 			 FIELD_PREP(ACCESS_COUNTER_CNTL__CLIENTS,

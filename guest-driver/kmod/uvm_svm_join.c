@@ -17,7 +17,8 @@ MODULE_PARM_DESC(svm_fragments, "Translate 2 MiB of a process's memory as one wh
 
 /* log2 of a block's pages. */
 #define UVM_SVM_FRAGMENT	(9ULL << UVM_PTE_FRAGMENT_SHIFT)
-/* Where a page lies, and in which memory; the latter is no bit of an address. */
+#define UVM_SVM_FRAGMENTS	(0x1fULL << UVM_PTE_FRAGMENT_SHIFT)
+/* Where a page lies, and in which memory. */
 #define UVM_SVM_PLACE		(GENMASK_ULL(47, PAGE_SHIFT) | UVM_PTE_SYSTEM)
 
 /**
@@ -38,18 +39,11 @@ void uvm_svm_note(struct uvm_svm_block *block, u32 page, u64 entry)
 
 static void uvm_svm_rewrite(struct uvm_svm_block *block, u64 fragment)
 {
-	u64 entry;
 	u32 page;
 
-	for_each_set_bit(page, block->mapped, UVM_SVM_BLOCK_PAGES) {
-		entry = (block->base + (u64)page * PAGE_SIZE) | fragment |
-			UVM_PTE_VALID | UVM_PTE_READABLE;
-		if (block->base & UVM_PTE_SYSTEM)
-			entry |= UVM_PTE_SNOOPED;
-		if (test_bit(page, block->writable))
-			entry |= UVM_PTE_WRITEABLE;
-		uvm_svm_write(block, page, entry);
-	}
+	for_each_set_bit(page, block->mapped, UVM_SVM_BLOCK_PAGES)
+		uvm_svm_write(block, page, (uvm_svm_read(block, page) &
+					    ~UVM_SVM_FRAGMENTS) | fragment);
 }
 
 /**

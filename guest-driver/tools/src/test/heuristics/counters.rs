@@ -38,8 +38,14 @@ pub fn counted_pages_come_to_vram(ctx: &Ctx) -> Result<()> {
             same("what is cold", (seen.system, seen.mapped), (bytes, bytes))
         })?;
         let expected = if on { BYTES / PAGE..=(BYTES + 2 * GRANULE) / PAGE } else { 0..=0 };
-        ensure!(expected.contains(&brought), "{brought} pages that counters brought, {expected:?} expected");
         let told = uvm.device().records(4000)?.0;
+        if !expected.contains(&brought) {
+            ctx.note(format_args!("hot {:#x}, cold {:#x}", hot.address(), cold.address()));
+            for record in told.iter().filter(|record| record.kind != uapi::SVM_REC_FAULT) {
+                ctx.note(format_args!("{record:x?}"));
+            }
+        }
+        ensure!(expected.contains(&brought), "{brought} pages that counters brought, {expected:?} expected");
         let of_counters = told.iter().filter(|record| record.kind == uapi::SVM_REC_COUNTER).count();
         ensure!(of_counters as u64 >= BYTES / GRANULE, "{of_counters} records of counters");
         same("the sum in VRAM or not", sum_of(&uvm, &hot, BYTES, 4)?, sum)?;
