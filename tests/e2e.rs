@@ -13,8 +13,21 @@ use vm::size::Size;
 use vm::verbs::{demo_job, run_report, run_suites, Verdict};
 use vm::{Failure, Job, Lab, Options};
 
-const SUITES: [&str; 12] =
-    ["bringup", "bo", "vm", "vmid", "faults", "queues", "access", "hang", "svm", "migrate", "reload", "chaos"];
+const SUITES: [&str; 13] = [
+    "bringup",
+    "bo",
+    "vm",
+    "vmid",
+    "faults",
+    "queues",
+    "access",
+    "hang",
+    "svm",
+    "heuristics",
+    "migrate",
+    "reload",
+    "chaos",
+];
 /// How long suite `chaos` scribbles: two resets.
 const CHAOS_SECONDS: &str = "8";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -109,6 +122,11 @@ fn suite_hang_passes_in_a_guest() {
 #[test]
 fn suite_svm_passes_in_a_guest() {
     suite_passes("svm");
+}
+
+#[test]
+fn suite_heuristics_passes_in_a_guest() {
+    suite_passes("heuristics");
 }
 
 #[test]

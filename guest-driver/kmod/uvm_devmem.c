@@ -136,6 +136,8 @@ static void uvm_devmem_give_back(struct work_struct *work)
 		spin_unlock(&dev->lock);
 		if (!chunk)
 			return;
+		uvm_svm_chunk_event(uvm, chunk->index,
+				    UVM_POLICY_SVM_EV_CHUNK_FREE);
 		flags = uvm_policy_begin(uvm);
 		uvm_policy_chunk_free(uvm->policy, chunk->range);
 		uvm_policy_end(uvm, flags);
@@ -171,6 +173,17 @@ static struct uvm_chunk *uvm_devmem_find(struct uvm_devmem *dm, u32 order,
 	return NULL;
 }
 
+/**
+ * uvm_devmem_touch() - pages of a chunk are used
+ * @uvm: the device
+ * @offset: of any of its pages in VRAM
+ */
+void uvm_devmem_touch(struct uvm_device *uvm, u64 offset)
+{
+	uvm_svm_chunk_event(uvm, offset >> UVM_CHUNK_SHIFT,
+			    UVM_POLICY_SVM_EV_CHUNK_USED);
+}
+
 /* One more chunk, empty. */
 static int uvm_devmem_take(struct uvm_devmem *dm)
 {
@@ -199,20 +212,8 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 	dev->table[chunk->index] = chunk;
 	list_add_tail(&chunk->node, dm->closed ? &dev->empty : &dm->chunks);
 	spin_unlock(&dev->lock);
+	uvm_devmem_touch(uvm, range.offset);
 	return 0;
-}
-
-/**
- * uvm_devmem_touch() - pages of a chunk are used
- * @uvm: the device
- * @offset: of any of its pages in VRAM
- */
-void uvm_devmem_touch(struct uvm_device *uvm, u64 offset)
-{
-	unsigned int flags = uvm_policy_begin(uvm);
-
-	uvm_policy_chunk_used(uvm->policy, offset >> UVM_CHUNK_SHIFT);
-	uvm_policy_end(uvm, flags);
 }
 
 /**

@@ -166,6 +166,8 @@ struct uvm_devmem {
  * @leaving: it is being emptied: no page of it is given out, and it stays in its
  *	list
  * @map: pages in use
+ * @twice: of these, second copies; their zone_device_data is the block that has
+ *	them
  *
  * All but @range and @index under uvm_devmem_dev.lock.
  */
@@ -177,6 +179,7 @@ struct uvm_chunk {
 	u32 used;
 	bool leaving;
 	DECLARE_BITMAP(map, UVM_CHUNK_PAGES);
+	DECLARE_BITMAP(twice, UVM_CHUNK_PAGES);
 };
 
 /**

@@ -53,19 +53,21 @@ static struct uvm_chunk *uvm_evict_victim(struct uvm_device *uvm, u32 *number)
 {
 	struct uvm_devmem_dev *dev = &uvm->devmem;
 	struct uvm_chunk *chunk;
-	unsigned int flags;
+	bool gone;
 	int ret;
 
-	flags = uvm_policy_begin(uvm);
-	ret = uvm_policy_chunk_victim(uvm->policy, number);
-	uvm_policy_end(uvm, flags);
+	ret = uvm_svm_victim(uvm, number);
 	if (ret)
 		return ERR_PTR(ret);
 	spin_lock(&dev->lock);
 	chunk = *number < dev->nr_chunks ? dev->table[*number] : NULL;
+	gone = !chunk;
 	if (chunk && !uvm_evict_hold(chunk))
 		chunk = NULL;
 	spin_unlock(&dev->lock);
+	/* Its last use was told after its end. */
+	if (gone)
+		uvm_svm_chunk_event(uvm, *number, UVM_POLICY_SVM_EV_CHUNK_FREE);
 	return chunk;
 }
 
@@ -129,6 +131,7 @@ static int uvm_evict_one(struct uvm_migration *m, struct uvm_chunk *chunk)
 	int ret;
 
 	m->dm = chunk->dm;
+	uvm_svm_leave_chunk(chunk);
 	ret = uvm_evict_chunk(m, chunk);
 	left = READ_ONCE(chunk->used);
 	uvm_evict_done(chunk);
@@ -170,14 +173,6 @@ int uvm_devmem_evict(struct uvm_devmem *dm, u64 bytes)
 	return freed >= bytes ? 0 : error;
 }
 
-static void uvm_evict_stays(struct uvm_device *uvm, u32 number)
-{
-	unsigned int flags = uvm_policy_begin(uvm);
-
-	uvm_policy_chunk_stays(uvm->policy, number);
-	uvm_policy_end(uvm, flags);
-}
-
 /**
  * uvm_devmem_make_room() - give VRAM to others
  * @uvm: the device
@@ -203,7 +198,8 @@ u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes)
 		if (chunk && !uvm_evict_one(&m, chunk))
 			freed += UVM_CHUNK_SIZE;
 		else
-			uvm_evict_stays(uvm, number);
+			uvm_svm_chunk_event(uvm, number,
+					    UVM_POLICY_SVM_EV_CHUNK_STAYS);
 	}
 	uvm_migration_fini(&m);
 	/* So that whoever wants it finds it with the policy. */

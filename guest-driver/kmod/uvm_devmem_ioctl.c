@@ -72,21 +72,52 @@ unlock:
 	return ret;
 }
 
-static int uvm_prefetch(struct uvm_device *uvm,
-			struct drm_uvm_svm_prefetch *args)
+/* Memory that no mirror decides about. */
+static int uvm_prefetch(struct uvm_device *uvm, u64 addr, u64 end, bool to_vram,
+			struct uvm_migrate_stats *stats)
 {
-	bool to_vram = args->domain == UVM_DOMAIN_VRAM;
-	u64 addr = args->va, end = args->va + args->size;
-	struct uvm_migrate_stats stats = {};
-	struct uvm_devmem *dm;
+	struct uvm_devmem *dm = uvm_devmem_svm(uvm);
 	int ret = 0;
 
-	dm = uvm_devmem_svm(uvm);
 	if (IS_ERR(dm))
 		return PTR_ERR(dm);
 	while (addr < end && !ret)
 		ret = uvm_prefetch_block(dm, current->mm, &addr, end, to_vram,
-					 &stats);
+					 stats);
+	return ret;
+}
+
+/* A range, or with UVM_SVM_PREFETCH_GROUP a group of ranges. */
+static bool uvm_prefetch_ok(const struct drm_uvm_svm_prefetch *args)
+{
+	if (args->domain != UVM_DOMAIN_VRAM &&
+	    args->domain != UVM_DOMAIN_SYSTEM)
+		return false;
+	if (args->flags == UVM_SVM_PREFETCH_GROUP)
+		return args->va <= U32_MAX && !args->size;
+	return !args->flags && args->size &&
+	       PAGE_ALIGNED(args->va | args->size) && args->va <= TASK_SIZE &&
+	       args->size <= TASK_SIZE - args->va;
+}
+
+static int uvm_prefetch_of(struct drm_file *file, struct uvm_device *uvm,
+			   struct drm_uvm_svm_prefetch *args)
+{
+	bool to_vram = args->domain == UVM_DOMAIN_VRAM;
+	u64 end = args->va + args->size;
+	struct uvm_migrate_stats stats = {};
+	struct uvm_svm *svm = uvm_svm_of(file);
+	int ret;
+
+	if (args->flags)
+		ret = IS_ERR(svm) ? PTR_ERR(svm) : !svm->space ? -EINVAL :
+		      uvm_svm_prefetch_group(svm, args->va, to_vram, &stats);
+	else if (!IS_ERR(svm) && svm->space)
+		ret = uvm_svm_prefetch(svm, args->va, end, to_vram, &stats);
+	else
+		ret = uvm_prefetch(uvm, args->va, end, to_vram, &stats);
+	if (!IS_ERR(svm))
+		uvm_vm_put(svm->vm);
 	args->moved = stats.pages << PAGE_SHIFT;
 	args->failed = stats.failed << PAGE_SHIFT;
 	return ret;
@@ -98,8 +129,8 @@ static int uvm_prefetch(struct uvm_device *uvm,
  * @data: struct drm_uvm_svm_prefetch
  * @file: the caller
  *
- * Return: 0, -EINVAL, -ENOSPC, -ENOMEM, -EINTR, -EIO, -ENODEV, -EAGAIN while
- * mirrored memory is at rest.
+ * Return: 0, -EINVAL, -ENOENT for an unknown group, -ENOSPC, -ENOMEM, -EINTR,
+ * -EIO, -ENODEV, -EAGAIN while mirrored memory is at rest.
  */
 int uvm_ioctl_svm_prefetch(struct drm_device *drm, void *data,
 			   struct drm_file *file)
@@ -108,17 +139,13 @@ int uvm_ioctl_svm_prefetch(struct drm_device *drm, void *data,
 	struct drm_uvm_svm_prefetch *args = data;
 	int idx, ret;
 
-	if (args->flags || !args->size ||
-	    !PAGE_ALIGNED(args->va | args->size) ||
-	    args->va > TASK_SIZE || args->size > TASK_SIZE - args->va ||
-	    (args->domain != UVM_DOMAIN_VRAM &&
-	     args->domain != UVM_DOMAIN_SYSTEM))
+	if (!uvm_prefetch_ok(args))
 		return -EINVAL;
 	if (!drm_dev_enter(drm, &idx))
 		return -ENODEV;
 	ret = -EAGAIN;
 	if (uvm_suspend_enter(uvm)) {
-		ret = uvm_prefetch(uvm, args);
+		ret = uvm_prefetch_of(file, uvm, args);
 		uvm_suspend_exit(uvm);
 	}
 	drm_dev_exit(idx);

@@ -85,7 +85,7 @@
 #define UVM_SVM_PREFERRED	0
 /* Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing. */
 #define UVM_SVM_ACCESSED	1
-/* Advice: with 1, it may have a copy at each side while nobody writes. Today such pages stay where they are. */
+/* Advice: 1 if the device may have a second copy in VRAM of what the process may only read (mprotect): CPU and device both read what is near. A copy ends when the process may write. */
 #define UVM_SVM_DUPLICATE	2
 /* Advice: with 1, the device may not touch it. */
 #define UVM_SVM_NO_ACCESS	3
@@ -113,6 +113,8 @@
 #define UVM_SVM_IN_VRAM	1
 /* Place: nothing was said. */
 #define UVM_SVM_ANYWHERE	4294967295
+/* Prefetch: all ranges of a group, of the caller's own mirror. */
+#define UVM_SVM_PREFETCH_GROUP	1
 /* The number of records that may wait is set. */
 #define UVM_SVM_EVENTS_KEEP	1
 /* Record: a fault; the detail is 1 for a write, 2 for an atomic. */
@@ -129,6 +131,8 @@
 #define UVM_SVM_REC_THROTTLE	6
 /* Record: a page stays until the time that the value tells. */
 #define UVM_SVM_REC_PIN	7
+/* A granule was reached over the bus often; its size in bytes is the record's value. */
+#define UVM_SVM_REC_COUNTER	8
 /* Record: an access that was forbidden. */
 #define UVM_SVM_REC_DENIED	9
 /* Record: pages that could not move. */
@@ -266,10 +270,10 @@ struct drm_uvm_get_param {
 
 /**
  * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
- * @va: First byte: a multiple of the page.
- * @size: Bytes: a multiple of the page, more than zero.
+ * @va: First byte: a multiple of the page; with UVM_SVM_PREFETCH_GROUP the group.
+ * @size: Bytes: a multiple of the page, more than zero; with UVM_SVM_PREFETCH_GROUP zero.
  * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
- * @flags: Must be zero.
+ * @flags: UVM_SVM_PREFETCH_GROUP or zero.
  * @moved: Out: bytes that were moved.
  * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
  */
@@ -577,7 +581,7 @@ struct drm_uvm_gem_advise {
  * @va: First address, whole pages.
  * @size: Bytes, whole pages, not zero.
  * @system: Out: bytes in system memory.
- * @vram: Out: bytes in VRAM.
+ * @vram: Out: bytes in VRAM; what has a second copy counts in both places.
  * @mapped: Out: bytes in the device's page tables.
  */
 struct drm_uvm_svm_residency {

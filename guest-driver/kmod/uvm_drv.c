@@ -384,6 +384,9 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	init_completion(&uvm->svm.halted);
 	mutex_init(&uvm->svm.policy_lock);
 	init_waitqueue_head(&uvm->svm.events);
+	spin_lock_init(&uvm->svm.mirrors_lock);
+	INIT_LIST_HEAD(&uvm->svm.mirrors);
+	mutex_init(&uvm->svm.count_lock);
 	uvm_queues_init(uvm);
 	uvm_devmem_dev_prepare(uvm);
 	uvm->vms.poke_context = dma_fence_context_alloc(1);

@@ -61,12 +61,31 @@ static struct uvm_ih_vector uvm_ih_decode(const __le32 *dw)
 	return vector;
 }
 
+static u64 uvm_ih_address(const struct uvm_ih_vector *vector)
+{
+	return (u64)vector->data[0] << 12 |
+	       FIELD_GET(UVM_FAULT_ADDR_HI, (u64)vector->data[1]) << 44 |
+	       FIELD_GET(UVM_FAULT_ADDR_TOP, (u64)vector->data[1]) << 48;
+}
+
+/* The third dword is the count; the fourth log2 of the bytes it is about. */
+static void uvm_ih_counted(struct uvm_device *uvm,
+			   const struct uvm_ih_vector *vector)
+{
+	struct uvm_svm_counted granule = {
+		.va = uvm_ih_address(vector),
+		.bytes = BIT_ULL(vector->data[3] & 63),
+		.vmid = vector->vmid,
+	};
+
+	uvm_access_counted(uvm);
+	uvm_svm_counted(uvm, vector->pasid, &granule);
+}
+
 static void uvm_ih_fault(struct uvm_device *uvm,
 			 const struct uvm_ih_vector *vector)
 {
-	u64 addr = (u64)vector->data[0] << 12 |
-		   FIELD_GET(UVM_FAULT_ADDR_HI, vector->data[1]) << 44 |
-		   FIELD_GET(UVM_FAULT_ADDR_TOP, (u64)vector->data[1]) << 48;
+	u64 addr = uvm_ih_address(vector);
 	u32 write = !!(vector->data[1] & UVM_FAULT_WRITE);
 	bool retry = vector->data[1] & UVM_FAULT_RETRY;
 	u32 cam = FIELD_GET(UVM_FAULT_CAM, vector->data[2]);
@@ -178,7 +197,7 @@ void uvm_ih_dispatch(struct uvm_device *uvm, const __le32 *dw)
 		break;
 	case IH_CLIENT_UTCL2LOG:
 		if (vector.source == IH_SRC_ACCESS_COUNTER)
-			uvm_access_counted(uvm);
+			uvm_ih_counted(uvm, &vector);
 		break;
 	case IH_CLIENT_VMC:
 	case IH_CLIENT_UTCL2:

@@ -449,6 +449,11 @@ vm_fault_t uvm_migrate_to_ram(struct vm_fault *vmf)
 	int ret;
 
 	atomic64_inc(&count->cpu_faults);
+	if (dm == &dm->uvm->devmem.svm)
+		uvm_svm_cpu_asks(dm->uvm, vmf->vma->vm_mm, vmf->address,
+				 vmf->pte ? vmf->address & PAGE_MASK : start,
+				 vmf->pte ? (vmf->address & PAGE_MASK) +
+				 PAGE_SIZE : end);
 	if (uvm_migration_init(&m, dm, (end - start) >> PAGE_SHIFT))
 		return VM_FAULT_OOM;
 	ret = uvm_migrate_block_to_system(&m, vmf->vma, start, end,

@@ -728,10 +728,10 @@ int uvm_policy_retire(struct uvm_policy *policy, u32 domain, u64 offset);
 /**
  * uvm_policy_chunk_take() - take a chunk of VRAM for pages of processes' own memory
  * @policy: the policy
- * @size: bytes, a power of two, always the same; its alignment as well
+ * @size: bytes, a power of two; its alignment as well
  * @range: what was given
  *
- * A chunk goes by its number: its offset divided by @size.
+ * Which one is emptied when there is none is known to uvm_policy_svm_victim().
  *
  * Return: 0, -ENOSPC when there is none, -ENOMEM, -EINVAL, -ENOENT without VRAM.
  */
@@ -747,35 +747,6 @@ int uvm_policy_chunk_take(struct uvm_policy *policy, u64 size, struct uvm_policy
  * Return: 0, -ENOENT, -EINVAL.
  */
 int uvm_policy_chunk_free(struct uvm_policy *policy, u64 id);
-
-/**
- * uvm_policy_chunk_used() - pages of a chunk are used
- * @policy: the policy
- * @number: of the chunk
- *
- * Return: 0, -ENOENT for no chunk, -EINVAL.
- */
-int uvm_policy_chunk_used(struct uvm_policy *policy, u32 number);
-
-/**
- * uvm_policy_chunk_victim() - which chunk to empty
- * @policy: the policy
- * @number: of the chunk
- *
- * It is not named again before uvm_policy_chunk_free() or uvm_policy_chunk_stays().
- *
- * Return: 0, -ENOSPC when none is left, -EINVAL.
- */
-int uvm_policy_chunk_victim(struct uvm_policy *policy, u32 *number);
-
-/**
- * uvm_policy_chunk_stays() - a chunk that was to be emptied still has pages
- * @policy: the policy
- * @number: of the chunk
- *
- * Return: 0, -ENOENT for one that was not to be, -EINVAL.
- */
-int uvm_policy_chunk_stays(struct uvm_policy *policy, u32 number);
 
 /**
  * uvm_rust_alloc() - memory for the policy's tables

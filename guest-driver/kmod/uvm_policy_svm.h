@@ -131,12 +131,14 @@
 #define UVM_POLICY_SVM_EV_UNMAPPED 2
 /* Event: [@va, @end) is not mapped by the CPU any more. */
 #define UVM_POLICY_SVM_EV_GONE 3
-/* Event: @pages of the block of @va could not move to @place. */
+/* Event: @pages of the block of @va could not go to VRAM; with @place SYSTEM: not be mapped now. */
 #define UVM_POLICY_SVM_EV_FAILED 4
 /* Event: @chunk has no page any more. @space is not looked at. */
 #define UVM_POLICY_SVM_EV_CHUNK_FREE 5
 /* Event: @chunk was picked and could not leave. @space is not looked at. */
 #define UVM_POLICY_SVM_EV_CHUNK_STAYS 6
+/* Event: pages of @chunk are used, whoever has them. @space is not looked at. */
+#define UVM_POLICY_SVM_EV_CHUNK_USED 7
 
 /* Chunk: none. */
 #define UVM_POLICY_SVM_NO_CHUNK 0xffffffff
@@ -523,6 +525,20 @@ int uvm_policy_svm_group_destroy(struct uvm_policy_svm *svm, u64 space, u32 grou
 int uvm_policy_svm_group_set(struct uvm_policy_svm *svm, u64 space, u32 group, u32 migratable);
 
 /**
+ * uvm_policy_svm_group_next() - the ranges of a range group, one after another
+ * @svm: the policy
+ * @space: whose
+ * @group: its number
+ * @from: the range is the first that ends behind that
+ * @start: where it begins, not before @from
+ * @end: byte after its last
+ *
+ * Return: 1 with a range, 0 when there is none any more, -ENOENT, -EINVAL.
+ */
+int uvm_policy_svm_group_next(const struct uvm_policy_svm *svm, u64 space, u32 group, u64 from,
+			      u64 *start, u64 *end);
+
+/**
  * uvm_policy_svm_serve() - what to do about a batch of faults
  * @svm: the policy
  * @faults: as they came; sorted by space and address after it, and each told its region
@@ -573,15 +589,17 @@ int uvm_policy_svm_prefetch(struct uvm_policy_svm *svm, u64 space, u64 start, u6
 			    u64 now, struct uvm_policy_svm_region *region, u64 *next);
 
 /**
- * uvm_policy_svm_next_map() - pages that should always be mapped and are not
+ * uvm_policy_svm_next_map() - pages that should be mapped and are not
  * @svm: the policy
+ * @space: whose
  * @region: map them where they are
  *
  * Ask until there is none after UVM_POLICY_SVM_EV_MIGRATED and _UNMAPPED, and after advice.
  *
  * Return: 1 with a region, 0, -EINVAL.
  */
-int uvm_policy_svm_next_map(struct uvm_policy_svm *svm, struct uvm_policy_svm_region *region);
+int uvm_policy_svm_next_map(struct uvm_policy_svm *svm, u64 space,
+			    struct uvm_policy_svm_region *region);
 
 /**
  * uvm_policy_svm_cpu_fault() - the CPU touched a page in VRAM

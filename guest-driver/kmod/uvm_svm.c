@@ -95,6 +95,7 @@ static void uvm_svm_block_free(struct kref *ref)
 						   ref);
 
 	mutex_destroy(&block->lock);
+	kvfree(block->copies);
 	kfree(block);
 }
 
@@ -393,6 +394,8 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm,
 	svm->vm = vm;
 	svm->dm = dm;
 	svm->flags = flags;
+	spin_lock_init(&svm->counted_lock);
+	INIT_LIST_HEAD(&svm->node);
 	if (dm && !(flags & UVM_SVM_MANUAL)) {
 		ret = uvm_svm_space_create(svm);
 		if (ret)
@@ -410,6 +413,10 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm,
 	} while (!ret && !done);
 	if (ret)
 		goto end;
+	if (svm->space) {
+		uvm_svm_list(svm);
+		uvm_svm_count_begin(vm->uvm);
+	}
 	uvm_mode_set_retry(vm, true);
 	return 0;
 
@@ -435,10 +442,15 @@ void uvm_svm_detach(struct uvm_vm *vm)
 
 	if (!svm)
 		return;
+	if (svm->space) {
+		uvm_svm_unlist(svm);
+		uvm_svm_count_end(vm->uvm);
+	}
 	mutex_lock(&svm->lock);
 	xa_for_each(&svm->blocks, index, block) {
 		xa_erase(&svm->blocks, index);
 		mmu_interval_notifier_remove(&block->notifier);
+		uvm_svm_single(block, 0, UVM_SVM_BLOCK_PAGES);
 		atomic64_dec(&vm->uvm->svm.blocks);
 		uvm_svm_block_put(block);
 	}

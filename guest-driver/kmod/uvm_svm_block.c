@@ -10,6 +10,7 @@
  */
 
 #include <linux/hmm.h>
+#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
@@ -31,8 +32,15 @@ static u32 uvm_svm_page(const struct uvm_svm_block *block, u64 va)
 	return (va - block->va) >> PAGE_SHIFT;
 }
 
-/* Within drm_dev_enter(): the BAR is there. */
-static void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
+/**
+ * uvm_svm_write() - write an entry
+ * @block: the block, locked
+ * @page: which page of it
+ * @entry: the entry
+ *
+ * Context: within drm_dev_enter(): the BAR is there.
+ */
+void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
 {
 	struct uvm_device *uvm = block->svm->vm->uvm;
 	u64 at = block->table + page * sizeof(entry);
@@ -44,7 +52,16 @@ static void uvm_svm_write(struct uvm_svm_block *block, u32 page, u64 entry)
 		WRITE_ONCE(*(__le64 *)phys_to_virt(at), cpu_to_le64(entry));
 }
 
-static u64 uvm_svm_read(struct uvm_svm_block *block, u32 page)
+/**
+ * uvm_svm_read() - read an entry
+ * @block: the block, locked
+ * @page: which page of it
+ *
+ * Context: within drm_dev_enter().
+ *
+ * Return: the entry.
+ */
+u64 uvm_svm_read(struct uvm_svm_block *block, u32 page)
 {
 	struct uvm_device *uvm = block->svm->vm->uvm;
 	u64 at = block->table + page * sizeof(u64);
@@ -133,8 +150,8 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 	u32 first = UVM_SVM_BLOCK_PAGES, last = 0, written = 0;
 	bool may_write, in_vram;
 	unsigned long pfn;
-	u64 entry;
 	struct page *what;
+	u64 entry;
 
 	lockdep_assert_held(&block->lock);
 	for (; n; n--, page++, pfns++) {
@@ -150,13 +167,18 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 			uvm_svm_will_write(what);
 		if (may_write)
 			set_bit(page, block->writable);
-		if (in_vram)
+		if (in_vram) {
 			set_bit(page, block->vram);
+			block->chunk = uvm_devmem_offset(what) >> UVM_CHUNK_SHIFT;
+		}
+		uvm_svm_part(block);
 		entry = uvm_svm_entry(what, may_write);
 		uvm_svm_write(block, page, entry);
 		__assign_bit(page, block->whole,
 			     !(entry & UVM_PTE_ATOMIC_DISABLE));
+		uvm_svm_note(block, page, entry);
 		/* What was not allowed may be in a cache. */
+		clear_bit(page, block->cpu);
 		if (test_and_set_bit(page, block->mapped) ||
 		    test_bit(page, block->denied)) {
 			first = min(first, page);
@@ -166,6 +188,8 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		written++;
 	}
 	atomic64_add(written, &block->svm->vm->uvm->svm.mapped);
+	if (written)
+		uvm_svm_join(block);
 	if (first <= last)
 		uvm_svm_flush(block, first, last);
 }
@@ -188,6 +212,7 @@ void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 
 	lockdep_assert_held(&block->lock);
 	uvm_svm_will_write(page);
+	uvm_svm_part(block);
 	uvm_svm_write(block, at, UVM_PTE_VALID | UVM_PTE_READABLE |
 		      UVM_PTE_WRITEABLE | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
 		      page_to_phys(page));
@@ -196,6 +221,7 @@ void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 	set_bit(at, block->writable);
 	set_bit(at, block->whole);
 	clear_bit(at, block->vram);
+	clear_bit(at, block->fits);
 	if (!test_and_set_bit(at, block->exclusive)) {
 		atomic64_inc(&svm->exclusive);
 		atomic64_inc(&svm->vm->uvm->svm.exclusive);
@@ -243,6 +269,8 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 	u32 behind = uvm_svm_page(block, end);
 
 	lockdep_assert_held(&block->lock);
+	if (behind - first < UVM_SVM_BLOCK_PAGES)
+		uvm_svm_part(block);
 	for (page = find_next_bit(block->mapped, behind, first); page < behind;
 	     page = find_next_bit(block->mapped, behind, page + 1)) {
 		uvm_svm_write(block, page, 0);
@@ -259,8 +287,11 @@ u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
 	uvm_svm_take_back(block, first, behind);
 	bitmap_clear(block->whole, first, behind - first);
 	bitmap_clear(block->vram, first, behind - first);
+	bitmap_clear(block->fits, first, behind - first);
+	block->joined &= behind - first < UVM_SVM_BLOCK_PAGES;
 	WRITE_ONCE(block->svm->lost, true);
 	uvm_svm_flush(block, low, high);
+	uvm_svm_single(block, first, behind);
 	return n;
 }
 
@@ -296,6 +327,7 @@ void uvm_svm_deny(struct uvm_svm_block *block, u64 va)
 
 	mutex_lock(&block->lock);
 	if (!block->gone) {
+		uvm_svm_part(block);
 		uvm_svm_write(block, page, uvm_svm_read(block, page) |
 			      UVM_SVM_NO_RETRY);
 		set_bit(page, block->denied);
@@ -366,9 +398,11 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 			  uvm_svm_page(block, start)) < behind) {
 		/* Pages of VRAM that are migrated go to system memory. */
 		if (range->event == MMU_NOTIFY_MIGRATE && block->svm->dm &&
-		    range->owner == block->svm->dm)
+		    range->owner == block->svm->dm) {
 			for_each_set_bit_from(page, block->vram, behind)
 				set_bit(page, block->left);
+			block->left_at = ktime_get_ns();
+		}
 		if (drm_dev_enter(&uvm->drm, &idx)) {
 			n = uvm_svm_clear(block, start, end);
 			drm_dev_exit(idx);
@@ -384,6 +418,9 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 		WRITE_ONCE(block->svm->shrunk, true);
 		schedule_delayed_work(&block->svm->calm, UVM_SVM_CALM);
 	}
+	/* What is to be mapped always is, before long. */
+	if (n && READ_ONCE(block->svm->keeps))
+		schedule_delayed_work(&block->svm->later, 1);
 	if (n) {
 		atomic64_inc(&uvm->svm.invalidations);
 		atomic64_add(n, &uvm->svm.zapped);

@@ -488,8 +488,10 @@ void uvm_svm_work(struct work_struct *work)
 		do {
 			uvm_svm_serve_all(svm);
 		} while (!uvm_is_suspended(vm->uvm) && uvm_svm_release(svm));
-		if (svm->space)
+		if (svm->space) {
+			uvm_svm_serve_counted(svm);
 			uvm_svm_keep_mapped(svm);
+		}
 		uvm_svm_shrink(svm);
 		wake_up_interruptible(&svm->vm->uvm->svm.events);
 		mmput_async(svm->mm);

@@ -16,8 +16,14 @@
 /* Records that are copied at a time. */
 #define UVM_SVM_RECORDS		64u
 
-/* The caller's mirror, with a reference to its address space; or an ERR_PTR. */
-static struct uvm_svm *uvm_svm_of(struct drm_file *file)
+/**
+ * uvm_svm_of() - the caller's mirror
+ * @file: the caller
+ *
+ * Return: the mirror, with a reference to its address space; or an ERR_PTR:
+ * -EINVAL when it mirrors nothing, -EPERM when that is another's memory.
+ */
+struct uvm_svm *uvm_svm_of(struct drm_file *file)
 {
 	struct uvm_file *ufile = file->driver_priv;
 	struct uvm_svm *svm = NULL;
@@ -101,8 +107,11 @@ static void uvm_svm_count_mapped(struct uvm_svm *svm, u64 start, u64 end,
 	page = (start - block->va) >> PAGE_SHIFT;
 	behind = (end - block->va) >> PAGE_SHIFT;
 	mutex_lock(&block->lock);
-	for_each_set_bit_from(page, block->mapped, behind)
+	for_each_set_bit_from(page, block->mapped, behind) {
 		args->mapped += PAGE_SIZE;
+		if (test_bit(page, block->twice))
+			args->vram += PAGE_SIZE;
+	}
 	mutex_unlock(&block->lock);
 	uvm_svm_block_put(block);
 }
@@ -184,6 +193,8 @@ int uvm_ioctl_svm_advise(struct drm_device *drm, void *data,
 	svm = uvm_svm_of(file);
 	if (IS_ERR(svm))
 		return PTR_ERR(svm);
+	if (args->advice == UVM_SVM_ACCESSED && args->value)
+		WRITE_ONCE(svm->keeps, true);
 	flags = uvm_svm_policy_begin(uvm);
 	if (!svm->space)
 		ret = -EOPNOTSUPP;
@@ -386,6 +397,9 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 		   atomic64_read(&uvm->svm.zapped),
 		   atomic64_read(&uvm->svm.invalidations),
 		   atomic64_read(&uvm->svm.flushes));
+	seq_printf(m, "joined %lld blocks in one piece, doubled %lld pages\n",
+		   atomic64_read(&uvm->svm.joined),
+		   atomic64_read(&uvm->svm.doubled));
 	seq_printf(m, "decided: to VRAM %llu to system %llu map %llu remote %llu denied %llu\n",
 		   stats.to_vram, stats.to_system, stats.mapped, stats.remote,
 		   stats.denied);
@@ -395,7 +409,11 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 	seq_printf(m, "told: came %llu CPU %llu evicted %llu failed %llu bounced %llu\n",
 		   stats.came, stats.cpu_faults, stats.evicted, stats.failed,
 		   stats.bounced);
-	seq_printf(m, "thrashing %llu throttled %llu pinned %llu\n",
-		   stats.thrashing, stats.throttled, stats.pinned);
+	seq_printf(m, "thrashing %llu throttled %llu pinned %llu, waits of the CPU %lld\n",
+		   stats.thrashing, stats.throttled, stats.pinned,
+		   atomic64_read(&uvm->svm.cpu_waits));
+	seq_printf(m, "counted: notifications %llu brought %llu; wanted: asked %llu remapped %llu\n",
+		   stats.notifications, stats.counted, stats.asked,
+		   stats.remapped);
 	uvm_svm_show_exclusive(uvm, m);
 }

@@ -75,13 +75,14 @@ static int uvm_svm_ask(struct uvm_svm_block *block, u64 va, bool write,
 	done = !block->gone && !mmu_interval_read_retry(&block->notifier,
 							range->notifier_seq);
 	if (done)
-		uvm_svm_set(block, range->start, range->end, svm->pfns, write);
+		uvm_svm_set(block, range->start, range->end, range->hmm_pfns,
+			    write);
 	mutex_unlock(&block->lock);
 	drm_dev_exit(idx);
 	return done ? 0 : -EBUSY;
 }
 
-/* The worker alone. Given up when others do not let the page tables rest. */
+/* Given up when others do not let the page tables rest. */
 static int uvm_svm_insist(struct uvm_svm_block *block, u64 va, bool write,
 			  struct hmm_range *range)
 {
@@ -133,18 +134,18 @@ int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
  * @block: their block
  * @start: first address
  * @end: behind the last one
- *
- * Context: the worker alone.
+ * @pfns: room for as many pages, zeroed or of the last time
  *
  * Return: 0, -EBUSY, -ENODEV, others.
  */
-int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end)
+int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end,
+		 unsigned long *pfns)
 {
 	struct hmm_range range = {
 		.notifier = &block->notifier,
 		.start = start,
 		.end = end,
-		.hmm_pfns = block->svm->pfns,
+		.hmm_pfns = pfns,
 		.dev_private_owner = block->svm->dm,
 	};
 

@@ -20,6 +20,9 @@
 
 /* Knowledge of so many blocks is 600 bytes each at most. */
 #define UVM_SVM_BLOCKS		4096
+/* How often, and how soon, what is to be mapped is looked for again. */
+#define UVM_SVM_KEEP_TRIES	8
+#define UVM_SVM_KEEP_DELAY	(HZ / 50)
 
 /**
  * uvm_svm_policy_begin() - enter the policy of mirrored memory
@@ -61,6 +64,7 @@ int uvm_svm_policy_init(struct uvm_device *uvm)
 		return ret;
 	uvm_svm_tuned(&config);
 	config.blocks = UVM_SVM_BLOCKS;
+	config.chunks = DIV_ROUND_UP(uvm->vram.size, UVM_CHUNK_SIZE);
 	policy = uvm_policy_svm_new(&config);
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
@@ -119,141 +123,6 @@ void uvm_svm_space_end(struct uvm_svm *svm)
 	uvm_svm_policy_end(uvm, flags);
 }
 
-/* Without memory decisions are worse, that is all. */
-static void uvm_svm_event(struct uvm_svm *svm,
-			  struct uvm_policy_svm_event *event)
-{
-	struct uvm_device *uvm = svm->vm->uvm;
-	unsigned int flags;
-
-	event->space = svm->space;
-	event->chunk = UVM_POLICY_SVM_NO_CHUNK;
-	flags = uvm_svm_policy_begin(uvm);
-	uvm_policy_svm_event(uvm->svm.policy, event, ktime_get_ns());
-	uvm_svm_policy_end(uvm, flags);
-}
-
-static void uvm_svm_tell_moved(struct uvm_svm *svm, u64 va, u32 place,
-			       u32 cause, const unsigned long *pages)
-{
-	struct uvm_policy_svm_event event = {
-		.op = UVM_POLICY_SVM_EV_MIGRATED,
-		.place = place,
-		.cause = cause,
-		.va = va,
-	};
-
-	if (bitmap_empty(pages, UVM_SVM_BLOCK_PAGES))
-		return;
-	bitmap_to_arr64(event.pages, pages, UVM_SVM_BLOCK_PAGES);
-	uvm_svm_event(svm, &event);
-}
-
-/* What notifiers took away of a block since the last time. */
-static void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
-{
-	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
-	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
-	DECLARE_BITMAP(evicted, UVM_SVM_BLOCK_PAGES);
-	unsigned int start, end;
-
-	mutex_lock(&block->lock);
-	bitmap_copy(lost, block->lost, UVM_SVM_BLOCK_PAGES);
-	bitmap_zero(block->lost, UVM_SVM_BLOCK_PAGES);
-	bitmap_and(left, block->left, block->told, UVM_SVM_BLOCK_PAGES);
-	bitmap_zero(block->left, UVM_SVM_BLOCK_PAGES);
-	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
-	/*
-	 * By place, pages leave VRAM as they are unmapped. Those that are still
-	 * there are found there with the next fault, and told anew.
-	 */
-	bitmap_and(evicted, lost, block->told, UVM_SVM_BLOCK_PAGES);
-	bitmap_andnot(block->told, block->told, evicted, UVM_SVM_BLOCK_PAGES);
-	mutex_unlock(&block->lock);
-
-	for_each_set_bitrange(start, end, lost, UVM_SVM_BLOCK_PAGES) {
-		struct uvm_policy_svm_event event = {
-			.op = UVM_POLICY_SVM_EV_UNMAPPED,
-			.va = block->va + (u64)start * PAGE_SIZE,
-			.end = block->va + (u64)end * PAGE_SIZE,
-		};
-
-		uvm_svm_event(svm, &event);
-	}
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
-			   UVM_POLICY_SVM_BY_CPU, left);
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
-			   UVM_POLICY_SVM_BY_EVICTION, evicted);
-}
-
-static void uvm_svm_tell_all_lost(struct uvm_svm *svm)
-{
-	struct uvm_svm_block *block;
-	unsigned long index;
-
-	if (!xchg(&svm->lost, false))
-		return;
-	mutex_lock(&svm->lock);
-	xa_for_each(&svm->blocks, index, block)
-		uvm_svm_tell_lost(svm, block);
-	mutex_unlock(&svm->lock);
-}
-
-/**
- * uvm_svm_tell_gone() - a block has no memory any more
- * @svm: the mirror
- * @va: its first address
- */
-void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va)
-{
-	struct uvm_policy_svm_event event = {
-		.op = UVM_POLICY_SVM_EV_GONE,
-		.va = va,
-		.end = va + UVM_SVM_BLOCK_BYTES,
-	};
-
-	if (svm->space)
-		uvm_svm_event(svm, &event);
-}
-
-/* Where the pages of a region turned out to be. */
-static void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
-			       const unsigned long *pages, bool moved,
-			       u32 cause)
-{
-	struct uvm_policy_svm_event event = { .va = block->va };
-	DECLARE_BITMAP(mapped, UVM_SVM_BLOCK_PAGES);
-	DECLARE_BITMAP(set, UVM_SVM_BLOCK_PAGES);
-	DECLARE_BITMAP(came, UVM_SVM_BLOCK_PAGES);
-	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
-
-	mutex_lock(&block->lock);
-	bitmap_and(mapped, block->mapped, pages, UVM_SVM_BLOCK_PAGES);
-	bitmap_and(set, mapped, block->writable, UVM_SVM_BLOCK_PAGES);
-	bitmap_to_arr64(event.pages, mapped, UVM_SVM_BLOCK_PAGES);
-	bitmap_to_arr64(event.writable, set, UVM_SVM_BLOCK_PAGES);
-	bitmap_and(set, mapped, block->vram, UVM_SVM_BLOCK_PAGES);
-	bitmap_andnot(came, set, block->told, UVM_SVM_BLOCK_PAGES);
-	bitmap_andnot(set, mapped, block->vram, UVM_SVM_BLOCK_PAGES);
-	bitmap_and(left, set, block->told, UVM_SVM_BLOCK_PAGES);
-	bitmap_or(block->told, block->told, came, UVM_SVM_BLOCK_PAGES);
-	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
-	mutex_unlock(&block->lock);
-
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_SYSTEM,
-			   UVM_POLICY_SVM_BY_CPU, left);
-	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_VRAM, cause, came);
-	event.op = UVM_POLICY_SVM_EV_MAPPED;
-	uvm_svm_event(svm, &event);
-	/* What is mapped in system memory, and was to be in VRAM. */
-	if (!moved || bitmap_empty(set, UVM_SVM_BLOCK_PAGES))
-		return;
-	event.op = UVM_POLICY_SVM_EV_FAILED;
-	event.place = UVM_POLICY_SVM_VRAM;
-	bitmap_to_arr64(event.pages, set, UVM_SVM_BLOCK_PAGES);
-	uvm_svm_event(svm, &event);
-}
-
 /* Moves what can be moved of a run of pages. */
 static int uvm_svm_move_run(struct uvm_svm *svm, u64 start, u64 end,
 			    bool to_vram)
@@ -297,7 +166,7 @@ static void uvm_svm_move(struct uvm_svm *svm, struct uvm_svm_block *block,
 		/* Others go, once. What they leave may be taken by then. */
 		if (ret == -ENOSPC && room) {
 			room = false;
-			if (!uvm_devmem_evict(svm->dm, UVM_CHUNK_SIZE))
+			if (uvm_devmem_make_room(svm->vm->uvm, UVM_CHUNK_SIZE))
 				ret = uvm_svm_move_run(svm, start, end, true);
 		}
 		if (ret)
@@ -341,7 +210,21 @@ static void uvm_svm_map_guessed(struct uvm_svm_block *block,
 
 	for_each_set_bitrange(start, end, pages, UVM_SVM_BLOCK_PAGES)
 		uvm_svm_look(block, block->va + (u64)start * PAGE_SIZE,
-			     block->va + (u64)end * PAGE_SIZE);
+			     block->va + (u64)end * PAGE_SIZE, block->svm->pfns);
+}
+
+/* Pages with a second copy are mapped; @pages: the others, as always. */
+static void uvm_svm_do_double(struct uvm_svm *svm, struct uvm_svm_block *block,
+			      unsigned long *pages, unsigned long *faulted)
+{
+	DECLARE_BITMAP(done, UVM_SVM_BLOCK_PAGES);
+
+	uvm_svm_double(block, pages, done);
+	if (bitmap_empty(done, UVM_SVM_BLOCK_PAGES))
+		return;
+	uvm_svm_tell_doubled(svm, block, done);
+	bitmap_andnot(pages, pages, done, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(faulted, faulted, done, UVM_SVM_BLOCK_PAGES);
 }
 
 /* Pages that an atomic waits for, and that CPUs still reach. */
@@ -408,6 +291,10 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 		uvm_svm_deny_all(svm, block, faulted);
 		return;
 	}
+	if (region->action == UVM_POLICY_SVM_DO_DUPLICATE) {
+		uvm_svm_do_double(svm, block, pages, faulted);
+		to_vram = true;
+	}
 	if (to_vram || region->action == UVM_POLICY_SVM_DO_TO_SYSTEM)
 		uvm_svm_move(svm, block, pages, to_vram);
 	if (region->action == UVM_POLICY_SVM_DO_TO_SYSTEM) {
@@ -452,36 +339,119 @@ int uvm_svm_plan(struct uvm_svm *svm, struct uvm_policy_svm_fault *faults,
 }
 
 /**
- * uvm_svm_keep_mapped() - map what its process wants to be mapped always
+ * uvm_svm_plan_counted() - decide about a granule that is reached often
+ * @svm: the mirror
+ * @va: its first address
+ * @bytes: how many
+ *
+ * Context: the worker alone.
+ *
+ * Return: 1 for the first region in @svm, or 0.
+ */
+int uvm_svm_plan_counted(struct uvm_svm *svm, u64 va, u64 bytes)
+{
+	const struct uvm_policy_svm_notification granule = {
+		.space = svm->space,
+		.va = va,
+		.bytes = bytes,
+	};
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+	int ret;
+
+	uvm_svm_tell_all_lost(svm);
+	flags = uvm_svm_policy_begin(uvm);
+	uvm_svm_retune(uvm->svm.policy);
+	ret = uvm_policy_svm_counted(uvm->svm.policy, &granule, 1,
+				     ktime_get_ns(), svm->regions);
+	uvm_svm_policy_end(uvm, flags);
+	return ret > 0;
+}
+
+/**
+ * uvm_svm_plan_prefetch() - what of a range may be where somebody wants it
+ * @svm: the mirror
+ * @start: first address
+ * @end: behind the last one
+ * @to_vram: where
+ * @region: out: pages of the first block
+ * @next: out: where to go on
+ *
+ * Return: 1 when there is more, 0, -EINVAL.
+ */
+int uvm_svm_plan_prefetch(struct uvm_svm *svm, u64 start, u64 end, bool to_vram,
+			  struct uvm_policy_svm_region *region, u64 *next)
+{
+	struct uvm_device *uvm = svm->vm->uvm;
+	unsigned int flags;
+	int ret;
+
+	uvm_svm_tell_all_lost(svm);
+	flags = uvm_svm_policy_begin(uvm);
+	uvm_svm_retune(uvm->svm.policy);
+	ret = uvm_policy_svm_prefetch(uvm->svm.policy, svm->space, start, end,
+				      to_vram ? UVM_POLICY_SVM_VRAM :
+				      UVM_POLICY_SVM_SYSTEM, ktime_get_ns(),
+				      region, next);
+	uvm_svm_policy_end(uvm, flags);
+	return ret;
+}
+
+/**
+ * uvm_svm_victim() - which chunk of VRAM is to be emptied
+ * @uvm: the device
+ * @chunk: out: its number
+ *
+ * It is not named again before something happens to it.
+ *
+ * Return: 0 or -ENOSPC.
+ */
+int uvm_svm_victim(struct uvm_device *uvm, u32 *chunk)
+{
+	unsigned int flags = uvm_svm_policy_begin(uvm);
+	int ret = 0;
+
+	if (uvm->svm.policy)
+		ret = uvm_policy_svm_victim(uvm->svm.policy, ktime_get_ns(),
+					    chunk);
+	uvm_svm_policy_end(uvm, flags);
+	return ret > 0 ? 0 : -ENOSPC;
+}
+
+/**
+ * uvm_svm_keep_mapped() - map what its process wants to be mapped
  * @svm: the mirror
  *
+ * What is not there now may be soon; what is not for long need not be.
  * Context: the worker alone.
  */
 void uvm_svm_keep_mapped(struct uvm_svm *svm)
 {
 	struct uvm_policy_svm_region *region = svm->regions;
 	struct uvm_device *uvm = svm->vm->uvm;
+	bool again = svm->keep_tries < UVM_SVM_KEEP_TRIES;
 	struct uvm_svm_block *block;
+	bool missing = false;
 	unsigned int flags;
 	u32 rounds;
 	int more;
 
-	/*
-	 * Of all mirrors, and each block once, whoever asks: what is another's
-	 * comes by a fault then.
-	 */
-	for (rounds = 0; rounds < UVM_SVM_BLOCKS; rounds++) {
+	uvm_svm_tell_all_lost(svm);
+	for (rounds = 0; rounds < UVM_SVM_BLOCKS && !missing; rounds++) {
 		flags = uvm_svm_policy_begin(uvm);
-		more = uvm_policy_svm_next_map(uvm->svm.policy, region);
+		more = uvm_policy_svm_next_map(uvm->svm.policy, svm->space,
+					       region);
 		uvm_svm_policy_end(uvm, flags);
 		if (more <= 0)
-			return;
-		if (region->space != svm->space)
-			continue;
+			break;
 		block = uvm_svm_block_get(svm, region->va);
 		if (IS_ERR(block))
 			continue;
 		uvm_svm_do(svm, block, region, UVM_POLICY_SVM_BY_PREFETCH);
+		missing = again && uvm_svm_tell_missing(svm, block, region);
 		uvm_svm_block_put(block);
 	}
+	svm->keep_tries = missing ? svm->keep_tries + 1 : 0;
+	if (missing)
+		schedule_delayed_work(&svm->later, UVM_SVM_KEEP_DELAY);
 }

@@ -11,15 +11,12 @@
 
 #include "uvm_drv.h"
 
-/* No second copy of a page is kept: the kernel has no page for one. */
-#define UVM_SVM_SWITCHES \
-	(UVM_POLICY_SVM_SWITCHES & ~UVM_POLICY_SVM_DUPLICATION)
-
 static uint uvm_svm_switches = UVM_POLICY_SVM_MIGRATE | UVM_POLICY_SVM_DENSITY |
 			       UVM_POLICY_SVM_THRASH | UVM_POLICY_SVM_COUNTERS |
+			       UVM_POLICY_SVM_DUPLICATION |
 			       UVM_POLICY_SVM_SPARE;
 module_param_named(svm_switches, uvm_svm_switches, uint, 0644);
-MODULE_PARM_DESC(svm_switches, "What decides about a process's memory: 1 faults move it, 2 prefetch by density, 4 by correlation, 8 thrashing, 16 counters, 32 counters alone, 128 sparing (default 155)");
+MODULE_PARM_DESC(svm_switches, "What decides about a process's memory: 1 faults move it, 2 prefetch by density, 4 by correlation, 8 thrashing, 16 counters, 32 counters alone, 64 second copies, 128 sparing (default 219)");
 
 static uint uvm_svm_density = 51;
 module_param_named(svm_density, uvm_svm_density, uint, 0644);
@@ -32,8 +29,6 @@ MODULE_PARM_DESC(svm_granule, "log2 of the pages that a fault moves, 0 to 9 (def
 static uint uvm_svm_slice_us = 250;
 module_param_named(svm_slice_us, uvm_svm_slice_us, uint, 0644);
 MODULE_PARM_DESC(svm_slice_us, "Microseconds that a side keeps a page that both want, up to 100000; twice as long is soon (default 250)");
-
-#define UVM_SVM_MAX_SLICE_US	100000u
 
 static uint uvm_svm_batch = UVM_FAULT_BATCH;
 module_param_named(svm_batch, uvm_svm_batch, uint, 0644);
@@ -55,13 +50,13 @@ u32 uvm_svm_batch_now(void)
  */
 void uvm_svm_tuned(struct uvm_policy_svm_config *config)
 {
-	u64 slice = min(READ_ONCE(uvm_svm_slice_us), UVM_SVM_MAX_SLICE_US);
+	u64 slice = (u64)READ_ONCE(uvm_svm_slice_us) * NSEC_PER_USEC;
 
-	config->switches = READ_ONCE(uvm_svm_switches) & UVM_SVM_SWITCHES;
+	config->switches = READ_ONCE(uvm_svm_switches) & UVM_POLICY_SVM_SWITCHES;
 	config->replay = uvm_svm_replay_now();
 	config->density = clamp(READ_ONCE(uvm_svm_density), 1u, 100u);
 	config->granule = min(READ_ONCE(uvm_svm_granule), 9u);
-	config->slice = slice * NSEC_PER_USEC;
+	config->slice = min(slice, (u64)UVM_SVM_SLICE_NS);
 	config->lapse = 2 * config->slice + 1;
 }
 

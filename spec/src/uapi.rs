@@ -64,13 +64,13 @@ uapi! {
     }
     /// Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
     drm_uvm_svm_prefetch SvmPrefetch {
-        /// First byte: a multiple of the page.
+        /// First byte: a multiple of the page; with UVM_SVM_PREFETCH_GROUP the group.
         va: u64,
-        /// Bytes: a multiple of the page, more than zero.
+        /// Bytes: a multiple of the page, more than zero; with UVM_SVM_PREFETCH_GROUP zero.
         size: u64,
         /// UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
         domain: u32,
-        /// Must be zero.
+        /// UVM_SVM_PREFETCH_GROUP or zero.
         flags: u32,
         /// Out: bytes that were moved.
         moved: u64,
@@ -318,7 +318,7 @@ uapi! {
         size: u64,
         /// Out: bytes in system memory.
         system: u64,
-        /// Out: bytes in VRAM.
+        /// Out: bytes in VRAM; what has a second copy counts in both places.
         vram: u64,
         /// Out: bytes in the device's page tables.
         mapped: u64,
@@ -554,7 +554,7 @@ uapi_consts! {
     SVM_PREFERRED = 0;
     /// Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing.
     SVM_ACCESSED = 1;
-    /// Advice: with 1, it may have a copy at each side while nobody writes. Today such pages stay where they are.
+    /// Advice: 1 if the device may have a second copy in VRAM of what the process may only read (mprotect): CPU and device both read what is near. A copy ends when the process may write.
     SVM_DUPLICATE = 2;
     /// Advice: with 1, the device may not touch it.
     SVM_NO_ACCESS = 3;
@@ -582,6 +582,8 @@ uapi_consts! {
     SVM_IN_VRAM = 1;
     /// Place: nothing was said.
     SVM_ANYWHERE = 4294967295;
+    /// Prefetch: all ranges of a group, of the caller's own mirror.
+    SVM_PREFETCH_GROUP = 1;
     /// The number of records that may wait is set.
     SVM_EVENTS_KEEP = 1;
     /// Record: a fault; the detail is 1 for a write, 2 for an atomic.
@@ -598,6 +600,8 @@ uapi_consts! {
     SVM_REC_THROTTLE = 6;
     /// Record: a page stays until the time that the value tells.
     SVM_REC_PIN = 7;
+    /// A granule was reached over the bus often; its size in bytes is the record's value.
+    SVM_REC_COUNTER = 8;
     /// Record: an access that was forbidden.
     SVM_REC_DENIED = 9;
     /// Record: pages that could not move.

@@ -244,8 +244,13 @@ impl Driver {
     }
 
     fn remap(&mut self) {
-        while let Some(region) = self.svm.next_map() {
-            let space = self.spaces.iter().position(|space| space.id == region.space).unwrap();
+        for space in 0..self.spaces.len() {
+            self.remap_of(space);
+        }
+    }
+
+    fn remap_of(&mut self, space: usize) {
+        while let Some(region) = self.svm.next_map(self.spaces[space].id) {
             let block = region.va >> BLOCK_SHIFT;
             let pages: Vec<u64> = region.pages.iter().map(|n| block * 512 + u64::from(n)).collect();
             self.map(space, block, &pages);

@@ -95,7 +95,6 @@ pub struct Policy {
     pub(crate) vmids: Vmids,
     pub(crate) watch: Watch,
     pub(crate) journal: Journal,
-    pub(crate) chunks: Chunks,
 }
 
 impl Policy {
@@ -115,7 +114,6 @@ impl Policy {
             vmids: Vmids::try_new()?,
             watch: Watch::default(),
             journal: Journal::default(),
-            chunks: Chunks::new(),
         })
     }
 

@@ -80,6 +80,70 @@ fn chunks_leave_in_order_of_use_and_those_that_should_stay_leave_last() {
     assert_eq!(svm.event(&Event::ChunkFree(64), now), Err(Error::Invalid));
 }
 
+#[test]
+fn chunk_in_use_by_whoever_leaves_last_and_one_that_leaves_stays_named() {
+    let (mut svm, space) = svm(|config| config.switches.spare = false);
+    for block in 0..3 {
+        svm.event(&came(space, block, Pages::ALL, block as u32), 1).unwrap();
+    }
+    // Of nobody that is known.
+    svm.event(&Event::ChunkUsed(9), 2).unwrap();
+    svm.event(&Event::ChunkUsed(0), 3).unwrap();
+
+    assert_eq!(svm.victim(4), Some(1));
+    svm.event(&Event::ChunkUsed(1), 5).unwrap();
+
+    let rest: Vec<u32> = std::iter::from_fn(|| svm.victim(6)).collect();
+    assert_eq!(rest, [2, 9, 0]);
+    assert_eq!(svm.event(&Event::ChunkUsed(64), 7), Err(Error::Invalid));
+}
+
+#[test]
+fn what_was_prefetched_is_to_be_mapped_and_what_left_meanwhile_is_not() {
+    let (mut svm, space) = svm(|_| {});
+    let (to, cause) = (Place::Vram, Cause::Prefetch);
+    svm.event(&Event::Migrated { space, va: 0, pages: Pages::range(0, 40), to, cause, chunk: Some(0) }, 1).unwrap();
+    svm.event(&left(space, 0, Pages::range(8, 16), Cause::CpuFault), 2).unwrap();
+    let pages = Pages::range(30, 40);
+    svm.event(&Event::Mapped { space, va: 0, pages, writable: pages }, 3).unwrap();
+    let other = svm.create().unwrap();
+
+    assert_eq!(svm.next_map(other), None, "that is another's");
+    let region = svm.next_map(space).unwrap();
+
+    assert_eq!((region.action, region.pages), (Action::Map, Pages::range(0, 8) | Pages::range(16, 30)));
+    assert_eq!(svm.next_map(space), None);
+}
+
+#[test]
+fn page_on_its_way_is_asked_for_again_where_it_is_always_wanted() {
+    let (mut svm, space) = svm(|_| {});
+    svm.advise(space, &(0..10 * PAGE), Advice::AccessedByDevice(true)).unwrap();
+    let (pages, to) = (Pages::range(5, 15), Place::System);
+    svm.event(&came(space, 0, Pages::range(0, 1), 0), 1).unwrap();
+
+    svm.event(&Event::Failed { space, va: 0, pages, to }, 2).unwrap();
+
+    assert_eq!(svm.next_map(space).unwrap().pages, Pages::range(5, 10));
+    assert_eq!(svm.stats(Some(space)).unwrap().failed, 0, "it has not failed to move");
+}
+
+#[test]
+fn ranges_of_a_group_come_one_after_another() {
+    let (mut svm, space) = svm(|_| {});
+    let (group, other) = (svm.create_group(space).unwrap(), svm.create_group(space).unwrap());
+    for (range, group) in [(2..4, group), (6..7, other), (7..9, group), (40..50, group)] {
+        svm.advise(space, &(range.start * PAGE..range.end * PAGE), Advice::Group(group)).unwrap();
+    }
+    let (mut from, mut ranges) = (3 * PAGE, Vec::new());
+    while let Some(range) = svm.next_of_group(space, group, from).unwrap() {
+        from = range.end;
+        ranges.push(range.start / PAGE..range.end / PAGE);
+    }
+    assert_eq!(ranges, [3..4, 7..9, 40..50]);
+    assert_eq!(svm.next_of_group(space, 77, 0), Err(Error::Unknown));
+}
+
 /// The order of a naive list, with nothing spared.
 #[test]
 fn victims_are_the_least_recently_used() {
@@ -335,7 +399,7 @@ fn no_argument_breaks_it() {
                 let notifications = [Notification { space: id, va: a, bytes: b }];
                 let (_, regions) = batch.parts(1);
                 assert!(svm.counted(&notifications, now, regions) <= 1);
-                while svm.next_map().is_some() {}
+                while svm.next_map(id).is_some() {}
             }
             _ => {
                 let faults: Vec<Fault> = (0..numbers.below(257)).map(|_| fault(id, odd(&mut numbers))).collect();
@@ -457,7 +521,7 @@ fn what_is_gone_is_not_mapped_again_and_hides_nobody_else() {
     svm.event(&Event::Unmapped { space, range: 0..3 * BLOCK }, 2).unwrap();
     svm.event(&Event::Gone { space, range: 0..BLOCK }, 3).unwrap();
     svm.event(&Event::Gone { space, range: BLOCK..BLOCK + 500 * PAGE }, 3).unwrap();
-    let again: Vec<_> = std::iter::from_fn(|| svm.next_map()).map(|region| (region.va, region.pages)).collect();
+    let again: Vec<_> = std::iter::from_fn(|| svm.next_map(space)).map(|region| (region.va, region.pages)).collect();
     assert_eq!(again, [(BLOCK, Pages::range(500, 512)), (2 * BLOCK, Pages::ALL)]);
 }
 

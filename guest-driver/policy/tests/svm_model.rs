@@ -436,7 +436,7 @@ impl Model {
 
     /// What should always be mapped is asked for once it is not, and only that.
     fn check_remaps(&mut self) {
-        while let Some(region) = self.svm.next_map() {
+        while let Some(region) = self.svm.next_map(self.space) {
             assert_eq!(region.action, Action::Map);
             for n in region.pages.iter() {
                 let page = self.page(region.va + u64::from(n) * PAGE);

@@ -19,6 +19,7 @@ mod evict;
 mod fdinfo;
 mod gart;
 mod hang;
+mod heuristics;
 pub(crate) mod hmm;
 mod inject;
 mod kmsg;
@@ -61,6 +62,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("swap", swap::CASES),
     ("purge", evict::PURGE),
     ("svm", svm::CASES),
+    ("heuristics", heuristics::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
     ("migrate", svm_migrate::CASES),

@@ -13,10 +13,10 @@ use crate::types::UvmPolicyRange;
 
 /// uvm_policy_chunk_take() - take a chunk of VRAM for pages of processes' own memory
 /// @policy: the policy
-/// @size: bytes, a power of two, always the same; its alignment as well
+/// @size: bytes, a power of two; its alignment as well
 /// @range: what was given
 ///
-/// A chunk goes by its number: its offset divided by @size.
+/// Which one is emptied when there is none is known to uvm_policy_svm_victim().
 ///
 /// Return: 0, -ENOSPC when there is none, -ENOMEM, -EINVAL, -ENOENT without VRAM.
 #[no_mangle]
@@ -38,41 +38,5 @@ pub extern "C" fn uvm_policy_chunk_take(
 /// Return: 0, -ENOENT, -EINVAL.
 #[no_mangle]
 pub extern "C" fn uvm_policy_chunk_free(policy: Option<&mut UvmPolicy>, id: u64) -> c_int {
-    with(policy, |policy| policy.chunk_free(BlockId::from_raw(id)))
-}
-
-/// uvm_policy_chunk_used() - pages of a chunk are used
-/// @policy: the policy
-/// @number: of the chunk
-///
-/// Return: 0, -ENOENT for no chunk, -EINVAL.
-#[no_mangle]
-pub extern "C" fn uvm_policy_chunk_used(policy: Option<&mut UvmPolicy>, number: u32) -> c_int {
-    with(policy, |policy| policy.chunk_used(number))
-}
-
-/// uvm_policy_chunk_victim() - which chunk to empty
-/// @policy: the policy
-/// @number: of the chunk
-///
-/// It is not named again before uvm_policy_chunk_free() or uvm_policy_chunk_stays().
-///
-/// Return: 0, -ENOSPC when none is left, -EINVAL.
-#[no_mangle]
-pub extern "C" fn uvm_policy_chunk_victim(
-    policy: Option<&mut UvmPolicy>,
-    number: Option<&mut MaybeUninit<u32>>,
-) -> c_int {
-    let (Some(policy), Some(number)) = (policy, number) else { return errno(Error::Invalid) };
-    answer(number, || policy.0.chunk_victim().ok_or(Error::NoSpace))
-}
-
-/// uvm_policy_chunk_stays() - a chunk that was to be emptied still has pages
-/// @policy: the policy
-/// @number: of the chunk
-///
-/// Return: 0, -ENOENT for one that was not to be, -EINVAL.
-#[no_mangle]
-pub extern "C" fn uvm_policy_chunk_stays(policy: Option<&mut UvmPolicy>, number: u32) -> c_int {
-    with(policy, |policy| policy.chunk_stays(number))
+    with(policy, |policy| policy.free(BlockId::from_raw(id)))
 }

@@ -267,6 +267,36 @@ pub extern "C" fn uvm_policy_svm_group_set(
     })
 }
 
+/// uvm_policy_svm_group_next() - the ranges of a range group, one after another
+/// @svm: the policy
+/// @space: whose
+/// @group: its number
+/// @from: the range is the first that ends behind that
+/// @start: where it begins, not before @from
+/// @end: byte after its last
+///
+/// Return: 1 with a range, 0 when there is none any more, -ENOENT, -EINVAL.
+#[no_mangle]
+pub extern "C" fn uvm_policy_svm_group_next(
+    svm: Option<&UvmPolicySvm>,
+    space: u64,
+    group: u32,
+    from: u64,
+    start: Option<&mut MaybeUninit<u64>>,
+    end: Option<&mut MaybeUninit<u64>>,
+) -> c_int {
+    let (Some(svm), Some(start), Some(end)) = (svm, start, end) else { return errno(Error::Invalid) };
+    match svm.svm.next_of_group(SpaceId::from_raw(space), group, from) {
+        Ok(Some(range)) => {
+            start.write(range.start);
+            end.write(range.end);
+            1
+        }
+        Ok(None) => 0,
+        Err(error) => errno(error),
+    }
+}
+
 /// uvm_policy_svm_serve() - what to do about a batch of faults
 /// @svm: the policy
 /// @faults: as they came; sorted by space and address after it, and each told its region
@@ -413,8 +443,9 @@ pub extern "C" fn uvm_policy_svm_prefetch(
     }
 }
 
-/// uvm_policy_svm_next_map() - pages that should always be mapped and are not
+/// uvm_policy_svm_next_map() - pages that should be mapped and are not
 /// @svm: the policy
+/// @space: whose
 /// @region: map them where they are
 ///
 /// Ask until there is none after UVM_POLICY_SVM_EV_MIGRATED and _UNMAPPED, and after advice.
@@ -423,10 +454,11 @@ pub extern "C" fn uvm_policy_svm_prefetch(
 #[no_mangle]
 pub extern "C" fn uvm_policy_svm_next_map(
     svm: Option<&mut UvmPolicySvm>,
+    space: u64,
     region: Option<&mut MaybeUninit<UvmPolicySvmRegion>>,
 ) -> c_int {
     let (Some(svm), Some(region)) = (svm, region) else { return errno(Error::Invalid) };
-    let Some(found) = svm.svm.next_map() else { return 0 };
+    let Some(found) = svm.svm.next_map(SpaceId::from_raw(space)) else { return 0 };
     region.write(found.into());
     1
 }

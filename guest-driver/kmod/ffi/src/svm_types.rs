@@ -123,12 +123,15 @@ pub const UVM_POLICY_SVM_EV_MAPPED: u32 = 1;
 pub const UVM_POLICY_SVM_EV_UNMAPPED: u32 = 2;
 /// Event: [@va, @end) is not mapped by the CPU any more.
 pub const UVM_POLICY_SVM_EV_GONE: u32 = 3;
-/// Event: @pages of the block of @va could not move to @place.
+/// Event: @pages of the block of @va could not go to VRAM; with @place SYSTEM: not be mapped now.
 pub const UVM_POLICY_SVM_EV_FAILED: u32 = 4;
 /// Event: @chunk has no page any more. @space is not looked at.
 pub const UVM_POLICY_SVM_EV_CHUNK_FREE: u32 = 5;
 /// Event: @chunk was picked and could not leave. @space is not looked at.
 pub const UVM_POLICY_SVM_EV_CHUNK_STAYS: u32 = 6;
+
+/// Event: pages of @chunk are used, whoever has them. @space is not looked at.
+pub const UVM_POLICY_SVM_EV_CHUNK_USED: u32 = 7;
 
 /// Chunk: none.
 pub const UVM_POLICY_SVM_NO_CHUNK: u32 = 0xffff_ffff;
@@ -622,6 +625,7 @@ impl UvmPolicySvmEvent {
             UVM_POLICY_SVM_EV_UNMAPPED => Event::Unmapped { space, range: va..end },
             UVM_POLICY_SVM_EV_GONE => Event::Gone { space, range: va..end },
             UVM_POLICY_SVM_EV_FAILED => Event::Failed { space, va, pages, to: Place::from_raw(place)? },
+            UVM_POLICY_SVM_EV_CHUNK_USED => Event::ChunkUsed(chunk),
             UVM_POLICY_SVM_EV_CHUNK_FREE => Event::ChunkFree(chunk),
             UVM_POLICY_SVM_EV_CHUNK_STAYS => Event::ChunkStays(chunk),
             _ => return Err(Error::Invalid),

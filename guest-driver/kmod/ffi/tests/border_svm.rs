@@ -171,7 +171,8 @@ fn a_space_lives_through_all_the_functions() {
     assert_eq!(asked(1, |chunk| uvm_policy_svm_victim(driver.get(), 2_000_000, Some(chunk))), Err(0));
     let (system, evicted) = (UVM_POLICY_SVM_SYSTEM, UVM_POLICY_SVM_BY_EVICTION);
     assert_eq!(driver.event(UvmPolicySvmEvent { place: system, cause: evicted, ..moved }, 20), 0);
-    let region: UvmPolicySvmRegion = asked(1, |region| uvm_policy_svm_next_map(driver.get(), Some(region))).unwrap();
+    let region: UvmPolicySvmRegion =
+        asked(1, |region| uvm_policy_svm_next_map(driver.get(), space, Some(region))).unwrap();
     assert_eq!((region.va, region.pages, region.action), (VA + BLOCK, ALL, UVM_POLICY_SVM_DO_MAP));
     assert_eq!(uvm_policy_svm_cpu_fault(driver.get(), space, VA, 30, Some(&mut MaybeUninit::uninit())), 0);
     // And the tools were told.
@@ -213,7 +214,7 @@ fn arguments_of_no_sense_are_refused() {
     assert_eq!(driver.serve(&mut [UvmPolicySvmFault { pad: 1, ..fault(space, 0, 0, 0) }], 0), Err(EINVAL));
     assert_eq!(driver.serve(&mut [fault(space, 0, 0, 0); 257], 0), Err(EINVAL));
     let event = UvmPolicySvmEvent { space, ..UvmPolicySvmEvent::default() };
-    assert_eq!(driver.event(UvmPolicySvmEvent { op: 7, ..event }, 0), EINVAL);
+    assert_eq!(driver.event(UvmPolicySvmEvent { op: 8, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { place: 3, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { cause: 5, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { space: 0, ..event }, 0), ENOENT);

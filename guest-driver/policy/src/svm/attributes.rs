@@ -256,6 +256,17 @@ impl RangeTable {
         Ok(())
     }
 
+    /// The first range of a group that ends behind `from`.
+    pub(crate) fn next_of_group(&self, id: u32, from: u64) -> Result<Option<Range<u64>>, Error> {
+        if !self.groups.iter().any(|group| group.id == id) {
+            return Err(Error::Unknown);
+        }
+        let first = partition_point(&self.said, |said| said.end <= from);
+        let mut rest = self.said.get(first..).unwrap_or_default().iter();
+        let found = rest.find(|said| said.attributes.group == id);
+        Ok(found.map(|said| said.start.max(from)..said.end))
+    }
+
     /// Whether what these attributes are said of may move.
     pub(crate) fn is_migratable(&self, attributes: &Attributes) -> bool {
         attributes.group == 0 || !self.groups.iter().any(|group| group.id == attributes.group && !group.migratable)

@@ -187,9 +187,13 @@ impl Blocks {
         }
     }
 
-    /// The next block with such pages, and what they are; they are not named again.
-    pub(crate) fn next_map(&mut self) -> Option<(u32, Pages)> {
-        let slot = self.remaps.pop(USED)?;
+    /// The next block of a space with such pages, and what they are; they are not named again.
+    pub(crate) fn next_map(&mut self, space: u32) -> Option<(u32, Pages)> {
+        let mut slot = self.remaps.front(USED)?;
+        while self.table.at(slot)?.space != space {
+            slot = self.remaps.next(slot)?;
+        }
+        self.remaps.remove(slot);
         let block = self.table.at_mut(slot)?;
         Some((slot, core::mem::take(&mut block.remap)))
     }

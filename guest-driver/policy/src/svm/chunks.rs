@@ -62,6 +62,16 @@ impl Chunks {
         }
     }
 
+    /// Pages of a chunk are used, whoever has them; one that leaves already does.
+    pub(crate) fn in_use(&mut self, chunk: u32) -> Result<(), Error> {
+        self.owners.get(chunk as usize).ok_or(Error::Invalid)?;
+        if self.lists.list_of(chunk) != Some(LEAVING) {
+            self.lists.remove(chunk);
+            self.lists.push_back(USED, chunk);
+        }
+        Ok(())
+    }
+
     /// A chunk has no page any more.
     pub(crate) fn gone(&mut self, chunk: u32) -> Result<(), Error> {
         *self.owners.get_mut(chunk as usize).ok_or(Error::Invalid)? = None;

@@ -92,15 +92,18 @@ impl Svm {
         Ok((region(space, number, action, pages), next))
     }
 
-    /// Pages that should always be mapped and are not any more: to be mapped where they are. `None`: no more.
-    pub fn next_map(&mut self) -> Option<Region> {
+    /// Pages of a space that should be mapped and are not: to be mapped where they are. `None`: no more.
+    pub fn next_map(&mut self, space: SpaceId) -> Option<Region> {
+        let of = self.slot(space).ok()?;
         loop {
-            let (slot, pages) = self.blocks.next_map()?;
+            let (slot, pages) = self.blocks.next_map(of)?;
             let Some(block) = self.blocks.get(slot) else { continue };
-            let (space, number, pages) = (block.space, block.number, pages.minus(block.mapped));
-            let Some(id) = self.id(space).filter(|_| !pages.is_empty()) else { continue };
-            self.note(space, None, |stats| stats.remapped = stats.remapped.saturating_add(pages.count().into()));
-            return Some(region(id, number, Action::Map, pages));
+            let (number, pages) = (block.number, pages.minus(block.mapped));
+            if pages.is_empty() {
+                continue;
+            }
+            self.note(of, None, |stats| stats.remapped = stats.remapped.saturating_add(pages.count().into()));
+            return Some(region(space, number, Action::Map, pages));
         }
     }
 

@@ -105,6 +105,12 @@ impl Svm {
         self.spaces.at_mut(slot).ok_or(Error::Unknown)?.ranges.set_migratable(group, migratable)
     }
 
+    /// The first range of a group that ends behind `from`, from there on; `None`: there is no other.
+    pub fn next_of_group(&self, space: SpaceId, group: u32, from: u64) -> Result<Option<Range<u64>>, Error> {
+        let slot = self.slot(space)?;
+        self.spaces.at(slot).ok_or(Error::Unknown)?.ranges.next_of_group(group, from)
+    }
+
     /// What happened in a space; `None`: in all there were.
     pub fn stats(&self, space: Option<SpaceId>) -> Result<SvmStats, Error> {
         if let Some(space) = space {

@@ -85,7 +85,8 @@ pub enum Event {
         /// Bytes.
         range: Range<u64>,
     },
-    /// Pages could not be moved.
+    /// Pages could not be moved, or (to [`Place::System`]) not be mapped for a moment: then those that should be are
+    /// asked for again.
     Failed {
         /// Whose.
         space: SpaceId,
@@ -96,6 +97,8 @@ pub enum Event {
         /// Where to.
         to: Place,
     },
+    /// Pages of a chunk are used, whoever has them.
+    ChunkUsed(u32),
     /// A chunk has no page any more.
     ChunkFree(u32),
     /// A chunk that was picked to leave could not.
@@ -131,8 +134,13 @@ impl Svm {
             Event::Gone { space, range } => self.vanished(self.slot(*space)?, range),
             Event::Failed { space, va, pages, to } => {
                 let (slot, number) = (self.slot(*space)?, block_of(*va));
-                if let Some(block) = self.known_block(slot, number).and_then(|block| self.blocks.get_mut(block)) {
+                let known = self.known_block(slot, number);
+                if let Some(block) = known.and_then(|block| self.blocks.get_mut(block)) {
                     block.awaited = block.awaited.minus(*pages);
+                }
+                if let (Some(block), Place::System) = (known, to) {
+                    self.want_mapped(block, number, *pages);
+                    return Ok(());
                 }
                 let count = u64::from(pages.count());
                 let record = first_record(now, RecordKind::Failure, number, *pages);
@@ -140,6 +148,7 @@ impl Svm {
                 self.note(slot, record, |stats| stats.failed = stats.failed.saturating_add(count));
                 Ok(())
             }
+            Event::ChunkUsed(chunk) => self.chunks.in_use(*chunk),
             Event::ChunkFree(chunk) => self.chunks.gone(*chunk),
             Event::ChunkStays(chunk) => self.chunks.stays(*chunk),
         }
@@ -189,6 +198,7 @@ impl Svm {
         block.both = if to == Place::Both { block.both | pages } else { block.both.minus(pages) };
         if to == Place::System {
             block.vram = block.vram.minus(pages);
+            block.remap = block.remap.minus(pages);
             self.want_mapped(slot, number, pages);
             return Ok(());
         }
@@ -197,6 +207,10 @@ impl Svm {
         block.came = now;
         block.chunk = chunk.or(block.chunk);
         self.blocks.touch(slot);
+        if cause == Cause::Prefetch {
+            // Nobody waits for them; that they need no fault either is what they were brought for.
+            self.blocks.want_map(slot, pages);
+        }
         self.note(space, None, |stats| {
             stats.prefetched = stats.prefetched.saturating_add(awaited.count().into());
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uvm_spec::uapi::{self, nr};
 
 use super::sync::{address, FenceState, Syncobj};
-use super::{name, Device, Error, Mapping, Result};
+use super::{name, Device, Domain, Error, Mapping, Result};
 use crate::ib::Ib;
 
 /// What an engine fetches of an indirect buffer at a time, dwords.
@@ -35,6 +35,14 @@ impl Device {
         let mut arg = uapi::SvmAdvise { va, size, advice, value };
         self.command("DRM_UVM_SVM_ADVISE", nr::SVM_ADVISE, &mut arg)?;
         Ok(arg.value)
+    }
+
+    /// Moves all ranges of a group of the client's mirror.
+    pub fn prefetch_group(&self, group: u32, domain: Domain) -> Result<uapi::SvmPrefetch> {
+        let (va, flags) = (group.into(), uapi::SVM_PREFETCH_GROUP);
+        let mut arg = uapi::SvmPrefetch { va, domain: domain.number(), flags, ..Default::default() };
+        self.prefetch_raw(&mut arg)?;
+        Ok(arg)
     }
 
     /// What was said about an address.

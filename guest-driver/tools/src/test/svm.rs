@@ -13,7 +13,7 @@ mod atomics;
 mod batches;
 mod beside;
 mod changes;
-mod heuristics;
+pub(super) mod heuristics;
 mod places;
 mod rest;
 

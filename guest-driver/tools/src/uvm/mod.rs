@@ -4,18 +4,20 @@
 //! [`Uvm`] is a process's face: [`Uvm::alloc`], [`Uvm::prefetch`], [`Uvm::advise`], [`Uvm::launch`]. Where memory comes
 //! from is [`Backing`]'s matter; an address means the same to both sides either way.
 
+mod advice;
 mod aperture;
 pub mod program;
 pub mod workload;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use uvm_spec::{packet, uapi, PAGE_SIZE};
 
-use crate::drm::{Bo, Device, Domain, Mapping, Placed, Queue, Reservation, RW};
+use crate::drm::{Bo, Device, Domain, Mapping, May, Placed, Queue, Reservation, RW};
+pub use advice::Advice;
 use aperture::{Addresses, Aperture, Range};
 use program::Program;
 
@@ -26,15 +28,6 @@ pub enum Backing {
     Buffers(Domain),
     /// The process's own, which the device mirrors.
     Mirrored,
-}
-
-/// What a process says about a range beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// The GPU is to have it near.
-    PreferDevice,
-    /// The CPU is to have it near.
-    PreferHost,
 }
 
 /// Bytes of the queue's ring.
@@ -109,6 +102,8 @@ pub struct Memory {
     space: Rc<Space>,
     at: u64,
     bytes: u64,
+    /// Nobody may write it but for [`Memory::write`], for as long as that takes.
+    read_mostly: Cell<bool>,
 }
 
 impl Memory {
@@ -119,19 +114,28 @@ impl Memory {
     fn map(&self) -> Result<&Mapping> {
         self.map.as_deref().context("memory that is not mapped")
     }
+    fn written(&self, at: usize, bytes: &[u8]) -> Result<()> {
+        let map = self.map()?;
+        if self.read_mostly.get() {
+            map.protect(0, map.len(), May::ReadWrite)?;
+        }
+        map.write(at, bytes);
+        if self.read_mostly.get() {
+            map.protect(0, map.len(), May::Read)?;
+        }
+        Ok(())
+    }
     /// Writes numbers from dword `at` on.
     pub fn write(&self, at: usize, numbers: &[u32]) -> Result<()> {
         let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
         ensure!(4 * at + bytes.len() <= self.map()?.len(), "a write outside of its memory");
-        self.map()?.write(4 * at, &bytes);
-        Ok(())
+        self.written(4 * at, &bytes)
     }
     /// Writes quadwords from quadword `at` on.
     pub fn write_wide(&self, at: usize, numbers: &[u64]) -> Result<()> {
         let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
         ensure!(8 * at + bytes.len() <= self.map()?.len(), "a write outside of its memory");
-        self.map()?.write(8 * at, &bytes);
-        Ok(())
+        self.written(8 * at, &bytes)
     }
     /// The first `count` dwords.
     pub fn read(&self, count: usize) -> Result<Vec<u32>> {
@@ -196,10 +200,6 @@ impl Uvm {
             Some(bo) => bo.move_to(buffers, 0).map(|()| memory.bytes).map_err(Into::into),
             None => Ok(self.device.prefetch(memory.at, memory.bytes, own)?.moved),
         }
-    }
-    /// Says where memory is best. What the process's own memory is told so is not kept: it is moved.
-    pub fn advise(&self, memory: &Memory, advice: Advice) -> Result<()> {
-        self.prefetch(memory, advice == Advice::PreferDevice).map(drop)
     }
     /// Starts `programs` one after the other, with a fence behind them.
     pub fn launch(&self, programs: &[Program], lanes: u32) -> Result<Launched<'_>> {
@@ -266,7 +266,8 @@ fn allocate(device: &Device, space: &Rc<Space>, backing: Backing, bytes: u64) ->
         (None, Aperture::Whole) => anyhow::bail!("an allocation without addresses"),
     };
     let (device, space) = (device.clone(), Rc::clone(space));
-    let mut memory = Memory { map: None, bo: None, device, space, at, bytes };
+    let read_mostly = Cell::new(false);
+    let mut memory = Memory { map: None, bo: None, device, space, at, bytes, read_mostly };
     let Backing::Buffers(domain) = backing else {
         memory.map = Some(reservation.memory(at, bytes)?);
         return Ok(memory);

@@ -21,13 +21,14 @@ const CORRELATION: u32 = 4;
 const THRASH: u32 = 8;
 
 /// A module parameter that gets its old value back.
-pub(super) struct Parameter {
+pub struct Parameter {
     path: PathBuf,
     old: String,
 }
 
 impl Parameter {
-    pub(super) fn set(name: &str, value: u32) -> Result<Self> {
+    /// Sets it.
+    pub fn set(name: &str, value: u32) -> Result<Self> {
         let path = PathBuf::from("/sys/module/uvm/parameters").join(name);
         let old = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         fs::write(&path, value.to_string())?;
@@ -43,10 +44,10 @@ impl Drop for Parameter {
 }
 
 /// The number that follows a word in the policy's counters.
-fn counter(word: &str) -> Result<u64> {
+pub fn counter(word: &str) -> Result<u64> {
     let text = debugfs("uvm_svm")?;
     let (_, rest) = text.split_once(&format!("{word} ")).with_context(|| format!("no {word} in {text}"))?;
-    let number = rest.split_whitespace().next().with_context(|| text.clone())?;
+    let number = rest.split(|digit: char| !digit.is_ascii_digit()).next().with_context(|| text.clone())?;
     Ok(number.parse()?)
 }
 
