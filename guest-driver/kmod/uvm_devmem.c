@@ -26,6 +26,10 @@ static uint uvm_fault_pages = 16;
 module_param_named(fault_pages, uvm_fault_pages, uint, 0444);
 MODULE_PARM_DESC(fault_pages, "Pages that a CPU's access brings back from VRAM (1 to 512, a power of two, default 16)");
 
+static uint uvm_svm_vram;
+module_param_named(svm_vram, uvm_svm_vram, uint, 0644);
+MODULE_PARM_DESC(svm_vram, "MiB of VRAM that processes' own memory takes at most, whole chunks of 2 MiB (default 0: all)");
+
 /**
  * uvm_devmem_of() - whose a device-private page is
  * @page: a page of any instance
@@ -132,6 +136,7 @@ static void uvm_devmem_give_back(struct work_struct *work)
 		if (chunk) {
 			list_del(&chunk->node);
 			dev->table[chunk->index] = NULL;
+			dev->taken--;
 		}
 		spin_unlock(&dev->lock);
 		if (!chunk)
@@ -171,6 +176,14 @@ static struct uvm_chunk *uvm_devmem_find(struct uvm_devmem *dm, u32 order,
 	return NULL;
 }
 
+/* Whether one chunk more is allowed to be processes' own. */
+static bool uvm_devmem_may_take(struct uvm_devmem_dev *dev)
+{
+	u32 limit = READ_ONCE(uvm_svm_vram);
+
+	return !limit || READ_ONCE(dev->taken) < limit / (UVM_CHUNK_SIZE >> 20);
+}
+
 /* One more chunk, empty. */
 static int uvm_devmem_take(struct uvm_devmem *dm)
 {
@@ -181,6 +194,8 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 	unsigned int flags;
 	int ret;
 
+	if (!uvm_devmem_may_take(dev))
+		return -ENOSPC;
 	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
 	if (!chunk)
 		return -ENOMEM;
@@ -197,6 +212,7 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 	/* Not to those that are given back: it is wanted. */
 	spin_lock(&dev->lock);
 	dev->table[chunk->index] = chunk;
+	dev->taken++;
 	list_add_tail(&chunk->node, dm->closed ? &dev->empty : &dm->chunks);
 	spin_unlock(&dev->lock);
 	return 0;

@@ -177,6 +177,7 @@ struct uvm_chunk {
  * @cpu_faults: accesses of CPUs that brought pages back
  * @evicted: pages that came back to make room
  * @by_cpu: pages that the CPU had to copy, as no ring did
+ * @copy_ns: time spent with copies, waiting included
  * @lost: accesses of CPUs to pages that are gone with their device
  */
 struct uvm_devmem_counters {
@@ -188,6 +189,7 @@ struct uvm_devmem_counters {
 	atomic64_t cpu_faults;
 	atomic64_t evicted;
 	atomic64_t by_cpu;
+	atomic64_t copy_ns;
 	atomic64_t lost;
 };
 
@@ -198,6 +200,7 @@ struct uvm_devmem_counters {
  * @lock: all chunks and their maps; taken where pages are freed, so spinning
  * @table: struct uvm_chunk by its number; NULL where there is none
  * @nr_chunks: how many there can be
+ * @taken: how many there are; under @lock
  * @empty: chunks that nobody uses
  * @give_back: gives them to the policy
  * @rings: PAGE rings
@@ -213,6 +216,7 @@ struct uvm_devmem_dev {
 	spinlock_t lock;
 	struct uvm_chunk **table;
 	u32 nr_chunks;
+	u32 taken;
 	struct list_head empty;
 	struct work_struct give_back;
 	struct uvm_page_ring rings[UVM_MAX_PAGE_RINGS];

@@ -9,6 +9,7 @@
  */
 
 #include <linux/highmem.h>
+#include <linux/ktime.h>
 #include <linux/slab.h>
 
 #include "uvm_drv.h"
@@ -282,12 +283,16 @@ u32 uvm_copy_pages(struct uvm_device *uvm, struct uvm_copy_page *pages, u32 nr,
 		   bool to_vram)
 {
 	u32 i, failed;
+	u64 begun;
 	int idx;
 
 	for (i = 0; i < nr; i++)
 		pages[i].failed = false;
 	if (drm_dev_enter(&uvm->drm, &idx)) {
+		begun = ktime_get_ns();
 		failed = uvm_copy_all(uvm, pages, nr, to_vram);
+		atomic64_add(ktime_get_ns() - begun,
+			     &uvm->devmem.count.copy_ns);
 		drm_dev_exit(idx);
 		return failed;
 	}

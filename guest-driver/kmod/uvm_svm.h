@@ -58,6 +58,7 @@ struct uvm_vm;
  * @invalidations: times that a notifier took entries away
  * @zapped: entries that it took away
  * @flushes: times that the device was asked to forget some
+ * @served_ns: time that the workers spent with faults, copies included
  */
 struct uvm_svm_dev {
 	struct workqueue_struct *wq;
@@ -74,6 +75,7 @@ struct uvm_svm_dev {
 	atomic64_t invalidations;
 	atomic64_t zapped;
 	atomic64_t flushes;
+	atomic64_t served_ns;
 };
 
 /**
@@ -221,6 +223,7 @@ void uvm_svm_kick(struct uvm_device *uvm, u32 pasid);
 void uvm_svm_failed(struct uvm_device *uvm, u32 pasid, u64 va);
 bool uvm_svm_goes_on(struct uvm_job *job);
 u32 uvm_svm_replay_now(void);
+u32 uvm_svm_batch_now(void);
 
 /* uvm_svm_pages.c */
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,

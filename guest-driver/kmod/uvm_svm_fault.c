@@ -266,7 +266,8 @@ static u32 uvm_svm_collect(struct uvm_svm *svm, struct uvm_svm_want *wants,
 	struct uvm_retry_fault faults[UVM_CAM_ENTRIES];
 	u32 i, n;
 
-	n = uvm_fault_collect(uvm, svm->vm->pasid, faults, room);
+	n = uvm_fault_collect(uvm, svm->vm->pasid, faults,
+			      min(room, uvm_svm_batch_now()));
 	if (!n)
 		return 0;
 	for (i = 0; i < n; i++)
@@ -456,6 +457,7 @@ void uvm_svm_work(struct work_struct *work)
 {
 	struct uvm_svm *svm = container_of(work, struct uvm_svm, work);
 	struct uvm_vm *vm = svm->vm;
+	u64 begun = ktime_get_ns();
 
 	WRITE_ONCE(svm->busy, true);
 	if (mmget_not_zero(svm->mm)) {
@@ -472,6 +474,7 @@ void uvm_svm_work(struct work_struct *work)
 		uvm_mode_give_up(vm);
 	}
 	WRITE_ONCE(svm->busy, false);
+	atomic64_add(ktime_get_ns() - begun, &vm->uvm->svm.served_ns);
 	uvm_vm_put(vm);
 }
 
