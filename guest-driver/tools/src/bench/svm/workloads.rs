@@ -19,26 +19,26 @@ const PREFETCHERS: [(&str, u32, u32); 3] = [
     ("correlation", switch::MIGRATE | switch::CORRELATION, 0),
 ];
 /// Bytes of a workload whose faults are counted: several blocks.
-const COUNTED: u64 = 12 << 20;
+const COUNTED: u64 = 6 << 20;
 /// The share of the sequential workload's faults that density has to remove.
 const DENSITY_BAR: f64 = 0.8;
 /// Lanes of the sequential workload: few are ahead of what is guessed.
 const LANES: u32 = 4;
 
 /// Ways to decide, for workloads that do not fit.
-const POLICIES: [(&str, u32); 5] = [
-    ("alone", switch::MIGRATE | OTHERS),
+const POLICIES: [(&str, u32); 4] = [
     ("density", switch::MIGRATE | switch::DENSITY | OTHERS),
+    ("granule", switch::MIGRATE | OTHERS),
     ("correlation", switch::MIGRATE | switch::CORRELATION | OTHERS),
-    ("unspared", switch::MIGRATE | switch::DENSITY),
     ("remote", 0),
 ];
 /// A workload's memory, in percent of VRAM; the first fits.
 const SHARES: [u64; 5] = [75, 100, 125, 150, 200];
 /// Bytes of a workload that is to be larger than VRAM.
-const LARGE: u64 = 20 << 20;
+const LARGE: u64 = 12 << 20;
 const CHUNK: u64 = 2 << 20;
-const SEED: u64 = 0x5eed;
+/// With it the search of a graph finds most of it.
+const SEED: u64 = 3;
 
 /// A run, with what was counted meanwhile and how long its programs took.
 fn run(uvm: &Uvm, run: impl FnOnce(&Uvm) -> Result<u64>) -> Result<(u64, Counts, Duration)> {
@@ -96,8 +96,9 @@ pub fn slowdown() -> Result<Vec<Figure>> {
             let uvm = process()?;
             (workload.run)(&uvm, LARGE, SEED)?.bytes
         };
+        // Of the first policy, where it fits: so policies can be compared, too.
+        let mut base = None;
         for (policy, switches) in POLICIES {
-            let mut base = None;
             for percent in SHARES {
                 let chunks = (bytes * 100 / percent).div_ceil(CHUNK).max(1);
                 let vram = u32::try_from(chunks * CHUNK >> 20)?;
