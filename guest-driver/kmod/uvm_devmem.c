@@ -235,13 +235,15 @@ void uvm_devmem_touch(struct uvm_device *uvm, u64 offset)
  * uvm_devmem_reserve() - see that there is room for pages
  * @dm: an instance
  * @pages: how many; a whole chunk's are in one
+ * @evict: make room for them; the caller has no copy under way, as that takes
+ *	copies itself
  *
  * Others may be faster to take it: for who allocates, it makes success likely.
  * Context: may sleep; before pages are locked.
  *
  * Return: 0, -ENOSPC, -ENOMEM, -ENODEV.
  */
-int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
+int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
 	struct uvm_chunk *chunk;
@@ -265,7 +267,7 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 		return 0;
 	ret = uvm_devmem_take(dm);
 	/* Others of processes' memory go first, what was used long ago. */
-	while (ret == -ENOSPC && tries-- &&
+	while (ret == -ENOSPC && evict && tries-- &&
 	       uvm_devmem_make_room(dm->uvm, UVM_CHUNK_SIZE))
 		ret = uvm_devmem_take(dm);
 	return ret;
