@@ -30,24 +30,32 @@ fn there_and_back(device: &Device, bytes: usize, rounds: u32) -> Result<[Duratio
     other.write(0, &piece);
     let mut times: [Vec<Duration>; 3] = Default::default();
     let [copy, there, back] = &mut times;
-    for round in 0..=rounds {
+    let (mut round, mut missed) = (0, 0);
+    while round <= rounds {
         let start = Instant::now();
         other.read(0, &mut piece);
         let copied = start.elapsed();
         std::hint::black_box(&mut piece);
-        let mut moved = [Duration::ZERO; 2];
-        for (domain, time) in [Domain::Vram, Domain::System].into_iter().zip(&mut moved) {
+        let (mut took, mut all) = ([Duration::ZERO; 2], true);
+        for (domain, time) in [Domain::Vram, Domain::System].into_iter().zip(&mut took) {
             let start = Instant::now();
             let told = device.prefetch(memory.va(), bytes as u64, domain)?;
             *time = start.elapsed();
-            ensure!(told.moved == bytes as u64, "only {} of {bytes} bytes moved to {domain}", told.moved);
+            all &= told.moved == bytes as u64;
+        }
+        // A page that somebody holds for the moment stays: that is no measure.
+        if !all {
+            missed += 1;
+            ensure!(missed <= rounds / 3, "in {missed} of {round} rounds not all of {bytes} bytes moved");
+            continue;
         }
         // The first is not counted.
         if round > 0 {
             copy.push(copied);
-            there.push(moved[0]);
-            back.push(moved[1]);
+            there.push(took[0]);
+            back.push(took[1]);
         }
+        round += 1;
     }
     let [copy, there, back] = times;
     Ok([middle(copy)?, middle(there)?, middle(back)?])

@@ -101,7 +101,7 @@ pub fn slowdown() -> Result<Vec<Figure>> {
         for (policy, switches) in POLICIES {
             for percent in SHARES {
                 let chunks = (bytes * 100 / percent).div_ceil(CHUNK).max(1);
-                let vram = u32::try_from(chunks * CHUNK >> 20)?;
+                let vram = u32::try_from((chunks * CHUNK) >> 20)?;
                 let _settings = Settings::of(&[("svm_switches", switches), ("svm_vram", vram)])?;
                 let uvm = process()?;
                 let (_, counts, took) = run(&uvm, |uvm| Ok((workload.run)(uvm, LARGE, SEED)?.bytes))?;
