@@ -26,6 +26,10 @@ static uint uvm_fault_pages = 16;
 module_param_named(fault_pages, uvm_fault_pages, uint, 0444);
 MODULE_PARM_DESC(fault_pages, "Pages that a CPU's access brings back from VRAM (1 to 512, a power of two, default 16)");
 
+static uint uvm_svm_vram;
+module_param_named(svm_vram, uvm_svm_vram, uint, 0644);
+MODULE_PARM_DESC(svm_vram, "MiB of VRAM that processes' own memory takes at most, whole chunks of 2 MiB (default 0: all)");
+
 /**
  * uvm_devmem_of() - whose a device-private page is
  * @page: a page of any instance
@@ -132,6 +136,7 @@ static void uvm_devmem_give_back(struct work_struct *work)
 		if (chunk) {
 			list_del(&chunk->node);
 			dev->table[chunk->index] = NULL;
+			dev->taken--;
 		}
 		spin_unlock(&dev->lock);
 		if (!chunk)
@@ -184,6 +189,14 @@ void uvm_devmem_touch(struct uvm_device *uvm, u64 offset)
 			    UVM_POLICY_SVM_EV_CHUNK_USED);
 }
 
+/* Whether one chunk more is allowed to be processes' own. */
+static bool uvm_devmem_may_take(struct uvm_devmem_dev *dev)
+{
+	u32 limit = READ_ONCE(uvm_svm_vram);
+
+	return !limit || READ_ONCE(dev->taken) < limit / (UVM_CHUNK_SIZE >> 20);
+}
+
 /* One more chunk, empty. */
 static int uvm_devmem_take(struct uvm_devmem *dm)
 {
@@ -194,6 +207,8 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 	unsigned int flags;
 	int ret;
 
+	if (!uvm_devmem_may_take(dev))
+		return -ENOSPC;
 	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
 	if (!chunk)
 		return -ENOMEM;
@@ -210,6 +225,7 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 	/* Not to those that are given back: it is wanted. */
 	spin_lock(&dev->lock);
 	dev->table[chunk->index] = chunk;
+	dev->taken++;
 	list_add_tail(&chunk->node, dm->closed ? &dev->empty : &dm->chunks);
 	spin_unlock(&dev->lock);
 	uvm_devmem_touch(uvm, range.offset);
@@ -220,16 +236,18 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
  * uvm_devmem_reserve() - see that there is room for pages
  * @dm: an instance
  * @pages: how many; a whole chunk's are in one
+ * @evict: make room for them; the caller has no copy under way, as that takes
+ *	copies itself
  *
  * Others may be faster to take it: for who allocates, it makes success likely.
  * Context: may sleep; before pages are locked.
  *
  * Return: 0, -ENOSPC, -ENOMEM, -ENODEV.
  */
-int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
+int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
-	struct uvm_chunk *chunk;
+	struct uvm_chunk *chunk, *next;
 	u32 room = 0, tries = UVM_RESERVE_TRIES;
 	bool closed;
 	int ret;
@@ -240,9 +258,16 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 		if (!chunk->leaving &&
 		    (pages < UVM_CHUNK_PAGES || !chunk->used))
 			room += UVM_CHUNK_PAGES - chunk->used;
-	list_for_each_entry(chunk, &dev->empty, node)
-		if (!chunk->leaving)
-			room += UVM_CHUNK_PAGES;
+	/* What is about to be given back stays, as it is wanted. */
+	list_for_each_entry_safe(chunk, next, &dev->empty, node) {
+		if (closed || room >= pages)
+			break;
+		if (chunk->leaving)
+			continue;
+		chunk->dm = dm;
+		list_move_tail(&chunk->node, &dm->chunks);
+		room += UVM_CHUNK_PAGES;
+	}
 	spin_unlock(&dev->lock);
 	if (closed)
 		return -ENODEV;
@@ -250,7 +275,7 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 		return 0;
 	ret = uvm_devmem_take(dm);
 	/* Others of processes' memory go first, what was used long ago. */
-	while (ret == -ENOSPC && tries-- &&
+	while (ret == -ENOSPC && evict && tries-- &&
 	       uvm_devmem_make_room(dm->uvm, UVM_CHUNK_SIZE))
 		ret = uvm_devmem_take(dm);
 	return ret;

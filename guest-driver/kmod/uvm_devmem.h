@@ -126,6 +126,41 @@ struct uvm_copy_page {
 	bool failed;
 };
 
+/* Copies of one call that may be under way. */
+#define UVM_COPY_DEPTH		UVM_COPY_WINDOWS
+
+/**
+ * struct uvm_copy_run - one window's copy under way
+ * @window: the window; NULL: none
+ * @pages: what it copies
+ * @nr: how many
+ */
+struct uvm_copy_run {
+	struct uvm_copy_window *window;
+	struct uvm_copy_page *pages;
+	u32 nr;
+};
+
+/**
+ * struct uvm_copy - copies of pages under way
+ * @uvm: the device
+ * @runs: in turn
+ * @turn: runs begun
+ * @failed: pages that were not copied
+ * @idx: of drm_dev_enter(), where @entered
+ * @entered: the device is held
+ * @to_vram: which way
+ */
+struct uvm_copy {
+	struct uvm_device *uvm;
+	struct uvm_copy_run runs[UVM_COPY_DEPTH];
+	u32 turn;
+	u32 failed;
+	int idx;
+	bool entered;
+	bool to_vram;
+};
+
 /**
  * struct uvm_devmem - an owner of device-private pages
  * @pagemap: its struct pages, one for each page of VRAM
@@ -192,6 +227,7 @@ struct uvm_chunk {
  * @cpu_faults: accesses of CPUs that brought pages back
  * @evicted: pages that came back to make room
  * @by_cpu: pages that the CPU had to copy, as no ring did
+ * @copy_ns: time spent with copies, waiting included
  * @lost: accesses of CPUs to pages that are gone with their device
  */
 struct uvm_devmem_counters {
@@ -203,6 +239,7 @@ struct uvm_devmem_counters {
 	atomic64_t cpu_faults;
 	atomic64_t evicted;
 	atomic64_t by_cpu;
+	atomic64_t copy_ns;
 	atomic64_t lost;
 };
 
@@ -213,6 +250,7 @@ struct uvm_devmem_counters {
  * @lock: all chunks and their maps; taken where pages are freed, so spinning
  * @table: struct uvm_chunk by its number; NULL where there is none
  * @nr_chunks: how many there can be
+ * @taken: how many there are; under @lock
  * @empty: chunks that nobody uses
  * @give_back: gives them to the policy
  * @rings: PAGE rings
@@ -228,6 +266,7 @@ struct uvm_devmem_dev {
 	spinlock_t lock;
 	struct uvm_chunk **table;
 	u32 nr_chunks;
+	u32 taken;
 	struct list_head empty;
 	struct work_struct give_back;
 	struct uvm_page_ring rings[UVM_MAX_PAGE_RINGS];
@@ -267,6 +306,10 @@ int uvm_page_ring_wait(struct uvm_page_fence *fence);
 /* uvm_migrate_copy.c */
 int uvm_copy_windows_init(struct uvm_device *uvm);
 void uvm_copy_windows_fini(struct uvm_device *uvm);
+void uvm_copy_start(struct uvm_copy *copy, struct uvm_device *uvm,
+		    struct uvm_copy_page *pages, u32 nr, bool to_vram,
+		    struct uvm_copy *before);
+u32 uvm_copy_finish(struct uvm_copy *copy);
 u32 uvm_copy_pages(struct uvm_device *uvm, struct uvm_copy_page *pages, u32 nr,
 		   bool to_vram);
 
@@ -284,7 +327,7 @@ struct uvm_devmem *uvm_devmem_of(const struct page *page);
 u64 uvm_devmem_offset(const struct page *page);
 bool uvm_devmem_fails(struct uvm_devmem *dm);
 void uvm_devmem_touch(struct uvm_device *uvm, u64 offset);
-int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages);
+int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict);
 struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order);
 
 /* uvm_migrate.c */

@@ -172,6 +172,7 @@ void uvm_devmem_show(struct uvm_device *uvm, struct seq_file *m)
 		   atomic64_read(&count->to_system),
 		   atomic64_read(&count->evicted),
 		   atomic64_read(&count->failed));
+	seq_printf(m, "copies took %lld ns\n", atomic64_read(&count->copy_ns));
 	seq_printf(m, "folios of 2 MiB %lld CPU faults %lld pages copied by the CPU %lld lost %lld\n",
 		   atomic64_read(&count->huge),
 		   atomic64_read(&count->cpu_faults),

@@ -6,7 +6,8 @@
  * cleared by the notifiers), they are copied, and then it shows the copies
  * instead. What could not be copied, or found no memory, is shown again where it
  * was: so each page is valid in one place, whatever fails. A range is dealt with
- * by blocks of 2 MiB, of which each is one folio where it was one before.
+ * by blocks of 2 MiB, of which each is one folio where it was one before; while
+ * one is copied, the next is taken out.
  */
 
 #include <linux/gfp.h>
@@ -299,56 +300,108 @@ static void uvm_migration_touch(struct uvm_migration *m)
 	}
 }
 
-static int uvm_migrate_block_to_vram(struct uvm_migration *m,
-				     struct vm_area_struct *vma, u64 start,
-				     u64 end, struct uvm_migrate_stats *stats)
+/* Takes a block's pages out, finds places for them and begins to copy. */
+static int uvm_migration_begin(struct uvm_migration *m,
+			       struct uvm_migration *before,
+			       struct vm_area_struct *vma, u64 start, u64 end,
+			       unsigned long flags, struct page *fault_page)
 {
-	struct uvm_devmem_counters *count = &m->dm->uvm->devmem.count;
+	bool to_vram = flags & MIGRATE_VMA_SELECT_SYSTEM;
 	u32 nr = (end - start) >> PAGE_SHIFT;
 	int ret;
 
-	ret = uvm_devmem_reserve(m->dm, nr);
-	if (ret)
+	ret = uvm_migration_setup(m, vma, start, end, flags, fault_page);
+	if (ret || !m->args.cpages)
 		return ret;
-	ret = uvm_migration_setup(m, vma, start, end,
-				  MIGRATE_VMA_SELECT_SYSTEM |
-				  MIGRATE_VMA_SELECT_COMPOUND, NULL);
-	if (ret)
-		return ret;
-	if (!m->args.cpages)
+	if (to_vram)
+		uvm_migration_fill_vram(m, nr);
+	else
+		uvm_migration_fill_system(m, nr, vma, start);
+	uvm_copy_start(&m->copy, m->dm->uvm, m->copies, m->nr_copies, to_vram,
+		       before && before->under_way ? &before->copy : NULL);
+	m->under_way = true;
+	return 0;
+}
+
+/* Shows a block's pages where they are now. */
+static int uvm_migration_end(struct uvm_migration *m,
+			     struct uvm_migrate_stats *stats)
+{
+	struct uvm_devmem_counters *count;
+	bool to_vram = m->copy.to_vram;
+	int ret = 0;
+	u32 nr;
+
+	/* A short range has no second block. */
+	if (!m->under_way)
 		return 0;
-	uvm_migration_fill_vram(m, nr);
-	ret = uvm_migration_copy(m, nr, true);
-	if (!ret)
+	m->under_way = false;
+	count = &m->dm->uvm->devmem.count;
+	nr = (m->args.end - m->args.start) >> PAGE_SHIFT;
+	if (uvm_copy_finish(&m->copy)) {
+		uvm_migration_drop(m, nr);
+		ret = -EIO;
+	} else if (to_vram) {
 		atomic64_add(uvm_migration_holes(m), &count->cleared);
+	}
 	migrate_vma_pages(&m->args);
-	atomic64_add(uvm_migration_count(m, nr, stats), &count->to_vram);
+	atomic64_add(uvm_migration_count(m, nr, stats),
+		     to_vram ? &count->to_vram : &count->to_system);
 	migrate_vma_finalize(&m->args);
-	uvm_migration_touch(m);
+	if (to_vram)
+		uvm_migration_touch(m);
 	return ret;
 }
 
-static int uvm_migrate_block_to_system(struct uvm_migration *m,
-				       struct vm_area_struct *vma, u64 start,
-				       u64 end, unsigned long flags,
-				       struct page *fault_page,
-				       struct uvm_migrate_stats *stats)
+/*
+ * VRAM for a block. If others have to leave for it, they are copied, which
+ * nobody waits for who has a copy under way.
+ */
+static int uvm_migration_reserve(struct uvm_migration *m,
+				 struct uvm_migration *before, u32 nr,
+				 struct uvm_migrate_stats *stats)
 {
-	struct uvm_devmem_counters *count = &m->dm->uvm->devmem.count;
-	u32 nr = (end - start) >> PAGE_SHIFT;
-	int ret;
+	int ret = uvm_devmem_reserve(m->dm, nr, !before->under_way);
 
-	ret = uvm_migration_setup(m, vma, start, end,
-				  MIGRATE_VMA_SELECT_DEVICE_PRIVATE | flags,
-				  fault_page);
-	if (ret || !m->args.cpages)
+	if (ret != -ENOSPC || !before->under_way)
 		return ret;
-	uvm_migration_fill_system(m, nr, vma, start);
-	ret = uvm_migration_copy(m, nr, false);
-	migrate_vma_pages(&m->args);
-	atomic64_add(uvm_migration_count(m, nr, stats), &count->to_system);
-	migrate_vma_finalize(&m->args);
-	return ret;
+	return uvm_migration_end(before, stats) ?:
+	       uvm_devmem_reserve(m->dm, nr, true);
+}
+
+/* Block by block; the one is taken out while the other is copied. */
+static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
+			     u64 start, u64 end, unsigned long flags,
+			     struct uvm_migrate_stats *stats)
+{
+	struct uvm_migration blocks[2] = {};
+	struct uvm_migration *m, *before;
+	u64 addr, next;
+	u32 turn = 0;
+	int ret, err;
+
+	ret = uvm_migration_init(&blocks[0], dm, UVM_CHUNK_PAGES);
+	if (!ret && end > ALIGN(start + 1, UVM_CHUNK_SIZE))
+		ret = uvm_migration_init(&blocks[1], dm, UVM_CHUNK_PAGES);
+	for (addr = start; addr < end && !ret; addr = next) {
+		next = min(end, ALIGN(addr + 1, UVM_CHUNK_SIZE));
+		m = &blocks[turn++ % 2];
+		before = &blocks[turn % 2];
+		if (flags & MIGRATE_VMA_SELECT_SYSTEM)
+			ret = uvm_migration_reserve(m, before, (next - addr) >>
+						    PAGE_SHIFT, stats);
+		if (!ret)
+			ret = uvm_migration_begin(m, before, vma, addr, next,
+						  flags, NULL);
+		err = uvm_migration_end(before, stats);
+		ret = ret ?: err;
+		cond_resched();
+	}
+	/* The last one; the other has ended. */
+	err = uvm_migration_end(&blocks[(turn + 1) % 2], stats);
+	uvm_migration_fini(&blocks[0]);
+	uvm_migration_fini(&blocks[1]);
+	return ret ?: err;
 }
 
 /**
@@ -370,20 +423,9 @@ static int uvm_migrate_block_to_system(struct uvm_migration *m,
 int uvm_migrate_to_vram(struct uvm_devmem *dm, struct vm_area_struct *vma,
 			u64 start, u64 end, struct uvm_migrate_stats *stats)
 {
-	struct uvm_migration m;
-	u64 addr, next;
-	int ret;
-
-	ret = uvm_migration_init(&m, dm, UVM_CHUNK_PAGES);
-	if (ret)
-		return ret;
-	for (addr = start; addr < end && !ret; addr = next) {
-		next = min(end, ALIGN(addr + 1, UVM_CHUNK_SIZE));
-		ret = uvm_migrate_block_to_vram(&m, vma, addr, next, stats);
-		cond_resched();
-	}
-	uvm_migration_fini(&m);
-	return ret;
+	return uvm_migrate_range(dm, vma, start, end,
+				 MIGRATE_VMA_SELECT_SYSTEM |
+				 MIGRATE_VMA_SELECT_COMPOUND, stats);
 }
 
 /**
@@ -400,22 +442,9 @@ int uvm_migrate_to_vram(struct uvm_devmem *dm, struct vm_area_struct *vma,
 int uvm_migrate_to_system(struct uvm_devmem *dm, struct vm_area_struct *vma,
 			  u64 start, u64 end, struct uvm_migrate_stats *stats)
 {
-	struct uvm_migration m;
-	u64 addr, next;
-	int ret;
-
-	ret = uvm_migration_init(&m, dm, UVM_CHUNK_PAGES);
-	if (ret)
-		return ret;
-	for (addr = start; addr < end && !ret; addr = next) {
-		next = min(end, ALIGN(addr + 1, UVM_CHUNK_SIZE));
-		ret = uvm_migrate_block_to_system(&m, vma, addr, next,
-						  MIGRATE_VMA_SELECT_COMPOUND,
-						  NULL, stats);
-		cond_resched();
-	}
-	uvm_migration_fini(&m);
-	return ret;
+	return uvm_migrate_range(dm, vma, start, end,
+				 MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+				 MIGRATE_VMA_SELECT_COMPOUND, stats);
 }
 
 /* Whether the page that the CPU waits for found memory. */
@@ -456,10 +485,10 @@ vm_fault_t uvm_migrate_to_ram(struct vm_fault *vmf)
 				 PAGE_SIZE : end);
 	if (uvm_migration_init(&m, dm, (end - start) >> PAGE_SHIFT))
 		return VM_FAULT_OOM;
-	ret = uvm_migrate_block_to_system(&m, vmf->vma, start, end,
-					  vmf->pte ? 0 :
-					  MIGRATE_VMA_SELECT_COMPOUND,
-					  vmf->page, NULL);
+	ret = uvm_migration_begin(&m, NULL, vmf->vma, start, end,
+				  MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+				  (vmf->pte ? 0 : MIGRATE_VMA_SELECT_COMPOUND),
+				  vmf->page) ?: uvm_migration_end(&m, NULL);
 	found = uvm_migrate_has_place(&m, (vmf->address - start) >> PAGE_SHIFT,
 				      !vmf->pte);
 	uvm_migration_fini(&m);

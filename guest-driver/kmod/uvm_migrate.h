@@ -20,6 +20,8 @@
  * @copies: what is to be copied
  * @nr_copies: how many
  * @wanted: pages that could be moved
+ * @copy: the copies, where @under_way
+ * @under_way: pages are taken out, and on their way
  */
 struct uvm_migration {
 	struct uvm_devmem *dm;
@@ -29,6 +31,8 @@ struct uvm_migration {
 	struct uvm_copy_page *copies;
 	u32 nr_copies;
 	u32 wanted;
+	struct uvm_copy copy;
+	bool under_way;
 };
 
 int uvm_migration_init(struct uvm_migration *m, struct uvm_devmem *dm,

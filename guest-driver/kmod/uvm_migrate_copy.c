@@ -9,6 +9,7 @@
  */
 
 #include <linux/highmem.h>
+#include <linux/ktime.h>
 #include <linux/slab.h>
 
 #include "uvm_drv.h"
@@ -16,21 +17,6 @@
 /* A GART of this size and more has windows of a whole chunk. */
 #define UVM_COPY_BIG_GART	SZ_64M
 #define UVM_COPY_SMALL_PAGES	64
-
-/* Copies of one call that may be under way. */
-#define UVM_COPY_DEPTH		UVM_COPY_WINDOWS
-
-/**
- * struct uvm_copy_run - one window's copy under way
- * @window: the window; NULL: none
- * @pages: what it copies
- * @nr: how many
- */
-struct uvm_copy_run {
-	struct uvm_copy_window *window;
-	struct uvm_copy_page *pages;
-	u32 nr;
-};
 
 /* A free window of a ring that works; whose turn it is first. */
 static struct uvm_copy_window *uvm_copy_try(struct uvm_device *uvm)
@@ -221,47 +207,112 @@ static u32 uvm_copy_end(struct uvm_device *uvm, struct uvm_copy_run *run,
 	return ret ? uvm_copy_fallback(uvm, run, to_vram) : 0;
 }
 
-static u32 uvm_copy_all(struct uvm_device *uvm, struct uvm_copy_page *pages,
-			u32 nr, bool to_vram)
+/* Ends what is under way, the oldest first. */
+static void uvm_copy_drain(struct uvm_copy *copy)
 {
-	struct uvm_copy_run runs[UVM_COPY_DEPTH] = {};
 	struct uvm_copy_run *run;
-	u32 at = 0, turn = 0, failed = 0, i;
+	u32 i;
+
+	for (i = 0; i < UVM_COPY_DEPTH; i++) {
+		run = &copy->runs[(copy->turn + i) % UVM_COPY_DEPTH];
+		copy->failed += uvm_copy_end(copy->uvm, run, 0, copy->to_vram);
+	}
+}
+
+static void uvm_copy_feed(struct uvm_copy *copy, struct uvm_copy_page *pages,
+			  u32 nr, struct uvm_copy *before)
+{
+	struct uvm_device *uvm = copy->uvm;
+	struct uvm_copy_run *run;
+	u32 at = 0;
 	int ret;
 
 	while (at < nr) {
 		/* The oldest, if all are under way. */
-		run = &runs[turn % UVM_COPY_DEPTH];
-		failed += uvm_copy_end(uvm, run, 0, to_vram);
+		run = &copy->runs[copy->turn % UVM_COPY_DEPTH];
+		copy->failed += uvm_copy_end(uvm, run, 0, copy->to_vram);
 		/*
 		 * Who has a window does not wait for another: so all who wait
 		 * wait for somebody who gets on.
 		 */
 		run->window = uvm_copy_try(uvm);
 		if (!run->window) {
-			for (i = 1; i < UVM_COPY_DEPTH; i++)
-				failed += uvm_copy_end(uvm,
-						       &runs[(turn + i) % UVM_COPY_DEPTH],
-						       0, to_vram);
+			if (before)
+				uvm_copy_drain(before);
+			uvm_copy_drain(copy);
 			run->window = uvm_copy_get(uvm);
 		}
 		run->pages = pages + at;
 		run->nr = min(nr - at, uvm->devmem.window_pages);
 		at += run->nr;
 		if (!run->window) {
-			failed += uvm_copy_fallback(uvm, run, to_vram);
+			copy->failed += uvm_copy_fallback(uvm, run,
+							  copy->to_vram);
 			continue;
 		}
-		ret = uvm_copy_begin(run, to_vram);
+		ret = uvm_copy_begin(run, copy->to_vram);
 		if (ret)
-			failed += uvm_copy_end(uvm, run, ret, to_vram);
+			copy->failed += uvm_copy_end(uvm, run, ret,
+						     copy->to_vram);
 		else
-			turn++;
+			copy->turn++;
 	}
-	for (i = 0; i < UVM_COPY_DEPTH; i++)
-		failed += uvm_copy_end(uvm, &runs[(turn + i) % UVM_COPY_DEPTH],
-				       0, to_vram);
-	return failed;
+}
+
+/**
+ * uvm_copy_start() - begin to copy pages between system memory and VRAM
+ * @copy: what is under way from now on, for uvm_copy_finish()
+ * @uvm: the device
+ * @pages: which; they are the copy's until it is finished
+ * @nr: how many
+ * @to_vram: to VRAM; else from there, then each has a system page
+ * @before: another copy of the caller's that is under way, or NULL; part of it
+ *	may be waited for
+ *
+ * Context: may be on the way out of a page fault, with pages locked; allocates
+ * nothing, and waits for nobody who might wait for a page. Until it is finished,
+ * the caller begins nothing else that copies but one with this as @before.
+ */
+void uvm_copy_start(struct uvm_copy *copy, struct uvm_device *uvm,
+		    struct uvm_copy_page *pages, u32 nr, bool to_vram,
+		    struct uvm_copy *before)
+{
+	u64 begun = ktime_get_ns();
+	u32 i;
+
+	*copy = (struct uvm_copy) { .uvm = uvm, .to_vram = to_vram };
+	copy->entered = drm_dev_enter(&uvm->drm, &copy->idx);
+	for (i = 0; i < nr; i++)
+		pages[i].failed = !copy->entered;
+	if (!copy->entered) {
+		copy->failed = nr;
+		return;
+	}
+	uvm_copy_feed(copy, pages, nr, before);
+	atomic64_add(ktime_get_ns() - begun, &uvm->devmem.count.copy_ns);
+}
+
+/**
+ * uvm_copy_finish() - wait until a copy has ended
+ * @copy: of uvm_copy_start()
+ *
+ * When this returns, the device reaches the system pages no more.
+ *
+ * Context: as there.
+ * Return: how many were not copied, each marked. From VRAM, not 0 only if the
+ * device is lost or gone.
+ */
+u32 uvm_copy_finish(struct uvm_copy *copy)
+{
+	u64 begun = ktime_get_ns();
+
+	if (!copy->entered)
+		return copy->failed;
+	uvm_copy_drain(copy);
+	copy->entered = false;
+	drm_dev_exit(copy->idx);
+	atomic64_add(ktime_get_ns() - begun, &copy->uvm->devmem.count.copy_ns);
+	return copy->failed;
 }
 
 /**
@@ -271,29 +322,16 @@ static u32 uvm_copy_all(struct uvm_device *uvm, struct uvm_copy_page *pages,
  * @nr: how many
  * @to_vram: to VRAM; else from there, then each has a system page
  *
- * When this returns, the device reaches the system pages no more.
- *
- * Context: may be on the way out of a page fault, with pages locked; allocates
- * nothing, and waits for nobody who might wait for a page.
- * Return: how many were not copied, each marked. From VRAM, not 0 only if the
- * device is lost or gone.
+ * Context: as uvm_copy_start(), with no other copy under way.
+ * Return: as uvm_copy_finish().
  */
 u32 uvm_copy_pages(struct uvm_device *uvm, struct uvm_copy_page *pages, u32 nr,
 		   bool to_vram)
 {
-	u32 i, failed;
-	int idx;
+	struct uvm_copy copy;
 
-	for (i = 0; i < nr; i++)
-		pages[i].failed = false;
-	if (drm_dev_enter(&uvm->drm, &idx)) {
-		failed = uvm_copy_all(uvm, pages, nr, to_vram);
-		drm_dev_exit(idx);
-		return failed;
-	}
-	for (i = 0; i < nr; i++)
-		pages[i].failed = true;
-	return nr;
+	uvm_copy_start(&copy, uvm, pages, nr, to_vram, NULL);
+	return uvm_copy_finish(&copy);
 }
 
 static int uvm_copy_window_init(struct uvm_page_ring *ring,

@@ -78,6 +78,7 @@ struct uvm_vm;
  * @sizes: batches by the log2 of their faults
  * @doubled: pages that got a second copy
  * @joined: blocks that came to be translated as one
+ * @served_ns: time that the workers spent with faults, copies included
  */
 struct uvm_svm_dev {
 	struct workqueue_struct *wq;
@@ -106,6 +107,7 @@ struct uvm_svm_dev {
 	atomic64_t sizes[UVM_SVM_SIZES];
 	atomic64_t doubled;
 	atomic64_t joined;
+	atomic64_t served_ns;
 };
 
 /**

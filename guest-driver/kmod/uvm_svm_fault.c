@@ -477,6 +477,7 @@ void uvm_svm_work(struct work_struct *work)
 {
 	struct uvm_svm *svm = container_of(work, struct uvm_svm, work);
 	struct uvm_vm *vm = svm->vm;
+	u64 begun = ktime_get_ns();
 
 	/* Who lets it go on starts this again. */
 	if (uvm_is_suspended(vm->uvm)) {
@@ -500,6 +501,7 @@ void uvm_svm_work(struct work_struct *work)
 		uvm_mode_give_up(vm);
 	}
 	WRITE_ONCE(svm->busy, false);
+	atomic64_add(ktime_get_ns() - begun, &vm->uvm->svm.served_ns);
 	uvm_vm_put(vm);
 }
 

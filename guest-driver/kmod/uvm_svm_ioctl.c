@@ -400,6 +400,8 @@ void uvm_svm_show(struct uvm_device *uvm, struct seq_file *m)
 	seq_printf(m, "joined %lld blocks in one piece, doubled %lld pages\n",
 		   atomic64_read(&uvm->svm.joined),
 		   atomic64_read(&uvm->svm.doubled));
+	seq_printf(m, "service took %lld ns\n",
+		   atomic64_read(&uvm->svm.served_ns));
 	seq_printf(m, "decided: to VRAM %llu to system %llu map %llu remote %llu denied %llu\n",
 		   stats.to_vram, stats.to_system, stats.mapped, stats.remote,
 		   stats.denied);

@@ -23,11 +23,13 @@ pub enum Accel {
 }
 
 impl Accel {
-    /// QEMU's arguments for it. Both CPU models offer all they can do: of those tried the quickest to boot.
+    /// QEMU's arguments for it. Both CPU models offer all they can do: of those tried the quickest to boot. But the
+    /// translator does `rep stosb` and `rep movsb` byte by byte, which a kernel told that they are fast clears and copies
+    /// all its memory with: the guest is told that they are not.
     pub fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm,-fzrm,-fsrs,-fsrc"],
         }
     }
 

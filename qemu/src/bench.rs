@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use images::Variant;
-
 use crate::eviction;
 use crate::failure::Failure;
-use crate::hmm;
 use crate::lab::Lab;
 use crate::options::Options;
+use crate::sharing;
 use crate::verbs::demo_job;
 use crate::watch::Job;
 
@@ -24,19 +22,22 @@ const DEMOS: usize = 5;
 /// The depths of trace, and how much longer each may make the demo.
 const DEPTHS: [(&str, f64); 2] = [("mmio", 1.05), ("full", 2.0)];
 
-/// Runs `uvm-bench` with these suites in a guest; `boot`, `trace` and `evict` are measured here. With none, all but these
-/// last two.
+/// Runs `uvm-bench` with these suites in a guest; `boot`, `trace`, `evict` and `uvm` are measured here. With none, all but
+/// `trace` and `evict`, and of `uvm` what needs no guest of its own.
 ///
 /// # Errors
 /// [`Failure::TestsFailed`] when a figure misses its bar; as [`Lab::run`].
 pub fn bench(options: &Options, suites: &[String]) -> Result<i32, Failure> {
-    // Asked for by name alone: it takes a larger guest and the kernel's source.
-    let dmirror = suites.iter().any(|suite| suite == "uvm");
-    let options = &if dmirror { hmm::options(options, Variant::Dmirror) } else { options.clone() };
-    let lab = Lab::prepare(options)?;
-    let is_here = |suite: &&String| ["boot", "trace", "evict"].contains(&suite.as_str());
+    let is_here = |suite: &&String| ["boot", "trace", "evict", "uvm"].contains(&suite.as_str());
     let of_guest: Vec<&String> = suites.iter().filter(|suite| !is_here(suite)).collect();
     let asked = |name: &str| suites.iter().any(|suite| suite == name);
+    if asked("uvm") {
+        sharing::bench(options, true)?;
+        if suites.len() == 1 {
+            return Ok(0);
+        }
+    }
+    let lab = Lab::prepare(options)?;
     if suites.is_empty() || asked("boot") {
         boot(&lab, true)?;
     }
@@ -49,10 +50,7 @@ pub fn bench(options: &Options, suites: &[String]) -> Result<i32, Failure> {
     if suites.is_empty() || !of_guest.is_empty() {
         let words = std::iter::once("uvm-bench".to_owned()).chain(of_guest.into_iter().cloned());
         let limit = options.time_limit(Some(LIMIT));
-        let mut job = Job { show: true, signals: true, limit, ..Job::command(words) };
-        if dmirror {
-            job.overlay.files.push(hmm::original_module()?);
-        }
+        let job = Job { show: true, signals: true, limit, ..Job::command(words) };
         return Ok(lab.run(&job, &mut |_| ())?.status);
     }
     Ok(0)

@@ -2,7 +2,6 @@
 //! `cargo vm bench evict`: what it costs to have more buffers than VRAM holds, by rule of eviction, as a table and a plot;
 //! and how fast the policy gives ranges out on this machine.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,55 +9,13 @@ use images::Workspace;
 
 use crate::failure::Failure;
 use crate::lab::Lab;
+use crate::plot;
+use crate::slowdown::{self, Point};
 use crate::watch::Job;
 
 const LIMIT: Duration = Duration::from_secs(1800);
 /// The figure of the policy's own benchmark that has a bar here: pairs a second.
 const PAIRS: &str = "policy_alloc_free ";
-/// The plot's size and margins, in pixels.
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 320.0;
-const LEFT: f64 = 60.0;
-const BOTTOM: f64 = 40.0;
-/// Line colours that can be told apart in print too.
-const COLOURS: [&str; 3] = ["#1b6ca8", "#c8553d", "#3a7d44"];
-
-/// A line of the guest's.
-#[derive(Clone, Debug, PartialEq)]
-struct Point {
-    rule: String,
-    pattern: String,
-    /// Of VRAM, in percent.
-    share: f64,
-    /// Microseconds a job.
-    time: f64,
-    /// The same with buffers that fit.
-    base: f64,
-    /// Jobs that had to wait for their buffer, and all.
-    misses: f64,
-    jobs: f64,
-}
-
-impl Point {
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.strip_prefix("slowdown ")?.split(' ');
-        let (rule, pattern) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let mut number = || words.next()?.trim().parse().ok();
-        Some(Self {
-            rule,
-            pattern,
-            share: number()?,
-            time: number()?,
-            base: number()?,
-            misses: number()?,
-            jobs: number()?,
-        })
-    }
-
-    fn slowdown(&self) -> f64 {
-        self.time / self.base.max(f64::MIN_POSITIVE)
-    }
-}
 
 /// Measures, prints figures and table, and writes the plot.
 ///
@@ -111,7 +68,7 @@ fn plot_file(workspace: &Workspace) -> PathBuf {
 }
 
 /// What to say of a figure whose `word` is less than its bar, or that has none of either.
-fn below_its_bar(line: &str, word: &str) -> Option<String> {
+pub(crate) fn below_its_bar(line: &str, word: &str) -> Option<String> {
     let number = |key: &str| -> Option<f64> {
         let value = line.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('='))?;
         value.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
@@ -122,113 +79,14 @@ fn below_its_bar(line: &str, word: &str) -> Option<String> {
     }
 }
 
-/// Each name once, in the order of their first appearance.
-fn names<'a>(points: &'a [Point], of: impl Fn(&'a Point) -> &'a str) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for name in points.iter().map(of) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
-}
-
-/// Times slower than with buffers that fit, and the share of jobs that had to wait, by pattern, rule and share of VRAM.
 fn table(points: &[Point]) -> String {
-    let mut text = String::from("slowdown against buffers that fit (jobs whose buffer was not in VRAM)\n");
-    for pattern in names(points, |point| &point.pattern) {
-        let of: Vec<&Point> = points.iter().filter(|point| point.pattern == pattern).collect();
-        let mut shares: Vec<f64> = of.iter().map(|point| point.share).collect();
-        shares.sort_by(f64::total_cmp);
-        shares.dedup();
-        // A String takes everything.
-        let _ = write!(text, "{pattern:<12}");
-        for share in &shares {
-            let _ = write!(text, "{:>18}", format!("{share} % of VRAM"));
-        }
-        text.push('\n');
-        for rule in names(points, |point| &point.rule) {
-            let _ = write!(text, "{rule:>12}");
-            for share in &shares {
-                let point = of.iter().find(|point| point.rule == rule && (point.share - share).abs() < 0.5);
-                let cell = point.map_or("-".to_owned(), |point| {
-                    format!("{:.2} ({:.0} %)", point.slowdown(), 100.0 * point.misses / point.jobs)
-                });
-                let _ = write!(text, "{cell:>18}");
-            }
-            text.push('\n');
-        }
-    }
-    text
+    slowdown::table("slowdown against buffers that fit (jobs whose buffer was not in VRAM)", points)
 }
 
 /// A page with the table and a plot a pattern, which needs nothing else.
 fn page(points: &[Point]) -> String {
-    let mut text = String::from(
-        "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Eviction</title>\n\
-         <style>body{font:14px sans-serif;margin:2em}svg{margin:1em 2em 1em 0}</style>\n\
-         <h1>More buffers than VRAM holds</h1>\n",
-    );
-    for pattern in names(points, |point| &point.pattern) {
-        let of: Vec<&Point> = points.iter().filter(|point| point.pattern == pattern).collect();
-        text.push_str(&plot(pattern, &of, &names(points, |point| &point.rule)));
-    }
-    let _ = writeln!(text, "<pre>{}</pre>\n</html>", table(points));
-    text
-}
-
-fn plot(pattern: &str, points: &[&Point], rules: &[&str]) -> String {
-    let bounds = |of: fn(&Point) -> f64| {
-        points.iter().map(|point| of(point)).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
-    };
-    let ((first, last), (_, most)) = (bounds(|point| point.share), bounds(Point::slowdown));
-    let top = most.max(1.0) * 1.05;
-    let x = |share: f64| LEFT + (share - first) / (last - first).max(1.0) * (WIDTH - LEFT - 20.0);
-    let y = |slowdown: f64| HEIGHT - BOTTOM - slowdown / top * (HEIGHT - BOTTOM - 30.0);
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" aria-label=\"{pattern}\">\n\
-         <text x=\"{LEFT}\" y=\"16\">{pattern}: times slower than buffers that fit, by % of VRAM</text>\n\
-         <path d=\"M{LEFT} {} V{} H{}\" fill=\"none\" stroke=\"#444\"/>\n",
-        y(top),
-        y(0.0),
-        x(last)
-    );
-    for step in 0..=4 {
-        let value = top * f64::from(step) / 4.0;
-        let _ =
-            writeln!(text, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{value:.1}</text>", LEFT - 6.0, y(value) + 4.0);
-    }
-    for point in points.iter().filter(|point| point.rule == rules.first().copied().unwrap_or_default()) {
-        let (at, below) = (x(point.share), HEIGHT - BOTTOM + 18.0);
-        let _ = writeln!(text, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{}</text>", point.share);
-    }
-    for (n, (rule, colour)) in (0_u32..).zip(rules.iter().zip(COLOURS)) {
-        let of = || points.iter().filter(|point| point.rule == *rule);
-        let line: Vec<String> = of().map(|point| format!("{:.1},{:.1}", x(point.share), y(point.slowdown()))).collect();
-        let _ = writeln!(
-            text,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-            line.join(" ")
-        );
-        for point in of() {
-            let _ = writeln!(
-                text,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"><title>{rule}, {} %: {:.2}</title></circle>",
-                x(point.share),
-                y(point.slowdown()),
-                point.share,
-                point.slowdown()
-            );
-        }
-        let _ = writeln!(
-            text,
-            "<text x=\"{}\" y=\"{}\" fill=\"{colour}\">{rule}</text>",
-            LEFT + 12.0,
-            36.0 + 16.0 * f64::from(n)
-        );
-    }
-    text.push_str("</svg>\n");
-    text
+    let plots = slowdown::plots("times slower than buffers that fit, by % of VRAM", points);
+    plot::page("More buffers than VRAM holds", &format!("{plots}<pre>{}</pre>\n", table(points)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use uvm_spec::nbio;
 
 mod dmirror;
 mod evict;
+mod svm;
 
 use crate::drm::{Bo, Device, Domain, FenceState};
 use crate::ib::{Ib, Place};
@@ -68,13 +69,15 @@ const GROUPS: &[(&str, &[Measure])] = &[("device", &[copy_figures, round_trip, o
 /// Entry point: measures the groups that are named, or all; fails when a figure misses its bar.
 pub fn main(args: &[String]) -> Result<ExitCode> {
     if let [suite] = args {
-        if suite == "evict" {
-            return evict::main();
+        match suite.as_str() {
+            "evict" => return evict::main(),
+            "svm" => return svm::main(),
+            _ => (),
         }
     }
     if let Some(other) = args.iter().find(|arg| GROUPS.iter().all(|(name, _)| name != arg)) {
         let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
-        eprintln!("uvm-bench: no figures are called {other}\nusage: uvm-bench [evict] | [{}]...", names.join("|"));
+        eprintln!("uvm-bench: no figures are called {other}\nusage: uvm-bench evict | svm | [{}]...", names.join("|"));
         return Ok(ExitCode::from(2));
     }
     let device = Device::open()?;

@@ -44,6 +44,7 @@ pub struct Uvm {
     done: Memory,
     fences: RefCell<u32>,
     patience: Duration,
+    busy: Cell<Duration>,
     space: Rc<Space>,
     // Behind the queue: it goes later.
     _ring: Ring,
@@ -178,11 +179,16 @@ impl Uvm {
         };
         let done = allocate(device, &space, done, PAGE_SIZE)?;
         let (queue, fences) = (RefCell::new(queue), RefCell::new(0));
-        Ok(Self { device: device.clone(), backing, queue, done, fences, patience, space, _ring: ring })
+        let (device, busy) = (device.clone(), Cell::default());
+        Ok(Self { device, backing, queue, done, fences, patience, busy, space, _ring: ring })
     }
     /// The client.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+    /// How long programs ran, those that were waited for: from launch to end.
+    pub fn busy(&self) -> Duration {
+        self.busy.get()
     }
     /// Whether any address of the process is shared, rather than a range of them.
     pub fn shares_all_addresses(&self) -> bool {
@@ -203,6 +209,7 @@ impl Uvm {
     }
     /// Starts `programs` one after the other, with a fence behind them.
     pub fn launch(&self, programs: &[Program], lanes: u32) -> Result<Launched<'_>> {
+        let start = Instant::now();
         let mut fences = self.fences.borrow_mut();
         *fences += 1;
         let mut queue = self.queue.borrow_mut();
@@ -217,7 +224,7 @@ impl Uvm {
         self.room(&queue, 16)?;
         queue.push_dwords(&fence);
         queue.kick()?;
-        Ok(Launched { uvm: self, fence: *fences })
+        Ok(Launched { uvm: self, fence: *fences, start })
     }
     /// Waits until the ring has room for so many bytes.
     fn room(&self, queue: &Queue, bytes: u64) -> Result<()> {
@@ -284,6 +291,7 @@ fn allocate(device: &Device, space: &Rc<Space>, backing: Backing, bytes: u64) ->
 pub struct Launched<'a> {
     uvm: &'a Uvm,
     fence: u32,
+    start: Instant,
 }
 
 impl Launched<'_> {
@@ -295,6 +303,7 @@ impl Launched<'_> {
         while done.load(0) & 0xffff_ffff < u64::from(self.fence) {
             self.uvm.check(&self.uvm.queue.borrow(), start)?;
         }
+        self.uvm.busy.set(self.uvm.busy.get() + self.start.elapsed());
         Ok(done.load(8))
     }
 }
