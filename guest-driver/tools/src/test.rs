@@ -29,6 +29,7 @@ mod queues;
 pub(crate) mod reload;
 mod retry;
 mod segments;
+mod stress;
 mod svm;
 mod svm_migrate;
 mod swap;
@@ -41,7 +42,7 @@ mod workers;
 use case::{Case, Ctx, Run, Skip};
 use ktap::{Ktap, Outcome};
 
-const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]... [SECONDS]";
+const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]... [SECONDS [SEED]]";
 
 /// Suites in the order they run.
 const SUITES: &[(&str, &[Case])] = &[
@@ -64,6 +65,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
     ("migrate", svm_migrate::CASES),
+    ("stress", stress::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -88,7 +90,7 @@ struct Planned {
 
 struct Options {
     seed: Option<u64>,
-    /// Of suite `chaos`.
+    /// Of suites `chaos` and `stress`.
     seconds: Option<u64>,
     list: bool,
     wanted: Vec<String>,
@@ -130,6 +132,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == svm::WORKER {
             return svm::worker(rest);
         }
+        if first == stress::WORKER {
+            return stress::worker(rest);
+        }
     }
     let options = match parse(args) {
         Ok(options) => options,
@@ -166,6 +171,7 @@ fn parse(args: &[String]) -> Result<Options> {
             }
             option if option.starts_with('-') => bail!("unknown option {option}"),
             name => match name.parse() {
+                Ok(seed) if options.seconds.is_some() => options.seed = Some(seed),
                 Ok(seconds) => options.seconds = Some(seconds),
                 Err(_) => options.wanted.push(name.to_owned()),
             },

@@ -18,7 +18,7 @@ use crate::ib::{Ib, Place};
 
 mod pressure;
 
-pub use pressure::{worker, WORKER};
+pub use pressure::{fill_but, worker, WORKER};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }

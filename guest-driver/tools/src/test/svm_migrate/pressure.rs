@@ -19,7 +19,7 @@ pub const WORKER: &str = "--migrate-worker";
 const SHARE: u64 = 16 << 20;
 
 /// Leaves `bytes` of VRAM to others, about.
-fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
+pub fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
     let mut bos = Vec::new();
     loop {
         let free = device.param(uapi::PARAM_VRAM_SIZE)? - device.param(uapi::PARAM_VRAM_USED)?;

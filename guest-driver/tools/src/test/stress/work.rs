@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! What a process does: everything that a process can do with its memory, while CPU and GPU work on it.
+//!
+//! What is done in which order follows from the seed; every kind comes once in each round.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{bail, ensure, Context, Result};
+use rustix::io::Errno;
+use rustix::mm::Advice;
+use uvm_spec::uapi;
+
+use super::area::{Area, Kind};
+use super::live::{Live, SPOTS};
+use super::quiet::Quiet;
+use super::{BEWARE, CHECK, GO, PAGE, PARKED};
+use crate::drm::{forked, Device, Domain, FenceState, Mapping, Mirror, Syncobj, Words};
+use crate::ib::{FillSize, Ib, Place};
+use crate::rng::Rng;
+use crate::test::case::{eventually, same, same_bytes, stamps, Ctx, GLANCE, PATIENCE};
+use crate::test::workers;
+
+/// A kind of thing to do: its name, and it; false where it could not be done this time.
+type Kinds = [(&'static str, fn(&mut Work) -> Result<bool>)];
+
+/// All kinds. Those that come more than once are what everything else is there to disturb.
+pub const KINDS: &Kinds = &[
+    ("writes by the CPU", Work::cpu_writes),
+    ("checks by the CPU", Work::cpu_checks),
+    ("fills by the GPU", Work::gpu_fills),
+    ("copies by the GPU", Work::gpu_copies),
+    ("copies by the GPU", Work::gpu_copies),
+    ("checks by the GPU", Work::gpu_checks),
+    ("checks by the GPU", Work::gpu_checks),
+    ("reads behind the CPU", Work::reads_live),
+    ("reads behind the CPU", Work::reads_live),
+    ("writes before the CPU", Work::writes_live),
+    ("writes before the CPU", Work::writes_live),
+    ("copies beside changes", Work::copies_beside),
+    ("copies beside changes", Work::copies_beside),
+    ("holes", Work::holes),
+    ("new mappings", Work::maps_anew),
+    ("moves", Work::moves),
+    ("protections", Work::protects),
+    ("pages thrown away", Work::throws_away),
+    ("holes in files", Work::punches),
+    ("truncations", Work::truncates),
+    ("forks", Work::forks),
+    ("huge pages wanted", |work| work.advises(Advice::LinuxHugepage)),
+    ("huge pages not wanted", |work| work.advises(Advice::LinuxNoHugepage)),
+    ("huge pages made", Work::collapses),
+    ("pages sent out", |work| work.advises(Advice::LinuxPageOut)),
+    ("pages gone cold", |work| work.advises(Advice::LinuxCold)),
+    ("prefetches to VRAM", |work| work.prefetches(Domain::Vram)),
+    ("prefetches to VRAM", |work| work.prefetches(Domain::Vram)),
+    ("prefetches to memory", |work| work.prefetches(Domain::System)),
+    ("advice", Work::tells),
+    ("looks", Work::looks),
+    ("wrong accesses", Work::accesses_wrongly),
+];
+
+/// Memory, and what is known of it.
+pub struct Work {
+    rng: Rng,
+    mirror: Mirror,
+    areas: Vec<Area>,
+    live: Live,
+    scratch: Mapping,
+    /// Salt of the last data.
+    data: u64,
+    seed: u64,
+    /// Nobody dies on purpose while it holds the log.
+    may_err: bool,
+}
+
+/// Entry point: `SEED` until it is told to stop, or `SEED ROUNDS` and no good-bye.
+pub fn worker(args: &[String]) -> Result<ExitCode> {
+    let (seed, rounds) = match args {
+        [seed] => (seed.parse()?, None),
+        [seed, rounds] => (seed.parse()?, Some(rounds.parse::<u64>()?)),
+        _ => bail!("a seed, and perhaps rounds"),
+    };
+    let phase = Arc::new(AtomicU8::new(0));
+    let told = phase.clone();
+    let mut work = Work::new(seed, rounds.is_none())?;
+    workers::get_ready()?;
+    thread::spawn(move || listen(&told));
+    let mut counts = BTreeMap::new();
+    for round in 0.. {
+        if rounds == Some(round) {
+            // With all that is mapped, and the threads at work.
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !work.round(&phase, &mut counts).with_context(|| format!("seed {seed}, round {round}"))? {
+            break;
+        }
+    }
+    work.park(&phase).context("the last round")?;
+    for (name, count) in work.end()?.into_iter().chain(counts) {
+        println!("{count} {name}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Follows what is told.
+fn listen(phase: &AtomicU8) {
+    for line in std::io::stdin().lock().lines().map_while(std::result::Result::ok) {
+        let next = match line.as_str() {
+            GO => 0,
+            BEWARE => 1,
+            CHECK => 2,
+            _ => continue,
+        };
+        phase.store(next, Ordering::Release);
+    }
+}
+
+impl Work {
+    fn new(seed: u64, may_err: bool) -> Result<Self> {
+        let mirror = Mirror::new(&Device::open()?)?;
+        let kinds = [Kind::Private, Kind::Huge, Kind::Shared, Kind::File, Kind::Copied, Kind::Private];
+        let areas = kinds.into_iter().zip(seed << 8..).map(|(kind, salt)| Area::new(kind, salt));
+        let areas = areas.collect::<Result<Vec<_>>>()?;
+        let (live, scratch) = (Live::start()?, Mapping::private(32 * PAGE)?);
+        Ok(Self { rng: Rng::new(seed), mirror, areas, live, scratch, data: seed << 16, seed, may_err })
+    }
+
+    /// Everything once, in any order. False: it is to end.
+    fn round(&mut self, phase: &AtomicU8, counts: &mut BTreeMap<&'static str, u64>) -> Result<bool> {
+        let mut deck: Vec<usize> = (0..KINDS.len()).collect();
+        while !deck.is_empty() {
+            let (name, what) = KINDS[deck.swap_remove(self.rng.index(deck.len()))];
+            if what(self).context(name)? {
+                *counts.entry(name).or_default() += 1;
+            }
+            if self.live.has_ended() || phase.load(Ordering::Acquire) != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on without a change, with all it can in VRAM, until the GPU is gone; what there was is there still.
+    fn park(&mut self, phase: &AtomicU8) -> Result<()> {
+        if self.live.has_ended() {
+            return Ok(());
+        }
+        for n in 0..self.areas.len() {
+            self.go(n, 0, self.areas[n].len(), Domain::Vram)?;
+        }
+        println!("{PARKED}");
+        std::io::stdout().flush()?;
+        while phase.load(Ordering::Acquire) != 2 {
+            let read = if self.rng.below(2) == 0 { self.gpu_checks() } else { self.reads_live() };
+            let Err(error) = read else { continue };
+            if !is_gone(&error) {
+                return Err(error);
+            }
+            ensure!(eventually(PATIENCE * 4, || Ok(phase.load(Ordering::Acquire) == 2))?, "nobody says what is next");
+        }
+        self.areas.iter().try_for_each(|area| area.check(0, area.len()))
+    }
+
+    fn end(self) -> Result<[(&'static str, u64); 2]> {
+        let [written, read] = self.live.stop()?;
+        Ok([("rounds of writing by the CPU", written), ("rounds of reading by the CPU", read)])
+    }
+
+    fn any(&mut self) -> usize {
+        self.rng.index(self.areas.len())
+    }
+
+    fn any_private(&mut self) -> usize {
+        let private = self.areas.iter().enumerate().filter(|(_, area)| area.is_private()).map(|(n, _)| n);
+        let private: Vec<usize> = private.collect();
+        self.rng.pick(&private)
+    }
+
+    fn ring(&mut self) -> u32 {
+        u32::from(self.rng.below(2) == 1)
+    }
+
+    /// New data.
+    fn data(&mut self, length: usize) -> Vec<u8> {
+        self.data += 1;
+        stamps(self.data, length)
+    }
+
+    fn run(&mut self, ib: &Ib) -> Result<()> {
+        let ring = self.ring();
+        match self.mirror.run(ring, ib, PATIENCE)? {
+            FenceState::Done => Ok(()),
+            state => {
+                let fault = self.mirror.device().fault()?;
+                bail!("packets on ring {ring}: {state:?}; fault: {fault:x?}")
+            }
+        }
+    }
+
+    fn cpu_writes(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].span(&mut self.rng);
+        let data = self.data(length);
+        self.areas[n].write(at, &data);
+        Ok(true)
+    }
+
+    fn cpu_checks(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        self.areas[n].check(at, length)?;
+        Ok(true)
+    }
+
+    fn gpu_fills(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].span(&mut self.rng);
+        let value = self.rng.next32();
+        let mut ib = Ib::new();
+        ib.fill(Place::Raw(self.areas[n].va(at)), value, FillSize::Dword, length as u64);
+        self.run(&ib)?;
+        self.areas[n].wrote(at, &value.to_le_bytes().repeat(length / 4));
+        Ok(true)
+    }
+
+    /// From one area to another one.
+    fn gpu_copies(&mut self) -> Result<bool> {
+        let (from, to) = (self.any(), self.any());
+        if from == to {
+            return Ok(false);
+        }
+        let (at, length) = self.areas[from].span(&mut self.rng);
+        let (there, room) = self.areas[to].span(&mut self.rng);
+        let length = length.min(room);
+        let mut ib = Ib::new();
+        ib.copy(Place::Raw(self.areas[from].va(at)), Place::Raw(self.areas[to].va(there)), length as u64);
+        self.run(&ib)?;
+        let data = self.areas[from].expected(at, length).to_vec();
+        self.areas[to].wrote(there, &data);
+        Ok(true)
+    }
+
+    fn compare(&self, what: &str, n: usize, at: usize, length: usize) -> Result<()> {
+        let mut seen = vec![0; length];
+        self.scratch.read(0, &mut seen);
+        let kind = self.areas[n].kind;
+        same_bytes(format_args!("{what} {kind:?} memory, byte {at:#x}"), &seen, self.areas[n].expected(at, length))
+    }
+
+    fn gpu_checks(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].span(&mut self.rng);
+        let mut ib = Ib::new();
+        ib.copy(Place::Raw(self.areas[n].va(at)), Place::Raw(self.scratch.va()), length as u64);
+        self.run(&ib)?;
+        self.compare("what the GPU reads of", n, at, length)?;
+        Ok(true)
+    }
+
+    fn reads_live(&mut self) -> Result<bool> {
+        let (from, to) = (self.live.cpu_spot(self.rng.index(SPOTS)), self.scratch.va());
+        let mut ib = Ib::new();
+        ib.copy(Place::Raw(from), Place::Raw(to), PAGE as u64);
+        let (ring, mirror, scratch) = (self.ring(), &self.mirror, &self.scratch);
+        self.live.judge(|| {
+            same("the copy", mirror.run(ring, &ib, PATIENCE)?, FenceState::Done)?;
+            Ok([scratch.load(0), scratch.load(PAGE - 8)])
+        })?;
+        Ok(true)
+    }
+
+    fn writes_live(&mut self) -> Result<bool> {
+        let (spot, ring, mirror) = (self.rng.index(SPOTS), self.ring(), &self.mirror);
+        self.live.next(spot, |va, number| {
+            same("the write", mirror.run(ring, Ib::new().fence(Place::Raw(va), number), PATIENCE)?, FenceState::Done)
+        })?;
+        Ok(true)
+    }
+
+    /// The GPU copies while its source is written out, moved, put together, forked; none of it changes the content.
+    fn copies_beside(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        let mut ib = Ib::new();
+        for _ in 0..4 {
+            ib.copy(Place::Raw(self.areas[n].va(at)), Place::Raw(self.scratch.va()), length as u64);
+        }
+        let end = Syncobj::new(self.mirror.device())?;
+        let ring = self.ring();
+        self.mirror.submit(ring, &ib, &end)?;
+        for _ in 0..1 + self.rng.below(3) {
+            match self.rng.below(6) {
+                0 => self.areas[n].advise(at, length, Advice::LinuxPageOut)?,
+                1 => self.areas[n].read_only(at, length, || Ok(()))?,
+                2 => drop(self.areas[n].collapse()?),
+                3 => self.go(n, at, length, Domain::Vram)?,
+                4 => self.go(n, at, length, Domain::System)?,
+                _ => self.areas[n].check(at, length)?,
+            }
+        }
+        end.wait(PATIENCE)?;
+        same("the copy", end.state()?, FenceState::Done)?;
+        self.compare("what the GPU read meanwhile of", n, at, length)?;
+        Ok(true)
+    }
+
+    fn holes(&mut self) -> Result<bool> {
+        let n = self.any_private();
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        self.areas[n].hole(at, length, || Ok(()))?;
+        Ok(true)
+    }
+
+    /// The whole mapping goes, and with it what the GPU has of it.
+    fn maps_anew(&mut self) -> Result<bool> {
+        let n = self.any();
+        self.data += 1;
+        let kind = self.areas[n].kind;
+        self.areas[n] = Area::new(kind, self.data)?;
+        Ok(true)
+    }
+
+    fn moves(&mut self) -> Result<bool> {
+        let (from, to) = (self.any_private(), self.any_private());
+        if from == to {
+            return Ok(false);
+        }
+        let (at, length) = self.areas[from].pages(&mut self.rng);
+        let (there, room) = self.areas[to].pages(&mut self.rng);
+        let (low, high) = self.areas.split_at_mut(from.max(to));
+        let (low, high) = (&mut low[from.min(to)], &mut high[0]);
+        let (one, two) = if from < to { (low, high) } else { (high, low) };
+        one.move_to(at, length.min(room), two, there)?;
+        Ok(true)
+    }
+
+    fn protects(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        let mut ib = Ib::new();
+        ib.copy(Place::Raw(self.areas[n].va(at)), Place::Raw(self.scratch.va()), length as u64);
+        let (mirror, ring) = (&self.mirror, u32::from(self.rng.below(2) == 1));
+        self.areas[n].read_only(at, length, || same("it", mirror.run(ring, &ib, PATIENCE)?, FenceState::Done))?;
+        self.compare("what the GPU reads of read-only", n, at, length)?;
+        Ok(true)
+    }
+
+    fn throws_away(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        self.areas[n].throw_away(at, length)?;
+        Ok(true)
+    }
+
+    fn any_where(&mut self, can: impl Fn(&Area) -> bool) -> usize {
+        let able: Vec<usize> = (0..self.areas.len()).filter(|n| can(&self.areas[*n])).collect();
+        self.rng.pick(&able)
+    }
+
+    fn punches(&mut self) -> Result<bool> {
+        let n = self.any_where(|area| matches!(area.kind, Kind::Shared | Kind::File));
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        self.areas[n].punch(at, length)
+    }
+
+    fn truncates(&mut self) -> Result<bool> {
+        let n = self.any_where(|area| matches!(area.kind, Kind::File | Kind::Copied));
+        let (at, _) = self.areas[n].pages(&mut self.rng);
+        self.areas[n].truncate(at)
+    }
+
+    /// A child sees what was there when it began, and nobody sees what it writes; all areas are copied on write from then
+    /// on, on both sides.
+    fn forks(&mut self) -> Result<bool> {
+        const WORDS: usize = 8;
+        const TOLD: usize = 8;
+        let (own, between) = (Words::of(Mapping::private(WORDS * PAGE)?), Words::of(Mapping::shared(PAGE)?));
+        let number = self.rng.next32();
+        let everywhere = |number| {
+            let mut ib = Ib::new();
+            for n in 0..WORDS {
+                ib.fence(Place::Raw(own.va() + (n * PAGE) as u64), number);
+            }
+            ib
+        };
+        self.run(&everywhere(number))?;
+        let (theirs, tell) = (own.clone(), between.clone());
+        let child = thread::spawn(move || {
+            forked(move || {
+                tell.store(0, 1);
+                // Until the parent has written, or is in trouble.
+                let mut turns = 0_u64;
+                while tell.load(0) == 1 && turns < 1 << 32 {
+                    std::hint::spin_loop();
+                    turns += 1;
+                }
+                let right = (0..WORDS).filter(|n| theirs.load(n * PAGE) == u64::from(number)).count();
+                (0..WORDS).for_each(|n| theirs.store(n * PAGE, !0));
+                tell.store(TOLD, right as u64);
+            });
+        });
+        let began = eventually(PATIENCE, || Ok(between.load(0) == 1))?;
+        let written = self.run(&everywhere(!number));
+        between.store(0, 2);
+        ensure!(child.join().is_ok(), "the child's thread panicked");
+        ensure!(began, "the child does not begin");
+        written?;
+        same("pages that the child saw as they were", between.load(TOLD), WORDS as u64)?;
+        for n in 0..WORDS {
+            same("what the parent has", own.load(n * PAGE), u64::from(!number))?;
+        }
+        Ok(true)
+    }
+
+    fn advises(&mut self, advice: Advice) -> Result<bool> {
+        match self.rng.below(4) {
+            0 => self.live.cpu.advise(advice)?,
+            1 => self.live.gpu.advise(advice)?,
+            _ => {
+                let n = if matches!(advice, Advice::LinuxPageOut | Advice::LinuxCold) { self.any() } else { 1 };
+                let (at, length) = self.areas[n].pages(&mut self.rng);
+                self.areas[n].advise(at, length, advice)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn collapses(&mut self) -> Result<bool> {
+        match self.rng.below(4) {
+            0 => Ok(self.live.cpu.collapse().is_ok()),
+            1 => Ok(self.live.gpu.collapse().is_ok()),
+            _ => {
+                let n = self.any_where(|area| area.kind == Kind::Huge);
+                let all = self.areas[n].len();
+                self.areas[n].advise(0, all, Advice::LinuxHugepage)?;
+                self.areas[n].collapse()
+            }
+        }
+    }
+
+    /// VRAM may be full of what others just brought.
+    fn fetch(&self, va: u64, bytes: u64, domain: Domain) -> Result<()> {
+        match self.mirror.device().prefetch(va, bytes, domain) {
+            Err(error) if error.errno != Errno::NOSPC => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn go(&self, n: usize, at: usize, length: usize, domain: Domain) -> Result<()> {
+        self.fetch(self.areas[n].va(at), length as u64, domain)
+    }
+
+    fn prefetches(&mut self, domain: Domain) -> Result<bool> {
+        match self.rng.below(4) {
+            0 => self.fetch(self.live.cpu.va(), 2 << 20, domain)?,
+            1 => self.fetch(self.live.gpu.va(), 2 << 20, domain)?,
+            _ => {
+                let n = self.any_private();
+                let all = self.areas[n].len();
+                let (at, length) = if self.rng.below(2) == 0 { (0, all) } else { self.areas[n].pages(&mut self.rng) };
+                self.go(n, at, length, domain)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn tells(&mut self) -> Result<bool> {
+        let n = self.any();
+        let (at, length) = self.areas[n].pages(&mut self.rng);
+        let (advice, value) = self.rng.pick(&[
+            (uapi::SVM_PREFERRED, uapi::SVM_IN_SYSTEM),
+            (uapi::SVM_PREFERRED, uapi::SVM_IN_VRAM),
+            (uapi::SVM_PREFERRED, uapi::SVM_ANYWHERE),
+            (uapi::SVM_ACCESSED, 1),
+            (uapi::SVM_DUPLICATE, 1),
+            (uapi::SVM_GRANULE, 0),
+            (uapi::SVM_GRANULE, 9),
+            (uapi::SVM_RESET, 0),
+        ]);
+        self.mirror.device().advise(self.areas[n].va(at), length as u64, advice, value)?;
+        Ok(true)
+    }
+
+    fn looks(&mut self) -> Result<bool> {
+        let n = self.any();
+        let all = self.areas[n].len() as u64;
+        let seen = self.mirror.device().residency(self.areas[n].va(0), all)?;
+        ensure!(seen.system + seen.vram <= all && seen.mapped <= all, "{all} bytes: {seen:?}");
+        Ok(true)
+    }
+
+    /// A page that is not there: its job fails, and is told where.
+    fn accesses_wrongly(&mut self) -> Result<bool> {
+        if !self.may_err {
+            return Ok(false);
+        }
+        let (n, ring, write) = (self.any_private(), self.ring(), self.rng.below(2) == 0);
+        let (at, _) = self.areas[n].pages(&mut self.rng);
+        let va = self.areas[n].va(at);
+        let (mirror, scratch) = (&self.mirror, self.scratch.va());
+        let ctx = Ctx::new("stress", self.seed);
+        self.areas[n].hole(at, PAGE, || {
+            let _quiet = Quiet::begin(&ctx)?;
+            let mut ib = Ib::new();
+            if write {
+                ib.fence(Place::Raw(va + 8), 1);
+            } else {
+                ib.copy(Place::Raw(va), Place::Raw(scratch), 64);
+            }
+            let state = mirror.run(ring, &ib, PATIENCE)?;
+            same("a wrong access", state, FenceState::Failed(Errno::FAULT))?;
+            let fault = mirror.device().fault()?.context("no fault is told")?;
+            same("the fault told", (fault.va, fault.write), (va, write.into()))?;
+            thread::sleep(GLANCE / 10);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+}
+
+/// Whether the GPU was taken away.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    [Errno::NODEV, Errno::CANCELED, Errno::TIME, Errno::IO].iter().any(|errno| text.contains(&errno.to_string()))
+        || error.downcast_ref::<crate::drm::Error>().is_some_and(|error| error.errno == Errno::NODEV)
+}
