@@ -49,7 +49,7 @@ const ENOUGH: u64 = 30;
 /// Processes that stay.
 const STAYING: u64 = 2;
 /// What is left of VRAM where others want it.
-const LEFT: u64 = 6 << 20;
+const LEFT: u64 = 2 << 20;
 /// How long a shortage lasts.
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -202,7 +202,7 @@ impl Stress<'_> {
         // What it left behind on a ring is over when something behind it is.
         for ring in 0..2 {
             let space = Space::new(&Device::open()?, 0x10_0000, PAGE as u64)?;
-            let state = space.run(ring, Ib::new().nop(1), PATIENCE)?;
+            let state = space.run(ring, Ib::new().nop(1), PATIENCE).with_context(hand::scene)?;
             same("a submission behind", state, FenceState::Done)?;
         }
         Ok(true)

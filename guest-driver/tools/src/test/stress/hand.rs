@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 
+use crate::test::reload::debugfs;
 use crate::test::workers;
 
 /// How long an answer may take, on a machine that has much else to do.
@@ -53,7 +54,7 @@ impl Hand {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Disconnected) => bail!("{}", self.last_words()),
-            Err(RecvTimeoutError::Timeout) => bail!("{} does not answer, but stands at\n{}", self.name, self.stacks()),
+            Err(RecvTimeoutError::Timeout) => bail!("{} does not answer\n{}", self.name, scene()),
         }
     }
 
@@ -92,9 +93,7 @@ impl Hand {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => said.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(anyhow!("{} does not end, but stands at\n{}", self.name, self.stacks()))
-                }
+                Err(RecvTimeoutError::Timeout) => return Err(anyhow!("{} does not end\n{}", self.name, scene())),
             }
         }
         ensure!(self.child.wait()?.success(), "{}", self.last_words());
@@ -109,13 +108,6 @@ impl Hand {
         }
         format!("{}: {status}: {}", self.name, text.trim())
     }
-
-    /// Where its threads are in the kernel.
-    fn stacks(&self) -> String {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let stack = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stack")).unwrap_or_default();
-        tasks.map(stack).collect::<Vec<_>>().join("--\n")
-    }
 }
 
 impl Drop for Hand {
@@ -124,4 +116,22 @@ impl Drop for Hand {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where everybody is who waits in the driver, and what it says of its rings: for who has to find out why.
+pub fn scene() -> String {
+    let mut text = String::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        for task in std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
+            let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let stack = read("stack");
+            if stack.contains("[uvm]") {
+                text += &format!("{} {}{stack}", task.file_name().to_string_lossy(), read("comm"));
+            }
+        }
+    }
+    for file in ["uvm_rings", "uvm_ih", "uvm_svm", "uvm_vmids"] {
+        text += &format!("{file}:\n{}", debugfs(file).unwrap_or_default());
+    }
+    text
 }

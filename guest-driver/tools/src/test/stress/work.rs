@@ -430,6 +430,7 @@ impl Work {
         Ok(true)
     }
 
+    /// And has them go to VRAM as one now and then.
     fn collapses(&mut self) -> Result<bool> {
         match self.rng.below(4) {
             0 => Ok(self.live.cpu.collapse().is_ok()),
@@ -438,7 +439,11 @@ impl Work {
                 let n = self.any_where(|area| area.kind == Kind::Huge);
                 let all = self.areas[n].len();
                 self.areas[n].advise(0, all, Advice::LinuxHugepage)?;
-                self.areas[n].collapse()
+                let made = self.areas[n].collapse()?;
+                if made {
+                    self.go(n, 0, all, Domain::Vram)?;
+                }
+                Ok(made)
             }
         }
     }
