@@ -16,6 +16,7 @@ use rustix::mm::Advice;
 use uvm_spec::uapi;
 
 use super::area::{Area, Kind};
+use super::hand::scene;
 use super::live::{Live, SPOTS};
 use super::quiet::Quiet;
 use super::{BEWARE, CHECK, GO, PAGE, PARKED};
@@ -86,17 +87,18 @@ pub fn worker(args: &[String]) -> Result<ExitCode> {
         _ => bail!("a seed, and perhaps rounds"),
     };
     let phase = Arc::new(AtomicU8::new(0));
-    let told = phase.clone();
+    let listens = phase.clone();
     let mut work = Work::new(seed, rounds.is_none())?;
     workers::get_ready()?;
-    thread::spawn(move || listen(&told));
+    thread::spawn(move || listen(&listens));
     let mut counts = BTreeMap::new();
     for round in 0.. {
         if rounds == Some(round) {
             // With all that is mapped, and the threads at work.
             return Ok(ExitCode::SUCCESS);
         }
-        if !work.round(&phase, &mut counts).with_context(|| format!("seed {seed}, round {round}"))? {
+        let told = || format!("seed {seed}, round {round}\n{}", scene());
+        if !work.round(&phase, &mut counts).with_context(told)? {
             break;
         }
     }
