@@ -60,6 +60,7 @@ const SUITES: &[(&str, &[Case])] = &[
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
     ("swap", swap::CASES),
+    ("swap", svm::SWAP),
     ("purge", evict::PURGE),
     ("svm", svm::CASES),
     ("prime", prime::CASES),
