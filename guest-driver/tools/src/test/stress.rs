@@ -2,7 +2,7 @@
 //! Suite `stress`: processes do all that processes can do with memory that the device mirrors, at once and for as long as
 //! the command says. What is written where is known at any time, and is compared all the while.
 //!
-//! Two processes stay from start to end ([`work`]); others come and go, and some are killed. All have too little memory
+//! Two processes stay from start to end ([`work`], [`changes`]); others come and go, and some are killed. All have too little memory
 //! now and then, and too little VRAM. In the end the device is taken away under them.
 //!
 //! What each process does follows from the seed; how far it gets, and what others do just then, does not.
@@ -23,6 +23,7 @@ use crate::ib::Ib;
 use crate::rng::Rng;
 
 mod area;
+mod changes;
 mod hand;
 mod live;
 mod quiet;

@@ -48,7 +48,9 @@ pub struct Swap;
 impl Swap {
     /// `bytes` of it.
     pub fn on(bytes: u64) -> Result<Self> {
-        load("virtio_blk")?;
+        if !Path::new(DISK).exists() {
+            load("virtio_blk")?;
+        }
         let there = eventually(super::case::GLANCE * 20, || Ok(Path::new(DISK).exists()))?;
         if !there {
             return Err(Skip("the guest has no disk: --disk SIZE".into()).into());

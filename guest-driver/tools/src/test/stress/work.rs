@@ -13,17 +13,15 @@ use std::thread;
 use anyhow::{bail, ensure, Context, Result};
 use rustix::io::Errno;
 use rustix::mm::Advice;
-use uvm_spec::uapi;
 
 use super::area::{Area, Kind};
 use super::hand::scene;
 use super::live::{Live, SPOTS};
-use super::quiet::Quiet;
 use super::{BEWARE, CHECK, GO, PAGE, PARKED};
-use crate::drm::{forked, Device, Domain, FenceState, Mapping, Mirror, Syncobj, Words};
+use crate::drm::{Device, Domain, FenceState, Mapping, Mirror, Syncobj};
 use crate::ib::{FillSize, Ib, Place};
 use crate::rng::Rng;
-use crate::test::case::{eventually, same, same_bytes, stamps, Ctx, GLANCE, PATIENCE};
+use crate::test::case::{eventually, same, same_bytes, stamps, PATIENCE};
 use crate::test::workers;
 
 /// A kind of thing to do: its name, and it; false where it could not be done this time.
@@ -67,16 +65,16 @@ pub const KINDS: &Kinds = &[
 
 /// Memory, and what is known of it.
 pub struct Work {
-    rng: Rng,
-    mirror: Mirror,
-    areas: Vec<Area>,
-    live: Live,
-    scratch: Mapping,
+    pub(super) rng: Rng,
+    pub(super) mirror: Mirror,
+    pub(super) areas: Vec<Area>,
+    pub(super) live: Live,
+    pub(super) scratch: Mapping,
     /// Salt of the last data.
-    data: u64,
-    seed: u64,
+    pub(super) data: u64,
+    pub(super) seed: u64,
     /// Nobody dies on purpose while it holds the log.
-    may_err: bool,
+    pub(super) may_err: bool,
 }
 
 /// Entry point: `SEED` until it is told to stop, or `SEED ROUNDS` and no good-bye.
@@ -173,17 +171,17 @@ impl Work {
         Ok([("rounds of writing by the CPU", written), ("rounds of reading by the CPU", read)])
     }
 
-    fn any(&mut self) -> usize {
+    pub(super) fn any(&mut self) -> usize {
         self.rng.index(self.areas.len())
     }
 
-    fn any_private(&mut self) -> usize {
+    pub(super) fn any_private(&mut self) -> usize {
         let private = self.areas.iter().enumerate().filter(|(_, area)| area.is_private()).map(|(n, _)| n);
         let private: Vec<usize> = private.collect();
         self.rng.pick(&private)
     }
 
-    fn ring(&mut self) -> u32 {
+    pub(super) fn ring(&mut self) -> u32 {
         u32::from(self.rng.below(2) == 1)
     }
 
@@ -193,7 +191,7 @@ impl Work {
         stamps(self.data, length)
     }
 
-    fn run(&mut self, ib: &Ib) -> Result<()> {
+    pub(super) fn run(&mut self, ib: &Ib) -> Result<()> {
         let ring = self.ring();
         match self.mirror.run(ring, ib, PATIENCE)? {
             FenceState::Done => Ok(()),
@@ -247,7 +245,7 @@ impl Work {
         Ok(true)
     }
 
-    fn compare(&self, what: &str, n: usize, at: usize, length: usize) -> Result<()> {
+    pub(super) fn compare(&self, what: &str, n: usize, at: usize, length: usize) -> Result<()> {
         let mut seen = vec![0; length];
         self.scratch.read(0, &mut seen);
         let kind = self.areas[n].kind;
@@ -308,224 +306,6 @@ impl Work {
         end.wait(PATIENCE)?;
         same("the copy", end.state()?, FenceState::Done)?;
         self.compare("what the GPU read meanwhile of", n, at, length)?;
-        Ok(true)
-    }
-
-    fn holes(&mut self) -> Result<bool> {
-        let n = self.any_private();
-        let (at, length) = self.areas[n].pages(&mut self.rng);
-        self.areas[n].hole(at, length, || Ok(()))?;
-        Ok(true)
-    }
-
-    /// The whole mapping goes, and with it what the GPU has of it.
-    fn maps_anew(&mut self) -> Result<bool> {
-        let n = self.any();
-        self.data += 1;
-        let kind = self.areas[n].kind;
-        self.areas[n] = Area::new(kind, self.data)?;
-        Ok(true)
-    }
-
-    fn moves(&mut self) -> Result<bool> {
-        let (from, to) = (self.any_private(), self.any_private());
-        if from == to {
-            return Ok(false);
-        }
-        let (at, length) = self.areas[from].pages(&mut self.rng);
-        let (there, room) = self.areas[to].pages(&mut self.rng);
-        let (low, high) = self.areas.split_at_mut(from.max(to));
-        let (low, high) = (&mut low[from.min(to)], &mut high[0]);
-        let (one, two) = if from < to { (low, high) } else { (high, low) };
-        one.move_to(at, length.min(room), two, there)?;
-        Ok(true)
-    }
-
-    fn protects(&mut self) -> Result<bool> {
-        let n = self.any();
-        let (at, length) = self.areas[n].pages(&mut self.rng);
-        let mut ib = Ib::new();
-        ib.copy(Place::Raw(self.areas[n].va(at)), Place::Raw(self.scratch.va()), length as u64);
-        let (mirror, ring) = (&self.mirror, u32::from(self.rng.below(2) == 1));
-        self.areas[n].read_only(at, length, || same("it", mirror.run(ring, &ib, PATIENCE)?, FenceState::Done))?;
-        self.compare("what the GPU reads of read-only", n, at, length)?;
-        Ok(true)
-    }
-
-    fn throws_away(&mut self) -> Result<bool> {
-        let n = self.any();
-        let (at, length) = self.areas[n].pages(&mut self.rng);
-        self.areas[n].throw_away(at, length)?;
-        Ok(true)
-    }
-
-    fn any_where(&mut self, can: impl Fn(&Area) -> bool) -> usize {
-        let able: Vec<usize> = (0..self.areas.len()).filter(|n| can(&self.areas[*n])).collect();
-        self.rng.pick(&able)
-    }
-
-    fn punches(&mut self) -> Result<bool> {
-        let n = self.any_where(|area| matches!(area.kind, Kind::Shared | Kind::File));
-        let (at, length) = self.areas[n].pages(&mut self.rng);
-        self.areas[n].punch(at, length)
-    }
-
-    fn truncates(&mut self) -> Result<bool> {
-        let n = self.any_where(|area| matches!(area.kind, Kind::File | Kind::Copied));
-        let (at, _) = self.areas[n].pages(&mut self.rng);
-        self.areas[n].truncate(at)
-    }
-
-    /// A child sees what was there when it began, and nobody sees what it writes; all areas are copied on write from then
-    /// on, on both sides.
-    fn forks(&mut self) -> Result<bool> {
-        const WORDS: usize = 8;
-        const TOLD: usize = 8;
-        let (own, between) = (Words::of(Mapping::private(WORDS * PAGE)?), Words::of(Mapping::shared(PAGE)?));
-        let number = self.rng.next32();
-        let everywhere = |number| {
-            let mut ib = Ib::new();
-            for n in 0..WORDS {
-                ib.fence(Place::Raw(own.va() + (n * PAGE) as u64), number);
-            }
-            ib
-        };
-        self.run(&everywhere(number))?;
-        let (theirs, tell) = (own.clone(), between.clone());
-        let child = thread::spawn(move || {
-            forked(move || {
-                tell.store(0, 1);
-                // Until the parent has written, or is in trouble.
-                let mut turns = 0_u64;
-                while tell.load(0) == 1 && turns < 1 << 32 {
-                    std::hint::spin_loop();
-                    turns += 1;
-                }
-                let right = (0..WORDS).filter(|n| theirs.load(n * PAGE) == u64::from(number)).count();
-                (0..WORDS).for_each(|n| theirs.store(n * PAGE, !0));
-                tell.store(TOLD, right as u64);
-            });
-        });
-        let began = eventually(PATIENCE, || Ok(between.load(0) == 1))?;
-        let written = self.run(&everywhere(!number));
-        between.store(0, 2);
-        ensure!(child.join().is_ok(), "the child's thread panicked");
-        ensure!(began, "the child does not begin");
-        written?;
-        same("pages that the child saw as they were", between.load(TOLD), WORDS as u64)?;
-        for n in 0..WORDS {
-            same("what the parent has", own.load(n * PAGE), u64::from(!number))?;
-        }
-        Ok(true)
-    }
-
-    fn advises(&mut self, advice: Advice) -> Result<bool> {
-        match self.rng.below(4) {
-            0 => self.live.cpu.advise(advice)?,
-            1 => self.live.gpu.advise(advice)?,
-            _ => {
-                let n = if matches!(advice, Advice::LinuxPageOut | Advice::LinuxCold) { self.any() } else { 1 };
-                let (at, length) = self.areas[n].pages(&mut self.rng);
-                self.areas[n].advise(at, length, advice)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// And has them go to VRAM as one now and then.
-    fn collapses(&mut self) -> Result<bool> {
-        match self.rng.below(4) {
-            0 => Ok(self.live.cpu.collapse().is_ok()),
-            1 => Ok(self.live.gpu.collapse().is_ok()),
-            _ => {
-                let n = self.any_where(|area| area.kind == Kind::Huge);
-                let all = self.areas[n].len();
-                self.areas[n].advise(0, all, Advice::LinuxHugepage)?;
-                let made = self.areas[n].collapse()?;
-                if made {
-                    self.go(n, 0, all, Domain::Vram)?;
-                }
-                Ok(made)
-            }
-        }
-    }
-
-    /// VRAM may be full of what others just brought.
-    fn fetch(&self, va: u64, bytes: u64, domain: Domain) -> Result<()> {
-        match self.mirror.device().prefetch(va, bytes, domain) {
-            Err(error) if error.errno != Errno::NOSPC => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn go(&self, n: usize, at: usize, length: usize, domain: Domain) -> Result<()> {
-        self.fetch(self.areas[n].va(at), length as u64, domain)
-    }
-
-    fn prefetches(&mut self, domain: Domain) -> Result<bool> {
-        match self.rng.below(4) {
-            0 => self.fetch(self.live.cpu.va(), 2 << 20, domain)?,
-            1 => self.fetch(self.live.gpu.va(), 2 << 20, domain)?,
-            _ => {
-                let n = self.any_private();
-                let all = self.areas[n].len();
-                let (at, length) = if self.rng.below(2) == 0 { (0, all) } else { self.areas[n].pages(&mut self.rng) };
-                self.go(n, at, length, domain)?;
-            }
-        }
-        Ok(true)
-    }
-
-    fn tells(&mut self) -> Result<bool> {
-        let n = self.any();
-        let (at, length) = self.areas[n].pages(&mut self.rng);
-        let (advice, value) = self.rng.pick(&[
-            (uapi::SVM_PREFERRED, uapi::SVM_IN_SYSTEM),
-            (uapi::SVM_PREFERRED, uapi::SVM_IN_VRAM),
-            (uapi::SVM_PREFERRED, uapi::SVM_ANYWHERE),
-            (uapi::SVM_ACCESSED, 1),
-            (uapi::SVM_DUPLICATE, 1),
-            (uapi::SVM_GRANULE, 0),
-            (uapi::SVM_GRANULE, 9),
-            (uapi::SVM_RESET, 0),
-        ]);
-        self.mirror.device().advise(self.areas[n].va(at), length as u64, advice, value)?;
-        Ok(true)
-    }
-
-    fn looks(&mut self) -> Result<bool> {
-        let n = self.any();
-        let all = self.areas[n].len() as u64;
-        let seen = self.mirror.device().residency(self.areas[n].va(0), all)?;
-        ensure!(seen.system + seen.vram <= all && seen.mapped <= all, "{all} bytes: {seen:?}");
-        Ok(true)
-    }
-
-    /// A page that is not there: its job fails, and is told where.
-    fn accesses_wrongly(&mut self) -> Result<bool> {
-        if !self.may_err {
-            return Ok(false);
-        }
-        let (n, ring, write) = (self.any_private(), self.ring(), self.rng.below(2) == 0);
-        let (at, _) = self.areas[n].pages(&mut self.rng);
-        let va = self.areas[n].va(at);
-        let (mirror, scratch) = (&self.mirror, self.scratch.va());
-        let ctx = Ctx::new("stress", self.seed);
-        self.areas[n].hole(at, PAGE, || {
-            let _quiet = Quiet::begin(&ctx)?;
-            let mut ib = Ib::new();
-            if write {
-                ib.fence(Place::Raw(va + 8), 1);
-            } else {
-                ib.copy(Place::Raw(va), Place::Raw(scratch), 64);
-            }
-            let state = mirror.run(ring, &ib, PATIENCE)?;
-            same("a wrong access", state, FenceState::Failed(Errno::FAULT))?;
-            let fault = mirror.device().fault()?.context("no fault is told")?;
-            same("the fault told", (fault.va, fault.write), (va, write.into()))?;
-            thread::sleep(GLANCE / 10);
-            Ok(())
-        })?;
         Ok(true)
     }
 }
