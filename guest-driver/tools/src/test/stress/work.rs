@@ -248,8 +248,13 @@ impl Work {
     pub(super) fn compare(&self, what: &str, n: usize, at: usize, length: usize) -> Result<()> {
         let mut seen = vec![0; length];
         self.scratch.read(0, &mut seen);
-        let kind = self.areas[n].kind;
-        same_bytes(format_args!("{what} {kind:?} memory, byte {at:#x}"), &seen, self.areas[n].expected(at, length))
+        let area = &self.areas[n];
+        let named = format!("{what} {:?} memory, byte {at:#x}", area.kind);
+        // Whether the memory is wrong, or only what the GPU made of it.
+        same_bytes(named, &seen, area.expected(at, length)).with_context(|| match area.check(at, length) {
+            Ok(()) => "the CPU reads what is right".to_owned(),
+            Err(error) => format!("{error:#}"),
+        })
     }
 
     fn gpu_checks(&mut self) -> Result<bool> {
