@@ -44,20 +44,6 @@ u32 uvm_svm_batch_now(void)
 	return clamp(READ_ONCE(uvm_svm_batch), 1u, (u32)UVM_FAULT_BATCH);
 }
 
-static uint uvm_svm_batch = UVM_CAM_ENTRIES;
-module_param_named(svm_batch, uvm_svm_batch, uint, 0644);
-MODULE_PARM_DESC(svm_batch, "Faults of a process that are served together at most (default as many as the device tells of)");
-
-/**
- * uvm_svm_batch_now() - how many faults are served together
- *
- * Return: 1 to UVM_CAM_ENTRIES.
- */
-u32 uvm_svm_batch_now(void)
-{
-	return clamp(READ_ONCE(uvm_svm_batch), 1u, (u32)UVM_CAM_ENTRIES);
-}
-
 /**
  * uvm_svm_tuned() - take over what the parameters say now
  * @config: as it is; what makes no sense is the nearest that does

@@ -17,7 +17,9 @@ use images::Variant;
 /// Under TCG on a busy machine the slowest suite stays well under this.
 const TEST_LIMIT: Duration = Duration::from_secs(900);
 const DEMO_LIMIT: Duration = Duration::from_secs(300);
-/// The disk that suite `swap` gets.
+/// Suites that swap.
+const SWAPPING: [&str; 2] = ["swap", "stress"];
+/// The disk that they get.
 const SWAP_DISK: Size = Size::mib(512);
 /// Where the demo's input lies in the guest.
 const INPUT_FOLDER: &str = "/root";
@@ -54,8 +56,8 @@ pub fn test(options: &Options, suites: &[String], original: bool) -> Result<i32,
         return test_hmm(options, suites, original);
     }
     let mut options = if inject::is_wanted(suites) { inject::arm(options) } else { options.clone() };
-    // It needs one to swap to, which costs nothing where the suite does not.
-    if suites.iter().any(|suite| suite.split('.').next() == Some("swap")) {
+    // They swap to it, which costs nothing where a suite does not.
+    if suites.iter().any(|suite| suite.split('.').next().is_some_and(|suite| SWAPPING.contains(&suite))) {
         options.disk = options.disk.or(Some(SWAP_DISK));
     }
     let lab = Lab::prepare(&options)?;
@@ -121,7 +123,9 @@ impl Verdict {
 /// As [`Lab::run`].
 pub fn run_suites(lab: &Lab, suites: &[String], show: bool, signals: bool) -> Result<Verdict, Failure> {
     let words = std::iter::once("uvm-test".to_owned()).chain(suites.iter().cloned());
-    let limit = lab.options().time_limit(Some(TEST_LIMIT));
+    // A number says how long a suite shall last.
+    let lasts = suites.iter().find_map(|word| word.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
+    let limit = lab.options().time_limit(Some(TEST_LIMIT.saturating_add(lasts)));
     run_report(lab, &Job { show, signals, limit, ..Job::command(words) })
 }
 

@@ -543,3 +543,25 @@ fn a_fault_on_what_is_mapped_enough_is_stale_and_no_other() {
     svm.event(&Event::Unmapped { space, range: 7 * PAGE..7 * PAGE + 1 }, 3).unwrap();
     assert_eq!(stale(&mut svm, Access::Read), 0);
 }
+
+/// What cannot move is mapped where it is: a second try would take away what the first one has mapped.
+#[test]
+fn what_failed_to_come_is_left_alone_for_a_while() {
+    let (mut svm, space) = svm(|_| {});
+    let mut batch = Batch::try_new().unwrap();
+    let now = 1_000_000_000;
+    svm.advise(space, &(0..BLOCK), Advice::Granule(Some(9))).unwrap();
+    let plan = serve(&mut svm, &mut batch, &[fault(space, 7 * PAGE)], now);
+    assert_eq!((plan[0].action, plan[0].pages), (Action::ToVram, Pages::ALL));
+    let stays = Pages::around(0, 8);
+    svm.event(&Event::Failed { space, va: 0, pages: stays, to: Place::Vram }, now).unwrap();
+
+    let plan = serve(&mut svm, &mut batch, &[fault(space, 9 * PAGE)], now + 1_000_000);
+    assert!(plan[0].action == Action::Map && (plan[0].pages.minus(stays)).is_empty(), "{plan:?}");
+    let plan = serve(&mut svm, &mut batch, &[fault(space, 300 * PAGE)], now + 2_000_000);
+    assert!(plan[0].action == Action::ToVram && (plan[0].pages & stays).is_empty(), "{plan:?}");
+
+    let plan = serve(&mut svm, &mut batch, &[fault(space, 9 * PAGE)], now + 1_000_000_000);
+    assert_eq!(plan[0].action, Action::ToVram);
+    assert!(!(plan[0].pages & stays).minus(Pages::around(9, 0)).is_empty(), "{plan:?}");
+}

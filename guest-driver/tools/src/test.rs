@@ -30,6 +30,7 @@ mod queues;
 pub(crate) mod reload;
 mod retry;
 mod segments;
+mod stress;
 mod svm;
 mod svm_migrate;
 mod swap;
@@ -42,7 +43,7 @@ mod workers;
 use case::{Case, Ctx, Run, Skip};
 use ktap::{Ktap, Outcome};
 
-const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]... [SECONDS]";
+const USAGE: &str = "usage: uvm-test [--seed N] [--list] [SUITE | SUITE.CASE]... [SECONDS [SEED]]";
 
 /// Suites in the order they run.
 const SUITES: &[(&str, &[Case])] = &[
@@ -60,12 +61,14 @@ const SUITES: &[(&str, &[Case])] = &[
     ("limits", evict::LIMITS),
     ("swap", evict::SWAP),
     ("swap", swap::CASES),
+    ("swap", svm::SWAP),
     ("purge", evict::PURGE),
     ("svm", svm::CASES),
     ("heuristics", heuristics::CASES),
     ("prime", prime::CASES),
     ("fdinfo", fdinfo::CASES),
     ("migrate", svm_migrate::CASES),
+    ("stress", stress::CASES),
     ("uma", uma::CASES),
     ("vidmm", vidmm::CASES),
     ("reload", reload::CASES),
@@ -90,7 +93,7 @@ struct Planned {
 
 struct Options {
     seed: Option<u64>,
-    /// Of suite `chaos`.
+    /// Of suites `chaos` and `stress`.
     seconds: Option<u64>,
     list: bool,
     wanted: Vec<String>,
@@ -132,6 +135,9 @@ pub fn main(args: &[String]) -> Result<ExitCode> {
         if first == svm::WORKER {
             return svm::worker(rest);
         }
+        if first == stress::WORKER {
+            return stress::worker(rest);
+        }
     }
     let options = match parse(args) {
         Ok(options) => options,
@@ -168,6 +174,7 @@ fn parse(args: &[String]) -> Result<Options> {
             }
             option if option.starts_with('-') => bail!("unknown option {option}"),
             name => match name.parse() {
+                Ok(seed) if options.seconds.is_some() => options.seed = Some(seed),
                 Ok(seconds) => options.seconds = Some(seconds),
                 Err(_) => options.wanted.push(name.to_owned()),
             },

@@ -262,7 +262,7 @@ impl Svm {
         match action {
             Action::ToVram => {
                 let comes = ranges.pages(number, |attributes| comes_to_vram(ranges, &switches, attributes));
-                let eligible = free(comes).minus(known.vram);
+                let eligible = free(comes).minus(known.vram).minus(known.stuck);
                 let granule = spread & eligible;
                 let present = known.vram | share.faulted | granule;
                 let dense = if switches.density {
@@ -372,7 +372,7 @@ impl Svm {
                     planned
                 }
             });
-            let pages = (learned & comes).minus(known.vram).minus(known.hot).minus(planned);
+            let pages = (learned & comes).minus(known.vram).minus(known.hot).minus(known.stuck).minus(planned);
             let region = Region {
                 space: id,
                 va: block_va(*number),

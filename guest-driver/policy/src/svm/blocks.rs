@@ -38,6 +38,9 @@ pub(crate) struct Block {
     pub(crate) came: u64,
     /// What is kept of pages that go to and fro.
     pub(crate) watch: Option<Watch>,
+    /// Pages that could not come to VRAM, and until when that is not tried again, in nanoseconds.
+    pub(crate) stuck: Pages,
+    pub(crate) stuck_until: u64,
 }
 
 impl Block {
@@ -55,6 +58,8 @@ impl Block {
             chunk: None,
             came: 0,
             watch: None,
+            stuck: Pages::NONE,
+            stuck_until: 0,
         }
     }
 }

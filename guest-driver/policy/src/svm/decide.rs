@@ -15,6 +15,8 @@ pub(crate) struct Known {
     pub(crate) writable: Pages,
     /// Pages that thrash or are pinned.
     pub(crate) hot: Pages,
+    /// Pages that have just failed to come to VRAM.
+    pub(crate) stuck: Pages,
 }
 
 /// What to do about a page.
@@ -62,7 +64,8 @@ impl Svm {
         let thrash = self.config.switches.thrash;
         let watch = block.watch.as_ref().filter(|_| thrash);
         let hot = watch.map_or(Pages::NONE, |watch| watch.hot(&self.config.thrash, now));
-        Known { vram: block.vram, both: block.both, mapped: block.mapped, writable: block.writable, hot }
+        let stuck = if now < block.stuck_until { block.stuck } else { Pages::NONE };
+        Known { vram: block.vram, both: block.both, mapped: block.mapped, writable: block.writable, hot, stuck }
     }
 
     /// Decides about a fault. `migratable`: the range may move.
@@ -79,7 +82,8 @@ impl Svm {
         if attributes.no_access || (attributes.read_only && write) {
             return Decision::of(Action::Deny, false);
         }
-        let moves = migratable && switches.migrate;
+        // To try again takes away what is mapped by now, and that may be what the same access needs.
+        let moves = migratable && switches.migrate && !known.stuck.has(page);
         let prefers = attributes.preferred;
         if known.vram.has(page) {
             return match prefers {

@@ -12,6 +12,9 @@ use super::thrash::Moved;
 use super::{Advice, SpaceId, Svm};
 use crate::error::Error;
 
+/// How long what could not come to VRAM is not tried again, in nanoseconds.
+const STUCK: u64 = 200_000_000;
+
 /// Why pages moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -137,6 +140,11 @@ impl Svm {
                 let known = self.known_block(slot, number);
                 if let Some(block) = known.and_then(|block| self.blocks.get_mut(block)) {
                     block.awaited = block.awaited.minus(*pages);
+                    if *to != Place::System {
+                        let still = if now < block.stuck_until { block.stuck } else { Pages::NONE };
+                        block.stuck = still | *pages;
+                        block.stuck_until = now.saturating_add(STUCK);
+                    }
                 }
                 if let (Some(block), Place::System) = (known, to) {
                     self.want_mapped(block, number, *pages);

@@ -104,6 +104,16 @@ impl Mapping {
         unsafe { madvise(self.part(offset, length), length, advice) }
     }
 
+    /// Has the kernel make huge pages of a part now, of whatever pages it has.
+    pub fn collapse(&self, offset: usize, length: usize) -> Result<(), Errno> {
+        // SAFETY: as in `protect`; the content stays.
+        let failed = unsafe { libc::madvise(self.part(offset, length), length, libc::MADV_COLLAPSE) } != 0;
+        if failed {
+            return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+        }
+        Ok(())
+    }
+
     /// Unmaps a part; it must not be accessed any more. Nothing else is mapped there by this program but by
     /// [`Mapping::map_again`].
     pub fn unmap(&self, offset: usize, length: usize) -> Result<(), Errno> {
@@ -166,6 +176,11 @@ impl Words {
     /// As [`Mapping::advise`], of all of it.
     pub fn advise(&self, advice: Advice) -> Result<(), Errno> {
         self.0 .0.advise(0, self.0 .0.len(), advice)
+    }
+
+    /// As [`Mapping::collapse`], of all of it.
+    pub fn collapse(&self) -> Result<(), Errno> {
+        self.0 .0.collapse(0, self.0 .0.len())
     }
 
     /// As [`Mapping::protect`], of all of it.

@@ -5,10 +5,12 @@
 //! The faults are the backend's `--inject`: the launcher gives it one a case, which strikes once the case writes its
 //! number to a scratch register. A guest of a launcher that gave none skips them.
 
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
+use rustix::process::Signal;
 use uvm_spec::nbio::BIOS_SCRATCH;
 use uvm_spec::packet::{poll_func, POLL_FOREVER};
 use uvm_spec::uapi;
@@ -18,6 +20,8 @@ use super::case::{Case, Ctx, Run, Skip, PATIENCE};
 use super::kmsg::ExpectErrors;
 use super::reload;
 use super::segments::number;
+use super::svm_migrate;
+use super::workers;
 use crate::drm::{Bo, Device, Domain, Fence, FenceState, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 
@@ -351,6 +355,9 @@ fn stuck_invalidation_loses_the_device_until_a_reset(ctx: &Ctx) -> Result<()> {
 fn removed_device_is_gone_cleanly(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let bo = filled(&device, Domain::Vram, &stamps(9, 4096))?;
+    let mut owner = vec![workers::command([svm_migrate::WORKER]).spawn()?];
+    workers::ready(&mut owner)?;
+    ensure!(device.param(uapi::PARAM_DEVMEM_USED)? > 0, "nothing of a process's memory is in VRAM");
     let (other, other_bo, waiting) = waiting_job(ctx)?;
     let _expected = ExpectErrors::begin(ctx);
     strike(&device, Fault::Remove)?;
@@ -365,6 +372,12 @@ fn removed_device_is_gone_cleanly(ctx: &Ctx) -> Result<()> {
     }
     fails(&waiting)?;
     answers_nodev(&device, &bo)?;
+    // What was in VRAM is lost, and who accesses it is told so.
+    workers::go(&mut owner)?;
+    for mut owner in owner {
+        let sigbus = Signal::BUS.as_raw();
+        same("the signal that ends an access of lost memory", owner.wait()?.signal(), Some(sigbus))?;
+    }
     drop((end, waiting, other_bo, other, bo, device));
     reload::goes_for_good()
 }

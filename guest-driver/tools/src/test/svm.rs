@@ -14,6 +14,7 @@ mod batches;
 mod beside;
 mod changes;
 pub(super) mod heuristics;
+mod kept;
 mod places;
 mod rest;
 
@@ -46,6 +47,9 @@ pub const CASES: &[Case] = &[
     once("huge_pages_come_apart", changes::huge_pages_come_apart),
     once("files_are_written_where_they_are_shared", changes::files_are_written_where_they_are_shared),
     once("huge_pages_of_a_pool_are_used", changes::huge_pages_of_a_pool_are_used),
+    once("huge_pages_are_made_and_split_under_the_device", kept::huge_pages_are_made_and_split_under_the_device),
+    once("file_is_cut_off_while_the_device_reads", kept::file_is_cut_off_while_the_device_reads),
+    once("unbound_device_leaves_mirrored_memory_behind", kept::unbound_device_leaves_mirrored_memory_behind),
     once("driver_stays_while_it_mirrors", beside::driver_stays_while_it_mirrors),
     once("every_way_of_replay_serves", beside::every_way_of_replay_serves),
     once("mirror_serves_its_own_process_alone", beside::mirror_serves_its_own_process_alone),
@@ -73,6 +77,10 @@ pub const CASES: &[Case] = &[
     once("machine_sleeps_without_the_device", rest::machine_sleeps_without_the_device),
     once("faults_are_served_256_at_a_time", batches::faults_are_served_256_at_a_time),
 ];
+
+/// What needs a disk, of suite `swap`.
+pub const SWAP: &[Case] =
+    &[once("memory_on_the_disk_has_what_the_device_wrote", kept::memory_on_the_disk_has_what_the_device_wrote)];
 
 const PAGE: usize = 4096;
 

@@ -18,7 +18,7 @@ use crate::ib::{Ib, Place};
 
 mod pressure;
 
-pub use pressure::{worker, WORKER};
+pub use pressure::{fill_but, worker, WORKER};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }
@@ -39,6 +39,7 @@ pub const CASES: &[Case] = &[
     once("more_than_vram_has_the_newest_there", pressure::more_than_vram_has_the_newest_there),
     once("buffers_get_vram_from_processes_memory", pressure::buffers_get_vram_from_processes_memory),
     once("killed_process_gives_vram_back", pressure::killed_process_gives_vram_back),
+    once("process_is_killed_at_any_point_of_a_migration", pressure::process_is_killed_at_any_point_of_a_migration),
     once("unbound_device_leaves_all_memory_behind", pressure::unbound_device_leaves_all_memory_behind),
     once("ring_that_stands_still_costs_time_alone", pressure::ring_that_stands_still_costs_time_alone),
 ];

@@ -43,12 +43,14 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Swap space on the disk, given up with the value.
-struct Swap;
+pub struct Swap;
 
 impl Swap {
     /// `bytes` of it.
-    fn on(bytes: u64) -> Result<Self> {
-        load("virtio_blk")?;
+    pub fn on(bytes: u64) -> Result<Self> {
+        if !Path::new(DISK).exists() {
+            load("virtio_blk")?;
+        }
         let there = eventually(super::case::GLANCE * 20, || Ok(Path::new(DISK).exists()))?;
         if !there {
             return Err(Skip("the guest has no disk: --disk SIZE".into()).into());
@@ -74,7 +76,7 @@ fn run(program: &str, args: &[&str]) -> Result<()> {
 }
 
 /// A count of /proc/vmstat.
-fn vmstat(key: &str) -> Result<u64> {
+pub fn vmstat(key: &str) -> Result<u64> {
     let text = std::fs::read_to_string("/proc/vmstat")?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     Ok(value.with_context(|| format!("/proc/vmstat has no {key}"))?.parse()?)

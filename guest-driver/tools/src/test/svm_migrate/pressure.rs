@@ -2,13 +2,14 @@
 //! Too little VRAM, a process that dies, a device that goes, a ring that does not work.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{ensure, Result};
 use uvm_spec::{sdma, uapi};
 
 use super::{is_in_vram, Own, BLOCK};
 use crate::drm::{Bo, Device, Domain};
-use crate::test::case::{eventually, same, Ctx, PATIENCE};
+use crate::test::case::{eventually, same, settled, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 use crate::test::reload::while_unbound;
 use crate::test::segments::{number, VISIBLE};
@@ -16,11 +17,13 @@ use crate::test::workers;
 
 /// First argument of the process that is killed.
 pub const WORKER: &str = "--migrate-worker";
+/// Its argument for moving for ever.
+const TO_AND_FRO: &str = "to-and-fro";
 /// What it has in VRAM.
 const SHARE: u64 = 16 << 20;
 
 /// Leaves `bytes` of VRAM to others, about.
-fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
+pub fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
     let mut bos = Vec::new();
     loop {
         let free = device.param(uapi::PARAM_VRAM_SIZE)? - device.param(uapi::PARAM_VRAM_USED)?;
@@ -83,17 +86,33 @@ pub fn buffers_get_vram_from_processes_memory(ctx: &Ctx) -> Result<()> {
 
 /// Entry point of the process that is killed.
 pub fn worker(args: &[String]) -> Result<ExitCode> {
-    ensure!(args.is_empty(), "takes no arguments");
     let device = Device::open()?;
-    let _small = Own::new(3, usize::try_from(SHARE / 2)?, false).and_then(|own| {
+    if args == [TO_AND_FRO] {
+        let own = [false, true].map(|huge| Own::new(5, usize::try_from(SHARE / 4)?, huge));
+        let [small, huge] = own;
+        let (small, huge) = (small?, huge?);
+        workers::get_ready()?;
+        loop {
+            for own in [&small, &huge] {
+                own.go(&device, Domain::Vram)?;
+                own.go(&device, Domain::System)?;
+                own.go(&device, Domain::Vram)?;
+                own.check()?;
+            }
+        }
+    }
+    ensure!(args.is_empty(), "takes no other arguments");
+    let small = Own::new(3, usize::try_from(SHARE / 2)?, false).and_then(|own| {
         own.go(&device, Domain::Vram)?;
         Ok(own)
     })?;
-    let _huge = Own::new(4, usize::try_from(SHARE / 2)?, true).and_then(|own| {
+    let huge = Own::new(4, usize::try_from(SHARE / 2)?, true).and_then(|own| {
         own.go(&device, Domain::Vram)?;
         Ok(own)
     })?;
     workers::get_ready()?;
+    small.check()?;
+    huge.check()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,6 +129,34 @@ pub fn killed_process_gives_vram_back(ctx: &Ctx) -> Result<()> {
     let back = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_DEVMEM_USED)? == used))?;
     ensure!(back, "{} bytes stay in VRAM", device.param(uapi::PARAM_DEVMEM_USED)? - used);
     Ok(())
+}
+
+/// A process that does nothing but move is killed a little later each time.
+pub fn process_is_killed_at_any_point_of_a_migration(ctx: &Ctx) -> Result<()> {
+    const ROUNDS: u64 = 24;
+    let device = ctx.device()?;
+    let left = || Ok((device.param(uapi::PARAM_DEVMEM_USED)?, device.param(uapi::PARAM_VRAM_USED)?));
+    let (before, to_vram) = (settled(left)?, device.param(uapi::PARAM_DEVMEM_TO_VRAM)?);
+    for round in 0..ROUNDS {
+        let mut process = vec![workers::command([WORKER, TO_AND_FRO]).spawn()?];
+        workers::ready(&mut process)?;
+        workers::go(&mut process)?;
+        // Through what takes it some ten milliseconds, in steps that meet no beat of it.
+        std::thread::sleep(Duration::from_micros(round * round * 131));
+        for mut process in process {
+            ensure!(process.try_wait()?.is_none(), "the process ended by itself");
+            process.kill()?;
+            process.wait()?;
+        }
+    }
+    let moved = device.param(uapi::PARAM_DEVMEM_TO_VRAM)? - to_vram;
+    ensure!(moved > 0, "no migration was under way");
+    let back = eventually(PATIENCE, || Ok(left()?.0 == before.0 && left()?.1 <= before.1))?;
+    ensure!(back, "bytes in VRAM: {before:?} before, {:?} after", left()?);
+    let own = Own::new(ctx.rng().next(), 4 << 20, true)?;
+    own.go(&device, Domain::Vram)?;
+    is_in_vram(&device, &own)?;
+    own.check()
 }
 
 pub fn unbound_device_leaves_all_memory_behind(ctx: &Ctx) -> Result<()> {
