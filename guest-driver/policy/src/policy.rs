@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::buffers::{Bo, BoInfo};
-use crate::chunks::Chunks;
 use crate::domain::Domain;
 use crate::error::Error;
 use crate::heap::{BlockKind, From, Heap, Request};
