@@ -194,6 +194,7 @@ struct uvm_svm_want {
 	bool due;
 };
 
+/**
  * struct uvm_svm_counted - a granule of addresses that is reached often
  * @va: first address
  * @bytes: how many
