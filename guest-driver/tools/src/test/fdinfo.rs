@@ -174,17 +174,20 @@ fn pageable_buffer_is_resident_where_it_is(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let before = Info::of(&device)?;
     let bo = Bo::pageable(&device, SIZE, Domain::Vram)?;
-    // Counted where it is best used, wherever it is.
+    // Counted where it belongs, wherever it is.
     grew(&device, &before, "before its first use", &[("total-vram", SIZE)])?;
     bo.move_to(Domain::Vram, 0)?;
     grew(&device, &before, "in VRAM", &[("total-vram", SIZE), ("resident-vram", SIZE)])?;
+    // Who moves it says where it belongs.
     bo.move_to(Domain::Gtt, 0)?;
-    grew(&device, &before, "in GTT", &[("total-vram", SIZE), ("resident-gtt", SIZE)])?;
+    grew(&device, &before, "in GTT", &[("total-gtt", SIZE), ("resident-gtt", SIZE)])?;
     press_until("a buffer in the backing store", || {
-        Ok(Info::of(&device)?.grown(&before)? == BTreeMap::from([("total-vram".to_owned(), i64::try_from(SIZE)?)]))
+        Ok(Info::of(&device)?.grown(&before)? == BTreeMap::from([("total-gtt".to_owned(), i64::try_from(SIZE)?)]))
     })?;
     bo.map()?.load(0);
-    grew(&device, &before, "for the CPU", &[("total-vram", SIZE), ("resident-system", SIZE)])
+    grew(&device, &before, "for the CPU", &[("total-gtt", SIZE), ("resident-system", SIZE)])?;
+    bo.move_to(Domain::Vram, 0)?;
+    grew(&device, &before, "back in VRAM", &[("total-vram", SIZE), ("resident-vram", SIZE)])
 }
 
 fn unneeded_buffer_is_purgeable(ctx: &Ctx) -> Result<()> {
