@@ -229,7 +229,7 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
-	struct uvm_chunk *chunk;
+	struct uvm_chunk *chunk, *next;
 	u32 room = 0, tries = UVM_RESERVE_TRIES;
 	bool closed;
 	int ret;
@@ -240,9 +240,16 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages)
 		if (!chunk->leaving &&
 		    (pages < UVM_CHUNK_PAGES || !chunk->used))
 			room += UVM_CHUNK_PAGES - chunk->used;
-	list_for_each_entry(chunk, &dev->empty, node)
-		if (!chunk->leaving)
-			room += UVM_CHUNK_PAGES;
+	/* What is empty may be about to be given back: not what is wanted. */
+	list_for_each_entry_safe(chunk, next, &dev->empty, node) {
+		if (closed || room >= pages)
+			break;
+		if (chunk->leaving)
+			continue;
+		chunk->dm = dm;
+		list_move_tail(&chunk->node, &dm->chunks);
+		room += UVM_CHUNK_PAGES;
+	}
 	spin_unlock(&dev->lock);
 	if (closed)
 		return -ENODEV;
