@@ -205,7 +205,7 @@ void uvm_svm_double(struct uvm_svm_block *block, const unsigned long *pages,
 	}
 	n = bitmap_weight(pages, UVM_SVM_BLOCK_PAGES);
 	/* Not all of them in one piece. */
-	if (uvm_devmem_reserve(svm->dm, min(n, UVM_SVM_BLOCK_PAGES - 1)))
+	if (uvm_devmem_reserve(svm->dm, min(n, UVM_SVM_BLOCK_PAGES - 1), true))
 		return;
 	d = kvzalloc(sizeof(*d), GFP_KERNEL);
 	if (!d)
