@@ -205,6 +205,13 @@ void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
 		vram = migrate_pfn_to_page(m->src[at]);
 		if (!n || !vram || !is_device_private_page(vram))
 			continue;
+		/*
+		 * By place, one may be met that nobody got in the end: taken for
+		 * a move that failed, and not given back yet. It has no content,
+		 * and no group to be charged to.
+		 */
+		if (!folio_test_anon(page_folio(vram)))
+			continue;
 		m->wanted += n;
 		system = uvm_devmem_fails(m->dm) ? NULL :
 			 uvm_migration_new(vma, start + at * PAGE_SIZE, n);

@@ -48,6 +48,28 @@ static int uvm_svm_unshare(struct uvm_svm *svm, struct hmm_range *range)
 	return 0;
 }
 
+/*
+ * Of a block of VRAM that the CPU has in one entry, hmm_range_fault() gives the
+ * block's first pages, also where the range begins further on.
+ */
+static void uvm_svm_right_block(struct hmm_range *range)
+{
+	unsigned long va, pfn, *entry = range->hmm_pfns;
+	struct page *page;
+
+	for (va = range->start; va < range->end; va += PAGE_SIZE, entry++) {
+		if (!(*entry & HMM_PFN_VALID) ||
+		    hmm_pfn_to_map_order(*entry) != HPAGE_PMD_ORDER)
+			continue;
+		page = hmm_pfn_to_page(*entry);
+		if (!is_device_private_page(page))
+			continue;
+		pfn = folio_pfn(page_folio(page)) +
+		      ((va & ~HPAGE_PMD_MASK) >> PAGE_SHIFT);
+		*entry = (*entry & HMM_PFN_FLAGS) | pfn;
+	}
+}
+
 /* Asks for pages of one mapping, and maps them if they are still there then. */
 static int uvm_svm_ask(struct uvm_svm_block *block, u64 va, bool write,
 		       struct hmm_range *range)
@@ -64,6 +86,8 @@ static int uvm_svm_ask(struct uvm_svm_block *block, u64 va, bool write,
 		ret = -EFAULT;
 	if (!ret)
 		ret = hmm_range_fault(range);
+	if (!ret)
+		uvm_svm_right_block(range);
 	if (!ret && fault && write)
 		ret = uvm_svm_unshare(svm, range);
 	mmap_read_unlock(svm->mm);

@@ -33,7 +33,7 @@ impl Squeeze {
             fs::create_dir(MOUNTED)?;
         }
         mount("cgroup2", MOUNTED, "cgroup2", MountFlags::empty(), None).context("mounting control groups")?;
-        let group = Path::new(MOUNTED).join("stress");
+        let group = Path::new(MOUNTED).join(format!("stress-{}", std::process::id()));
         let squeeze = Self { group, swapped: vmstat("pswpout")?, _swap: swap };
         fs::write(Path::new(MOUNTED).join("cgroup.subtree_control"), "+memory").context("control of memory")?;
         fs::create_dir(&squeeze.group).context("a control group")?;
