@@ -23,6 +23,8 @@ const QUEUES: u32 = 2;
 /// Debian's kernel clears each page twice, when it is given out and when it is used as zeros; under TCG that is most of
 /// what moving a page costs. And memory that nobody cleared shows who forgot to.
 const NO_CLEARING: &str = "init_on_alloc=0";
+/// On a busy host a guest may get no tick in the time in which it looks for one, and would panic.
+const NO_TIMER_CHECK: &str = "no_timer_check";
 
 /// A QEMU that can be started.
 #[derive(Clone, Debug)]
@@ -145,7 +147,7 @@ pub(crate) fn arguments(options: &Options, accel: Accel, files: &Files<'_>, inte
             ),
         ]);
     }
-    let mut line = format!("console=ttyS0 quiet loglevel=5 panic=-1 oops=panic {NO_CLEARING}");
+    let mut line = format!("console=ttyS0 quiet loglevel=5 panic=-1 oops=panic {NO_CLEARING} {NO_TIMER_CHECK}");
     if let Ok(Some(carveout)) = options.carveout() {
         line.push(' ');
         line.push_str(&carveout.kernel_words());
