@@ -42,7 +42,11 @@ static bool uvm_svm_map_alone(struct uvm_svm_block *block, u64 va,
 	return still;
 }
 
-/* The page is mapped then, and locked: no CPU takes it back meanwhile. */
+/*
+ * The page is mapped then, and locked: no CPU takes it back meanwhile. mmap_lock
+ * is held as well, to be let go after that: a fork fails that meets such a page
+ * locked.
+ */
 static int uvm_svm_exclude_page(struct uvm_svm_block *block, u64 va,
 				struct folio **folio)
 {
@@ -76,11 +80,19 @@ static int uvm_svm_exclude_page(struct uvm_svm_block *block, u64 va,
 				folio_put(*folio);
 			}
 		}
-		mmap_read_unlock(mm);
+		if (!done)
+			mmap_read_unlock(mm);
 		if (ret && ret != -EBUSY)
 			return ret;
 	}
 	return 0;
+}
+
+static void uvm_svm_excluded(struct uvm_svm_block *block, struct folio *folio)
+{
+	folio_unlock(folio);
+	folio_put(folio);
+	mmap_read_unlock(block->svm->mm);
 }
 
 /* The access that waits for a page is made while no CPU can have it. */
@@ -185,8 +197,7 @@ int uvm_svm_have_alone(struct uvm_svm_block *block, u64 va)
 	if (!ret) {
 		if (test_and_clear_bit(at, block->contested))
 			uvm_svm_let_through(block, va);
-		folio_unlock(folio);
-		folio_put(folio);
+		uvm_svm_excluded(block, folio);
 	} else if (ret == -EOPNOTSUPP || ret == -EINVAL) {
 		ret = uvm_svm_lend(block, va);
 	}
@@ -217,10 +228,8 @@ int uvm_svm_exclude(struct uvm_svm_block *block, u64 start, u64 end)
 
 	for (va = start; va < end && !ret; va += PAGE_SIZE) {
 		ret = uvm_svm_exclude_page(block, va, &folio);
-		if (!ret) {
-			folio_unlock(folio);
-			folio_put(folio);
-		}
+		if (!ret)
+			uvm_svm_excluded(block, folio);
 	}
 	return ret;
 }
