@@ -16,7 +16,7 @@ use anyhow::{ensure, Context, Result};
 use uvm_spec::access::{func, update, MAX_LANES};
 use uvm_spec::uapi;
 
-use super::{micros, middle, Better, Figure, MANY, PATIENCE};
+use super::{micros, middle, Better, Figure, MANY};
 use crate::drm::Device;
 use crate::test::reload::debugfs;
 use crate::uvm::program::{Operand, Program};
@@ -39,6 +39,8 @@ const PAGES: u32 = 1024;
 const ALONE: u32 = 256;
 /// Times of each, by turns.
 const TURNS: usize = 5;
+/// Memory that goes to and fro takes its time.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Batches against one fault at a time.
 const BATCH_BAR: f64 = 5.0;
 
