@@ -150,8 +150,8 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 	u32 first = UVM_SVM_BLOCK_PAGES, last = 0, written = 0;
 	bool may_write, in_vram;
 	unsigned long pfn;
-	struct page *what;
 	u64 entry;
+	struct page *what;
 
 	lockdep_assert_held(&block->lock);
 	for (; n; n--, page++, pfns++) {
@@ -174,9 +174,9 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		uvm_svm_part(block);
 		entry = uvm_svm_entry(what, may_write);
 		uvm_svm_write(block, page, entry);
+		uvm_svm_note(block, page, entry);
 		__assign_bit(page, block->whole,
 			     !(entry & UVM_PTE_ATOMIC_DISABLE));
-		uvm_svm_note(block, page, entry);
 		/* What was not allowed may be in a cache. */
 		clear_bit(page, block->cpu);
 		if (test_and_set_bit(page, block->mapped) ||
@@ -209,19 +209,21 @@ void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 	struct uvm_svm *svm = block->svm;
 	u32 at = uvm_svm_page(block, va);
 	bool known;
+	u64 entry;
 
 	lockdep_assert_held(&block->lock);
 	uvm_svm_will_write(page);
 	uvm_svm_part(block);
-	uvm_svm_write(block, at, UVM_PTE_VALID | UVM_PTE_READABLE |
-		      UVM_PTE_WRITEABLE | UVM_PTE_SYSTEM | UVM_PTE_SNOOPED |
-		      page_to_phys(page));
+	entry = UVM_PTE_VALID | UVM_PTE_READABLE | UVM_PTE_WRITEABLE |
+		UVM_PTE_SYSTEM | UVM_PTE_SNOOPED | page_to_phys(page);
+	uvm_svm_write(block, at, entry);
+	uvm_svm_note(block, at, entry);
+	clear_bit(at, block->cpu);
 	known = test_and_set_bit(at, block->mapped);
 	known |= test_and_clear_bit(at, block->denied);
 	set_bit(at, block->writable);
 	set_bit(at, block->whole);
 	clear_bit(at, block->vram);
-	clear_bit(at, block->fits);
 	if (!test_and_set_bit(at, block->exclusive)) {
 		atomic64_inc(&svm->exclusive);
 		atomic64_inc(&svm->vm->uvm->svm.exclusive);
@@ -229,6 +231,7 @@ void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 	atomic64_inc(&svm->vm->uvm->svm.mapped);
 	if (known)
 		uvm_svm_flush(block, at, at);
+	uvm_svm_single(block, at, at + 1);
 }
 
 /* Of those pages, the ones that go from the device's hands. */

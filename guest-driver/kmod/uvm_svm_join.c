@@ -63,6 +63,9 @@ void uvm_svm_join(struct uvm_svm_block *block)
 	if (!bitmap_full(block->writable, UVM_SVM_BLOCK_PAGES) &&
 	    !bitmap_empty(block->writable, UVM_SVM_BLOCK_PAGES))
 		return;
+	if (!bitmap_full(block->whole, UVM_SVM_BLOCK_PAGES) &&
+	    !bitmap_empty(block->whole, UVM_SVM_BLOCK_PAGES))
+		return;
 	if (!bitmap_empty(block->denied, UVM_SVM_BLOCK_PAGES) ||
 	    !bitmap_empty(block->exclusive, UVM_SVM_BLOCK_PAGES))
 		return;
