@@ -73,8 +73,9 @@ pub fn move_behind_a_hang_keeps_the_bytes(ctx: &Ctx, ring: u32) -> Result<()> {
     same("fence of the buffer's user after the move", end.state()?, HUNG)?;
     kept()?;
 
-    // Beside what hangs, on both instances.
-    let ends = [hung(&device, &gate, ring, 2, None)?, hung(&device, &gate, 1 - ring, 2, None)?];
+    // Beside what hangs, on both instances; what writes to one buffer would run one after the other.
+    let other = Bo::new(&device, 4096, Domain::Gtt)?;
+    let ends = [hung(&device, &gate, ring, 2, None)?, hung(&device, &other, 1 - ring, 2, None)?];
     moved(Domain::System)?;
     for end in &ends {
         same("fence of who does not use the buffer after the move", end.state()?, FenceState::Active)?;
