@@ -93,7 +93,7 @@ static const struct vm_operations_struct uvm_bo_vm_ops = {
 static int uvm_bo_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
 {
 	/* A private copy would come apart from the buffer at a move. */
-	if (is_cow_mapping(vma->vm_flags))
+	if ((vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE)
 		return -EINVAL;
 	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_page_prot = vm_get_page_prot(vma->vm_flags);

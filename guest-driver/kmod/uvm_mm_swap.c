@@ -16,6 +16,7 @@
 
 #include <drm/drm_print.h>
 
+#include "uvm_compat.h"
 #include "uvm_drv.h"
 
 static ulong uvm_pages_mb;
@@ -161,7 +162,7 @@ static void uvm_mm_write_now(struct page *page)
 	}
 	/* Once it is written, its page is to be free. */
 	folio_set_reclaim(folio);
-	if (shmem_writeout(folio, NULL, NULL)) {
+	if (uvm_shmem_write(folio)) {
 		/* It is dirty as before. */
 		folio_clear_reclaim(folio);
 		folio_unlock(folio);
