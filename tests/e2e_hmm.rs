@@ -34,7 +34,10 @@ fn kernels_own_test_passes_and_the_device_did_it() {
     verdict.check().unwrap_or_else(|failure| panic!("{failure}\n{}", output()));
     assert_eq!(verdict.summary.skipped, [""; 0], "{}", output());
     let totals = hmm::totals(&verdict).unwrap();
-    assert!(totals.starts_with("# Totals: pass:37 fail:0 "), "{totals}");
+    // 37 in the kernels of series 7.2, one more in 7.3.
+    let passed =
+        totals.strip_prefix("# Totals: pass:").and_then(|rest| rest.split_once(" fail:0 ")?.0.parse::<u32>().ok());
+    assert!(passed >= Some(37), "{totals}");
 }
 
 /// What the device says is believed, not what the driver says: this one says that pages moved, and lets them lie.

@@ -6,6 +6,8 @@
 #ifndef UVM_COMPAT_H
 #define UVM_COMPAT_H
 
+#include <linux/errno.h>
+#include <linux/hmm.h>
 #include <linux/shmem_fs.h>
 #include <linux/version.h>
 
@@ -16,6 +18,16 @@ static inline int uvm_shmem_write(struct folio *folio)
 	return shmem_write_folio(folio);
 #else
 	return shmem_writeout(folio, NULL, NULL);
+#endif
+}
+
+/* As hmm_range_fault(), where what brings a page may want mmap_lock meanwhile. */
+static inline int uvm_hmm_fault_unlocked(struct hmm_range *range)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	return hmm_range_fault_unlocked_timeout(range, 0);
+#else
+	return -EINVAL;
 #endif
 }
 

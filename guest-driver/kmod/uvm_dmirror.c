@@ -298,6 +298,8 @@ static int uvm_dmirror_range_cmd(struct uvm_dmirror *mirror, unsigned int nr,
 		return uvm_dmirror_access(mirror, cmd, false);
 	case UVM_DMIRROR_WRITE:
 		return uvm_dmirror_access(mirror, cmd, true);
+	case UVM_DMIRROR_READ_UNLOCKED:
+		return uvm_dmirror_read_unlocked(mirror, cmd);
 	case UVM_DMIRROR_TO_DEV:
 		return uvm_dmirror_to_dev(mirror, cmd);
 	case UVM_DMIRROR_TO_SYS:

@@ -47,6 +47,7 @@ struct uvm_dmirror_cmd {
 #define UVM_DMIRROR_CHECK	UVM_DMIRROR(6)
 #define UVM_DMIRROR_RELEASE	UVM_DMIRROR(7)
 #define UVM_DMIRROR_FLAGS	UVM_DMIRROR(8)
+#define UVM_DMIRROR_READ_UNLOCKED	UVM_DMIRROR(9)
 
 /* The next page or folio that a migration takes is not to be had. */
 #define UVM_DMIRROR_FAIL_ALLOC	BIT(0)
@@ -73,6 +74,7 @@ struct uvm_dmirror_cmd {
  * @vm: the address space that mirrors the memory of who opened it
  * @entity: its queue to a ring
  * @lock: one command at a time
+ * @unlocked: and this one may ask others for pages; under @lock
  * @bounce: UVM_DMIRROR_BYTES and a page for packets
  * @window: where the device sees them
  * @claimed: pages that were said to be in VRAM and are not: only in a driver that
@@ -83,6 +85,7 @@ struct uvm_dmirror {
 	struct uvm_vm *vm;
 	struct drm_sched_entity entity;
 	struct mutex lock;
+	bool unlocked;
 	void *bounce;
 	struct uvm_svm_block *window;
 #if IS_ENABLED(CONFIG_UVM_NEVER_MIGRATES)
@@ -101,6 +104,8 @@ int uvm_dmirror_io_init(struct uvm_dmirror *mirror);
 void uvm_dmirror_io_fini(struct uvm_dmirror *mirror);
 int uvm_dmirror_access(struct uvm_dmirror *mirror, struct uvm_dmirror_cmd *cmd,
 		       bool write);
+int uvm_dmirror_read_unlocked(struct uvm_dmirror *mirror,
+			      struct uvm_dmirror_cmd *cmd);
 
 /* uvm_dmirror_look.c */
 int uvm_dmirror_snapshot(struct uvm_dmirror *mirror,

@@ -12,6 +12,7 @@
 
 #include <drm/drm_print.h>
 
+#include "uvm_compat.h"
 #include "uvm_drv.h"
 #include "uvm_dmirror.h"
 
@@ -91,6 +92,10 @@ static int uvm_dmirror_why(struct uvm_dmirror *mirror, u64 start, u64 end,
 		range.start = start;
 		range.end = start + PAGE_SIZE;
 		do {
+			if (mirror->unlocked) {
+				ret = uvm_hmm_fault_unlocked(&range);
+				continue;
+			}
 			range.notifier_seq = mmu_interval_read_begin(notifier);
 			mmap_read_lock(mm);
 			ret = hmm_range_fault(&range);
@@ -157,6 +162,27 @@ int uvm_dmirror_access(struct uvm_dmirror *mirror, struct uvm_dmirror_cmd *cmd,
 	}
 	WRITE_ONCE(svm->reach, 0);
 	cmd->faults = atomic64_read(&svm->served) - served;
+	return ret;
+}
+
+/**
+ * uvm_dmirror_read_unlocked() - have the device read a process's memory
+ * @mirror: the file, its lock held
+ * @cmd: the command; the range is checked
+ *
+ * Somebody else may be asked for a page that is not there, as by userfaultfd.
+ * Context: as uvm_dmirror_access().
+ *
+ * Return: as uvm_dmirror_access(); -EINVAL on a kernel that cannot ask.
+ */
+int uvm_dmirror_read_unlocked(struct uvm_dmirror *mirror,
+			      struct uvm_dmirror_cmd *cmd)
+{
+	int ret;
+
+	mirror->unlocked = true;
+	ret = uvm_dmirror_access(mirror, cmd, false);
+	mirror->unlocked = false;
 	return ret;
 }
 
