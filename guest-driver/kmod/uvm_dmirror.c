@@ -10,6 +10,7 @@
  */
 
 #include <linux/cdev.h>
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -138,6 +139,9 @@ static int uvm_dmirror_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* How often a range is asked to go; between, twice as long each time. */
+#define UVM_DMIRROR_TRIES	6
+
 /* Moves a range that is mapped all along, and may be read. */
 static int uvm_dmirror_move(struct uvm_dmirror *mirror,
 			    const struct uvm_dmirror_cmd *cmd,
@@ -208,13 +212,24 @@ static int uvm_dmirror_come(struct uvm_dmirror *mirror,
 static int uvm_dmirror_leave(struct uvm_dmirror *mirror,
 			     const struct uvm_dmirror_cmd *cmd)
 {
+	u64 end = cmd->addr + (cmd->npages << PAGE_SHIFT);
 	struct uvm_migrate_stats stats = {};
+	u32 tries = 0;
 	int ret;
 
-	ret = uvm_dmirror_move(mirror, cmd, uvm_migrate_to_vram, &stats);
-	/* Some pages cannot move; that is no error of the move. */
-	return ret ?: uvm_dmirror_all_local(mirror, cmd->addr, cmd->addr +
-					    (cmd->npages << PAGE_SHIFT));
+	/*
+	 * Some pages cannot move; that is no error of the move. But the kernel
+	 * leaves those, too, that compaction or reclaim hold for a moment.
+	 */
+	for (;;) {
+		ret = uvm_dmirror_move(mirror, cmd, uvm_migrate_to_vram,
+				       &stats) ?:
+		      uvm_dmirror_all_local(mirror, cmd->addr, end);
+		if (ret != -ENOENT || ++tries == UVM_DMIRROR_TRIES ||
+		    fatal_signal_pending(current))
+			return ret;
+		fsleep(1000U << tries);
+	}
 }
 #endif
 
