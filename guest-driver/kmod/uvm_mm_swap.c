@@ -25,6 +25,9 @@ MODULE_PARM_DESC(pages_mb, "Most MiB of system pages of all buffers together (de
 
 /* What part of the memory is left to others, who would be killed for it. */
 #define UVM_MM_LEFT_SHARE	16
+/* Pages that are asked for in one piece, and go so: as many as a PDE0 has. */
+#define UVM_MM_BLOCK_ORDER	9
+#define UVM_MM_BLOCK_PAGES	(1U << UVM_MM_BLOCK_ORDER)
 /* How often, and how long, pages are waited for that are being written out. */
 #define UVM_MM_WAITS		50
 #define UVM_MM_WAIT_MS		20
@@ -57,10 +60,46 @@ static bool uvm_mm_may_have(struct uvm_device *uvm, u64 nr)
 	       uvm_mm_has_room(nr);
 }
 
+/*
+ * Pages of a block that the kernel has at hand in one piece: one of many, each
+ * page with a reference of its own, so that any of them can go by themselves.
+ */
+static u64 uvm_mm_take_block(struct uvm_bo *bo, u64 first, u64 end, gfp_t gfp)
+{
+	struct folio *folio;
+	u64 i;
+
+	if (!IS_ALIGNED(first, UVM_MM_BLOCK_PAGES) || end - first < UVM_MM_BLOCK_PAGES)
+		return 0;
+	folio = folio_alloc(gfp & ~__GFP_RECLAIM, UVM_MM_BLOCK_ORDER);
+	if (!folio)
+		return 0;
+	folio_ref_add(folio, UVM_MM_BLOCK_PAGES - 1);
+	for (i = 0; i < UVM_MM_BLOCK_PAGES; i++)
+		bo->pages[first + i] = folio_page(folio, i);
+	return UVM_MM_BLOCK_PAGES;
+}
+
+/* Nobody reaches these pages; those of a block go at once. */
+static void uvm_mm_drop_pages(struct uvm_bo *bo, u64 first, u64 nr)
+{
+	u64 i, n, end = first + nr;
+	struct folio *folio;
+
+	for (i = first; i < end; i += n) {
+		folio = page_folio(bo->pages[i]);
+		for (n = 1; i + n < end &&
+		     page_folio(bo->pages[i + n]) == folio; n++)
+			;
+		folio_put_refs(folio, n);
+		memset(bo->pages + i, 0, n * sizeof(*bo->pages));
+		cond_resched();
+	}
+}
+
 static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i;
 
 	/* The kernel's mapping would stay as it is with whoever is next. */
 	if (bo->unsnooped && uvm_pages_cache(bo->pages + first, nr)) {
@@ -68,10 +107,7 @@ static void uvm_mm_put_pages(struct uvm_bo *bo, u64 first, u64 nr)
 		memset(bo->pages + first, 0, nr * sizeof(*bo->pages));
 		nr = 0;
 	}
-	for (i = first; i < first + nr; i++) {
-		__free_page(bo->pages[i]);
-		bo->pages[i] = NULL;
-	}
+	uvm_mm_drop_pages(bo, first, nr);
 }
 
 /**
@@ -112,7 +148,7 @@ void uvm_mm_free_pages(struct uvm_bo *bo, u64 offset, u64 size)
 int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size, bool zeroed)
 {
 	struct uvm_device *uvm = to_uvm(bo->base.dev);
-	u64 i, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
+	u64 i, n, first = offset >> PAGE_SHIFT, nr = size >> PAGE_SHIFT;
 	const gfp_t gfp = GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN |
 			  (zeroed ? __GFP_ZERO : 0);
 	struct page *page;
@@ -127,14 +163,18 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size, bool zeroed)
 		if (WARN_ON_ONCE(bo->pages[i]))
 			return -EINVAL;
 	}
-	for (i = first; i < first + nr; i++) {
+	for (i = first; i < first + nr; i += n) {
+		cond_resched();
+		n = uvm_mm_take_block(bo, i, first + nr, gfp);
+		if (n)
+			continue;
 		do {
 			page = alloc_page(gfp);
 		} while (!page && uvm_mm_wait(&waits));
 		if (!page)
 			goto free;
 		bo->pages[i] = page;
-		cond_resched();
+		n = 1;
 	}
 	if (bo->unsnooped && uvm_pages_uncache(bo->pages + first, nr))
 		goto free;
@@ -143,10 +183,7 @@ int uvm_mm_alloc_pages(struct uvm_bo *bo, u64 offset, u64 size, bool zeroed)
 	return 0;
 
 free:
-	while (i-- > first) {
-		__free_page(bo->pages[i]);
-		bo->pages[i] = NULL;
-	}
+	uvm_mm_drop_pages(bo, first, i - first);
 	return -ENOMEM;
 }
 
