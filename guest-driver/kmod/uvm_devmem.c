@@ -88,11 +88,17 @@ static void uvm_devmem_folio_free(struct folio *folio)
 	u32 nr = folio_nr_pages(folio);
 	u64 page = uvm_devmem_offset(&folio->page) >> PAGE_SHIFT;
 	struct uvm_chunk *chunk;
+	struct uvm_home **home;
 
 	spin_lock(&dev->lock);
 	chunk = dev->table[page / UVM_CHUNK_PAGES];
 	if (!WARN_ON_ONCE(!chunk || chunk->dm != dm || chunk->used < nr)) {
 		bitmap_clear(chunk->map, page % UVM_CHUNK_PAGES, nr);
+		home = chunk->homes + page % UVM_CHUNK_PAGES;
+		/* Whoever took the folio took all of it. */
+		if (*home)
+			uvm_home_unuse(dev, *home, nr);
+		memset(home, 0, nr * sizeof(*home));
 		chunk->used -= nr;
 		dm->used -= nr;
 		uvm_chunk_place(chunk);
@@ -121,6 +127,27 @@ static struct uvm_chunk *uvm_devmem_first_empty(struct uvm_devmem_dev *dev)
 	return NULL;
 }
 
+static struct uvm_chunk *uvm_chunk_new(struct uvm_devmem *dm)
+{
+	struct uvm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+
+	if (!chunk)
+		return NULL;
+	chunk->dm = dm;
+	chunk->homes = kcalloc(UVM_CHUNK_PAGES, sizeof(*chunk->homes),
+			       GFP_KERNEL);
+	if (chunk->homes)
+		return chunk;
+	kfree(chunk);
+	return NULL;
+}
+
+static void uvm_chunk_end(struct uvm_chunk *chunk)
+{
+	kfree(chunk->homes);
+	kfree(chunk);
+}
+
 /* Chunks that are still empty; before the policy has them, nobody has. */
 static void uvm_devmem_give_back(struct work_struct *work)
 {
@@ -130,6 +157,7 @@ static void uvm_devmem_give_back(struct work_struct *work)
 	struct uvm_chunk *chunk;
 	unsigned int flags;
 
+	uvm_homes_reap(dev);
 	for (;;) {
 		spin_lock(&dev->lock);
 		chunk = uvm_devmem_first_empty(dev);
@@ -146,7 +174,7 @@ static void uvm_devmem_give_back(struct work_struct *work)
 		flags = uvm_policy_begin(uvm);
 		uvm_policy_chunk_free(uvm->policy, chunk->range);
 		uvm_policy_end(uvm, flags);
-		kfree(chunk);
+		uvm_chunk_end(chunk);
 	}
 }
 
@@ -209,17 +237,16 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
 
 	if (!uvm_devmem_may_take(dev))
 		return -ENOSPC;
-	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+	chunk = uvm_chunk_new(dm);
 	if (!chunk)
 		return -ENOMEM;
 	flags = uvm_policy_begin(uvm);
 	ret = uvm_policy_chunk_take(uvm->policy, UVM_CHUNK_SIZE, &range);
 	uvm_policy_end(uvm, flags);
 	if (ret) {
-		kfree(chunk);
+		uvm_chunk_end(chunk);
 		return ret;
 	}
-	chunk->dm = dm;
 	chunk->range = range.id;
 	chunk->index = range.offset >> UVM_CHUNK_SHIFT;
 	/* Not to those that are given back: it is wanted. */
@@ -238,13 +265,15 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
  * @pages: how many; a whole chunk's are in one
  * @evict: make room for them; the caller has no copy under way, as that takes
  *	copies itself
+ * @held: memory whose mmap_lock the caller holds for reading, or NULL
  *
  * Others may be faster to take it: for who allocates, it makes success likely.
  * Context: may sleep; before pages are locked.
  *
  * Return: 0, -ENOSPC, -ENOMEM, -ENODEV.
  */
-int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict)
+int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict,
+		       struct mm_struct *held)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
 	struct uvm_chunk *chunk, *next;
@@ -276,7 +305,7 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict)
 	ret = uvm_devmem_take(dm);
 	/* Others of processes' memory go first, what was used long ago. */
 	while (ret == -ENOSPC && evict && tries-- &&
-	       uvm_devmem_make_room(dm->uvm, UVM_CHUNK_SIZE))
+	       uvm_devmem_make_room(dm->uvm, UVM_CHUNK_SIZE, held))
 		ret = uvm_devmem_take(dm);
 	return ret;
 }
@@ -285,16 +314,18 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict)
  * uvm_devmem_alloc() - take device-private pages
  * @dm: an instance
  * @order: of their folio, at most UVM_CHUNK_ORDER
+ * @home: whose memory they are to be, or NULL
  *
  * Return: the first page, locked, with one reference and undefined content; or
  * NULL.
  */
-struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order)
+struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order,
+			      struct uvm_home *home)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
 	struct uvm_chunk *chunk = NULL;
 	struct page *page;
-	u32 at;
+	u32 at, i;
 
 	if (uvm_devmem_fails(dm))
 		return NULL;
@@ -303,6 +334,10 @@ struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order)
 		chunk = uvm_devmem_find(dm, order, &at);
 	if (chunk) {
 		bitmap_set(chunk->map, at, 1U << order);
+		for (i = 0; i < 1U << order; i++)
+			chunk->homes[at + i] = home;
+		if (home)
+			home->uses += 1U << order;
 		chunk->used += 1U << order;
 		dm->used += 1U << order;
 		uvm_chunk_place(chunk);
@@ -502,6 +537,7 @@ void uvm_devmem_dev_prepare(struct uvm_device *uvm)
 	spin_lock_init(&dev->lock);
 	spin_lock_init(&dev->copy_lock);
 	init_waitqueue_head(&dev->copy_wait);
+	INIT_LIST_HEAD(&dev->homes);
 	INIT_LIST_HEAD(&dev->empty);
 	INIT_WORK(&dev->give_back, uvm_devmem_give_back);
 	for (i = 0; i < UVM_MAX_PAGE_RINGS; i++) {

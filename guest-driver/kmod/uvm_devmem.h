@@ -39,6 +39,7 @@ struct vm_area_struct;
 #define UVM_MAX_PAGE_RINGS	2
 
 struct uvm_page_ring;
+struct mm_struct;
 
 /**
  * struct uvm_page_fence - the end of packets on a PAGE ring
@@ -192,6 +193,19 @@ struct uvm_devmem {
 };
 
 /**
+ * struct uvm_home - a process's memory that pages of VRAM are of
+ * @node: in uvm_devmem_dev.homes
+ * @mm: the memory, not its users
+ * @uses: pages that were taken for it and are in use, and who works on it; under
+ *	uvm_devmem_dev.lock
+ */
+struct uvm_home {
+	struct list_head node;
+	struct mm_struct *mm;
+	u64 uses;
+};
+
+/**
  * struct uvm_chunk - 2 MiB of VRAM with device-private pages
  * @dm: whose
  * @node: in one of its lists, or among those to be given back
@@ -200,9 +214,12 @@ struct uvm_devmem {
  * @used: pages in use
  * @leaving: it is being emptied: no page of it is given out, and it stays in its
  *	list
+ * @round: the last round of evictions that came to it
  * @map: pages in use
  * @twice: of these, second copies; their zone_device_data is the block that has
  *	them
+ * @homes: for each page in use, whose it is; NULL: nobody's by the CPU's page
+ *	tables. A child that a process forks may have it too, or alone.
  *
  * All but @range and @index under uvm_devmem_dev.lock.
  */
@@ -213,8 +230,10 @@ struct uvm_chunk {
 	u32 index;
 	u32 used;
 	bool leaving;
+	u64 round;
 	DECLARE_BITMAP(map, UVM_CHUNK_PAGES);
 	DECLARE_BITMAP(twice, UVM_CHUNK_PAGES);
+	struct uvm_home **homes;
 };
 
 /**
@@ -251,8 +270,10 @@ struct uvm_devmem_counters {
  * @table: struct uvm_chunk by its number; NULL where there is none
  * @nr_chunks: how many there can be
  * @taken: how many there are; under @lock
+ * @rounds: rounds of evictions so far; under @lock
+ * @homes: struct uvm_home; under @lock
  * @empty: chunks that nobody uses
- * @give_back: gives them to the policy
+ * @give_back: gives them to the policy, and forgets homes without pages
  * @rings: PAGE rings
  * @window_pages: pages of a window
  * @copy_lock: who has which window; a leaf
@@ -267,6 +288,8 @@ struct uvm_devmem_dev {
 	struct uvm_chunk **table;
 	u32 nr_chunks;
 	u32 taken;
+	u64 rounds;
+	struct list_head homes;
 	struct list_head empty;
 	struct work_struct give_back;
 	struct uvm_page_ring rings[UVM_MAX_PAGE_RINGS];
@@ -327,8 +350,17 @@ struct uvm_devmem *uvm_devmem_of(const struct page *page);
 u64 uvm_devmem_offset(const struct page *page);
 bool uvm_devmem_fails(struct uvm_devmem *dm);
 void uvm_devmem_touch(struct uvm_device *uvm, u64 offset);
-int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict);
-struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order);
+int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict,
+		       struct mm_struct *held);
+struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order,
+			      struct uvm_home *home);
+
+/* uvm_devmem_home.c */
+struct uvm_home *uvm_home_get(struct uvm_device *uvm, struct mm_struct *mm);
+void uvm_home_unuse(struct uvm_devmem_dev *dev, struct uvm_home *home,
+		    u32 uses);
+void uvm_home_put(struct uvm_device *uvm, struct uvm_home *home);
+void uvm_homes_reap(struct uvm_devmem_dev *dev);
 
 /* uvm_migrate.c */
 int uvm_migrate_to_vram(struct uvm_devmem *dm, struct vm_area_struct *vma,
@@ -344,7 +376,9 @@ int uvm_ioctl_svm_prefetch(struct drm_device *drm, void *data,
 void uvm_devmem_show(struct uvm_device *uvm, struct seq_file *m);
 
 /* uvm_devmem_evict.c */
-u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes);
+bool uvm_devmem_leaves(struct uvm_device *uvm, u32 chunk);
+u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes,
+			 struct mm_struct *held);
 int uvm_devmem_evict(struct uvm_devmem *dm, u64 bytes);
 int uvm_devmem_evict_all(struct uvm_devmem *dm);
 

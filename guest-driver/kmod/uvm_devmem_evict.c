@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Chunks are emptied by place: whoever has the pages, and without their
- * mmap_lock.
+ * Which chunks of VRAM are emptied, and when: for others who want it, for a
+ * device that rests or goes.
  */
 
 #include <linux/delay.h>
@@ -13,9 +13,15 @@
 #include "uvm_drv.h"
 #include "uvm_migrate.h"
 
-/* How soon, and how often, pages that somebody held are tried again. */
+/*
+ * How soon, and how often, chunks are tried again that somebody held: a page, a
+ * process's mmap_lock, or all of its memory, as it ends.
+ */
 #define UVM_EVICT_DELAY_MS	10
+#define UVM_EVICT_ROUNDS	50
 #define UVM_EVICT_WARN		500
+/* There, others may wait for a lock of who makes room. */
+#define UVM_EVICT_WAITS		5
 
 /* Nobody gets a page of a chunk from here on. False: somebody has it in hand. */
 static bool uvm_evict_hold(struct uvm_chunk *chunk)
@@ -27,8 +33,19 @@ static bool uvm_evict_hold(struct uvm_chunk *chunk)
 	return true;
 }
 
-/* Any chunk of an instance, those with free pages first. */
-static struct uvm_chunk *uvm_evict_pick(struct uvm_devmem *dm)
+/* One round comes to each chunk of an instance once. */
+static u64 uvm_evict_begin(struct uvm_devmem_dev *dev)
+{
+	u64 round;
+
+	spin_lock(&dev->lock);
+	round = ++dev->rounds;
+	spin_unlock(&dev->lock);
+	return round;
+}
+
+/* The next chunk, those with free pages first. */
+static struct uvm_chunk *uvm_evict_pick(struct uvm_devmem *dm, u64 round)
 {
 	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
 	struct list_head *lists[] = { &dm->chunks, &dm->full };
@@ -38,7 +55,8 @@ static struct uvm_chunk *uvm_evict_pick(struct uvm_devmem *dm)
 	spin_lock(&dev->lock);
 	for (i = 0; i < ARRAY_SIZE(lists); i++) {
 		list_for_each_entry(chunk, lists[i], node) {
-			if (uvm_evict_hold(chunk)) {
+			if (chunk->round < round && uvm_evict_hold(chunk)) {
+				chunk->round = round;
 				spin_unlock(&dev->lock);
 				return chunk;
 			}
@@ -71,44 +89,6 @@ static struct uvm_chunk *uvm_evict_victim(struct uvm_device *uvm, u32 *number)
 	return chunk;
 }
 
-/* The pages in use now; from here on there are fewer, not others. */
-static u32 uvm_evict_pages(struct uvm_devmem *dm, struct uvm_chunk *chunk,
-			   unsigned long *src)
-{
-	struct uvm_devmem_dev *dev = &dm->uvm->devmem;
-	unsigned long first = dm->first + chunk->index * UVM_CHUNK_PAGES;
-	u32 at, nr = 0;
-
-	spin_lock(&dev->lock);
-	for_each_set_bit(at, chunk->map, UVM_CHUNK_PAGES)
-		src[nr++] = first + at;
-	spin_unlock(&dev->lock);
-	return nr;
-}
-
-static int uvm_evict_chunk(struct uvm_migration *m, struct uvm_chunk *chunk)
-{
-	struct uvm_devmem_counters *count = &m->dm->uvm->devmem.count;
-	u32 nr = uvm_evict_pages(m->dm, chunk, m->src);
-	u64 done;
-	int ret;
-
-	if (!nr)
-		return 0;
-	m->nr_copies = 0;
-	m->wanted = 0;
-	memset(m->dst, 0, nr * sizeof(*m->dst));
-	migrate_device_pfns(m->src, nr);
-	uvm_migration_fill_system(m, nr, NULL, 0);
-	ret = uvm_migration_copy(m, nr, false);
-	migrate_device_pages(m->src, m->dst, nr);
-	done = uvm_migration_count(m, nr, NULL);
-	atomic64_add(done, &count->to_system);
-	atomic64_add(done, &count->evicted);
-	migrate_device_finalize(m->src, m->dst, nr);
-	return ret;
-}
-
 /* It has pages, or it has none and goes to who takes it next. */
 static void uvm_evict_done(struct uvm_chunk *chunk)
 {
@@ -125,17 +105,34 @@ static void uvm_evict_done(struct uvm_chunk *chunk)
 }
 
 /* A chunk that is held. Return: 0, or why it still has pages. */
-static int uvm_evict_one(struct uvm_migration *m, struct uvm_chunk *chunk)
+static int uvm_evict_one(struct uvm_leave *leave, struct uvm_chunk *chunk)
 {
 	u32 left;
 	int ret;
 
-	m->dm = chunk->dm;
 	uvm_svm_leave_chunk(chunk);
-	ret = uvm_evict_chunk(m, chunk);
+	ret = uvm_leave_chunk(leave, chunk);
 	left = READ_ONCE(chunk->used);
 	uvm_evict_done(chunk);
 	return left ? ret ?: -EBUSY : 0;
+}
+
+/* Return: 0, or why a chunk still has pages. */
+static int uvm_evict_round(struct uvm_leave *leave, struct uvm_devmem *dm,
+			   u64 bytes, u64 *freed)
+{
+	u64 round = uvm_evict_begin(&dm->uvm->devmem);
+	struct uvm_chunk *chunk;
+	int ret, error = 0;
+
+	while (*freed < bytes && (chunk = uvm_evict_pick(dm, round))) {
+		ret = uvm_evict_one(leave, chunk);
+		if (ret)
+			error = ret;
+		else
+			*freed += UVM_CHUNK_SIZE;
+	}
+	return error;
 }
 
 /**
@@ -143,65 +140,97 @@ static int uvm_evict_one(struct uvm_migration *m, struct uvm_chunk *chunk)
  * @dm: the instance
  * @bytes: how much VRAM is to be free
  *
- * Processes go on meanwhile, and may be back before the VRAM is had.
+ * Processes go on meanwhile, and may be back before the VRAM is had. What
+ * somebody holds is waited for, but not for long.
  *
- * Context: no page is locked; no mmap_lock is needed, and one may be held.
+ * Context: no page is locked, no mmap_lock is held.
  * Return: 0 if so much, in whole chunks, was emptied, or all there was; -EBUSY
  * for pages that somebody holds, -ENOMEM, -EIO.
  */
 int uvm_devmem_evict(struct uvm_devmem *dm, u64 bytes)
 {
-	u32 tries = dm->uvm->devmem.nr_chunks;
-	struct uvm_migration m;
-	struct uvm_chunk *chunk;
+	struct uvm_leave leave;
+	u32 round = 0;
 	u64 freed = 0;
-	int ret, error = 0;
+	int ret;
 
-	ret = uvm_migration_init(&m, dm, UVM_CHUNK_PAGES);
+	ret = uvm_leave_init(&leave, NULL);
 	if (ret)
 		return ret;
-	while (freed < bytes && tries-- && (chunk = uvm_evict_pick(dm))) {
-		ret = uvm_evict_one(&m, chunk);
-		if (ret)
-			error = ret;
-		else
-			freed += UVM_CHUNK_SIZE;
+	for (;;) {
+		ret = uvm_evict_round(&leave, dm, bytes, &freed);
+		if (ret != -EBUSY || ++round == UVM_EVICT_ROUNDS)
+			break;
+		msleep(UVM_EVICT_DELAY_MS);
 	}
-	uvm_migration_fini(&m);
+	uvm_leave_fini(&leave);
 	/* So that whoever wants it finds it with the policy. */
 	flush_work(&dm->uvm->devmem.give_back);
-	return freed >= bytes ? 0 : error;
+	return freed >= bytes ? 0 : ret;
+}
+
+/**
+ * uvm_devmem_leaves() - whether pages that leave a chunk are evicted
+ * @uvm: the device
+ * @chunk: its number
+ *
+ * Return: whether it is being emptied.
+ */
+bool uvm_devmem_leaves(struct uvm_device *uvm, u32 chunk)
+{
+	struct uvm_devmem_dev *dev = &uvm->devmem;
+	bool leaves;
+
+	spin_lock(&dev->lock);
+	leaves = chunk < dev->nr_chunks && dev->table[chunk] &&
+		 dev->table[chunk]->leaving;
+	spin_unlock(&dev->lock);
+	return leaves;
 }
 
 /**
  * uvm_devmem_make_room() - give VRAM to others
  * @uvm: the device
  * @bytes: how much
+ * @held: memory whose mmap_lock the caller holds for reading, or NULL
  *
- * The policy names the chunks. Context: as uvm_devmem_evict().
+ * The policy names the chunks. One that cannot go stays, and another is named.
+ * Context: no page is locked; an mmap_lock may be held.
  *
  * Return: how much was given, in whole chunks; 0: there is none to be had.
  */
-u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes)
+u64 uvm_devmem_make_room(struct uvm_device *uvm, u64 bytes,
+			 struct mm_struct *held)
 {
 	u32 number, tries = uvm->devmem.nr_chunks;
-	struct uvm_migration m;
+	u32 stays = U32_MAX, waits = 0;
+	struct uvm_leave leave;
 	struct uvm_chunk *chunk;
 	u64 freed = 0;
+	int ret;
 
-	if (uvm_migration_init(&m, NULL, UVM_CHUNK_PAGES))
+	if (uvm_leave_init(&leave, held))
 		return 0;
 	while (freed < bytes && tries--) {
 		chunk = uvm_evict_victim(uvm, &number);
 		if (IS_ERR(chunk))
 			break;
-		if (chunk && !uvm_evict_one(&m, chunk))
+		ret = chunk ? uvm_evict_one(&leave, chunk) : -EBUSY;
+		if (!ret) {
 			freed += UVM_CHUNK_SIZE;
-		else
-			uvm_svm_chunk_event(uvm, number,
-					    UVM_POLICY_SVM_EV_CHUNK_STAYS);
+			continue;
+		}
+		uvm_svm_chunk_event(uvm, number, UVM_POLICY_SVM_EV_CHUNK_STAYS);
+		/* All were named, and none can go at this moment. */
+		if (number == stays && ret == -EBUSY) {
+			if (++waits > UVM_EVICT_WAITS)
+				break;
+			msleep(UVM_EVICT_DELAY_MS);
+		}
+		if (stays == U32_MAX)
+			stays = number;
 	}
-	uvm_migration_fini(&m);
+	uvm_leave_fini(&leave);
 	/* So that whoever wants it finds it with the policy. */
 	flush_work(&uvm->devmem.give_back);
 	return freed;
@@ -236,24 +265,24 @@ static u64 uvm_evict_used(struct uvm_devmem *dm, bool close)
 int uvm_devmem_evict_all(struct uvm_devmem *dm)
 {
 	struct uvm_device *uvm = dm->uvm;
-	struct uvm_migration m;
-	struct uvm_chunk *chunk;
-	u32 tries = 0;
+	struct uvm_leave leave;
+	u64 freed = 0;
+	u32 round = 0;
 	int error;
 
 	if (uvm_evict_used(dm, true)) {
-		while (uvm_migration_init(&m, dm, UVM_CHUNK_PAGES))
+		while (uvm_leave_init(&leave, NULL))
 			msleep(UVM_EVICT_DELAY_MS);
 		while (uvm_evict_used(dm, false) && !uvm_is_lost(uvm)) {
-			chunk = uvm_evict_pick(dm);
-			error = chunk ? uvm_evict_one(&m, chunk) : -EBUSY;
-			if (error)
-				msleep(UVM_EVICT_DELAY_MS);
-			if (++tries % UVM_EVICT_WARN == 0)
+			error = uvm_evict_round(&leave, dm, U64_MAX, &freed);
+			if (!uvm_evict_used(dm, false))
+				break;
+			msleep(UVM_EVICT_DELAY_MS);
+			if (++round % UVM_EVICT_WARN == 0)
 				drm_warn(&uvm->drm, "%s: %llu pages do not leave VRAM: %d\n",
 					 dm->name, dm->used, error);
 		}
-		uvm_migration_fini(&m);
+		uvm_leave_fini(&leave);
 	}
 	schedule_work(&uvm->devmem.give_back);
 	flush_work(&uvm->devmem.give_back);

@@ -133,7 +133,7 @@ static void uvm_migration_fill_pages(struct uvm_migration *m, u32 at, u32 nr,
 	struct page *vram;
 
 	for (i = 0; i < nr; i++) {
-		vram = uvm_devmem_alloc(m->dm, 0);
+		vram = uvm_devmem_alloc(m->dm, 0, m->home);
 		if (!vram)
 			break;
 		uvm_migration_add(m, at + i, 1, vram, system ?
@@ -165,7 +165,7 @@ static void uvm_migration_fill_vram(struct uvm_migration *m, u32 nr)
 			continue;
 		m->wanted += n;
 		vram = n == 1 || n == UVM_CHUNK_PAGES ?
-		       uvm_devmem_alloc(m->dm, ilog2(n)) : NULL;
+		       uvm_devmem_alloc(m->dm, ilog2(n), m->home) : NULL;
 		if (vram)
 			uvm_migration_add(m, at, n, vram, system, vram);
 		else if (n > 1)
@@ -177,25 +177,25 @@ static struct page *uvm_migration_new(struct vm_area_struct *vma, u64 addr,
 				      u32 nr)
 {
 	gfp_t gfp = nr > 1 ? UVM_HUGE_GFP : UVM_PAGE_GFP;
-	struct folio *folio;
+	struct folio *folio = vma_alloc_folio(gfp, ilog2(nr), vma, addr);
 
-	folio = vma ? vma_alloc_folio(gfp, ilog2(nr), vma, addr) :
-		      folio_alloc(gfp, ilog2(nr));
 	if (!folio)
 		return NULL;
 	folio_lock(folio);
 	return folio_page(folio, 0);
 }
 
-/**
- * uvm_migration_fill_system() - find system pages for pages of VRAM
- * @m: with its @src as the kernel left it
- * @nr: pages of the block
- * @vma: where they are mapped; NULL: wherever
- * @start: the first page's address there
- */
-void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
-			       struct vm_area_struct *vma, u64 start)
+/* Whether a page that was found is one of those that are to come. */
+static bool uvm_migration_wants(const struct uvm_migration *m,
+				const struct page *vram)
+{
+	return !m->only ||
+	       uvm_devmem_offset(vram) >> UVM_CHUNK_SHIFT == m->only->index;
+}
+
+/* Finds system pages for pages of VRAM, in a mapping from an address on. */
+static void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
+				      struct vm_area_struct *vma, u64 start)
 {
 	struct page *system, *vram;
 	u32 at, n, i;
@@ -203,22 +203,15 @@ void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
 	for (at = 0; at < nr; at += max(n, 1U)) {
 		n = uvm_migration_pages(m, at, nr);
 		vram = migrate_pfn_to_page(m->src[at]);
-		if (!n || !vram || !is_device_private_page(vram))
-			continue;
-		/*
-		 * By place, one may be met that nobody got in the end: taken for
-		 * a move that failed, and not given back yet. It has no content,
-		 * and no group to be charged to.
-		 */
-		if (!folio_test_anon(page_folio(vram)))
+		if (!n || !vram || !is_device_private_page(vram) ||
+		    !uvm_migration_wants(m, vram))
 			continue;
 		m->wanted += n;
 		system = uvm_devmem_fails(m->dm) ? NULL :
 			 uvm_migration_new(vma, start + at * PAGE_SIZE, n);
 		if (system)
 			uvm_migration_add(m, at, n, system, system, vram);
-		/* By place, a folio goes as a whole or not at all. */
-		for (i = 0; !system && vma && n > 1 && i < n; i++) {
+		for (i = 0; !system && n > 1 && i < n; i++) {
 			struct page *page = uvm_migration_new(vma, start +
 							      (at + i) * PAGE_SIZE, 1);
 
@@ -230,33 +223,12 @@ void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
 	}
 }
 
-/**
- * uvm_migration_copy() - copy what has found a place
- * @m: filled
- * @nr: pages of the block
- * @to_vram: which way
- *
- * Return: 0; -EIO if not all could be copied: then all stays where it is.
+/*
+ * What came of it, after the kernel has exchanged the pages and before it shows
+ * them. Return: pages that are where they were to go.
  */
-int uvm_migration_copy(struct uvm_migration *m, u32 nr, bool to_vram)
-{
-	if (!m->nr_copies ||
-	    !uvm_copy_pages(m->dm->uvm, m->copies, m->nr_copies, to_vram))
-		return 0;
-	uvm_migration_drop(m, nr);
-	return -EIO;
-}
-
-/**
- * uvm_migration_count() - what came of it
- * @m: after the kernel has exchanged the pages, before it shows them
- * @nr: pages of the block
- * @stats: added to; or NULL
- *
- * Return: pages that are where they were to go.
- */
-u64 uvm_migration_count(struct uvm_migration *m, u32 nr,
-			struct uvm_migrate_stats *stats)
+static u64 uvm_migration_count(struct uvm_migration *m, u32 nr,
+			       struct uvm_migrate_stats *stats)
 {
 	struct uvm_devmem_counters *count = &m->dm->uvm->devmem.count;
 	u64 done = 0, huge = 0, failed;
@@ -360,6 +332,26 @@ static int uvm_migration_end(struct uvm_migration *m,
 	return ret;
 }
 
+/**
+ * uvm_migration_bring() - bring what lies between two addresses from VRAM
+ * @m: of uvm_migration_init(), with the instance
+ * @vma: a mapping
+ * @start: first byte, a page's
+ * @end: behind the last byte, a page's, in the same block
+ * @stats: added to
+ *
+ * Context: mmap_lock held for reading.
+ * Return: as uvm_migrate_to_system().
+ */
+int uvm_migration_bring(struct uvm_migration *m, struct vm_area_struct *vma,
+			u64 start, u64 end, struct uvm_migrate_stats *stats)
+{
+	return uvm_migration_begin(m, NULL, vma, start, end,
+				   MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+				   MIGRATE_VMA_SELECT_COMPOUND, NULL) ?:
+	       uvm_migration_end(m, stats);
+}
+
 /*
  * VRAM for a block. If others have to leave for it, they are copied, which
  * nobody waits for who has a copy under way.
@@ -368,19 +360,26 @@ static int uvm_migration_reserve(struct uvm_migration *m,
 				 struct uvm_migration *before, u32 nr,
 				 struct uvm_migrate_stats *stats)
 {
-	int ret = uvm_devmem_reserve(m->dm, nr, !before->under_way);
+	struct mm_struct *held = m->home->mm;
+	int ret = uvm_devmem_reserve(m->dm, nr, !before->under_way, held);
 
 	if (ret != -ENOSPC || !before->under_way)
 		return ret;
 	return uvm_migration_end(before, stats) ?:
-	       uvm_devmem_reserve(m->dm, nr, true);
+	       uvm_devmem_reserve(m->dm, nr, true, held);
 }
 
-/* Block by block; the one is taken out while the other is copied. */
+/*
+ * Block by block; the one is taken out while the other is copied. @home: whose
+ * memory goes to VRAM; NULL: it comes from there.
+ */
 static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
-			     u64 start, u64 end, unsigned long flags,
+			     u64 start, u64 end, struct uvm_home *home,
 			     struct uvm_migrate_stats *stats)
 {
+	unsigned long flags = MIGRATE_VMA_SELECT_COMPOUND |
+			      (home ? MIGRATE_VMA_SELECT_SYSTEM :
+				      MIGRATE_VMA_SELECT_DEVICE_PRIVATE);
 	struct uvm_migration blocks[2] = {};
 	struct uvm_migration *m, *before;
 	u64 addr, next;
@@ -390,11 +389,13 @@ static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
 	ret = uvm_migration_init(&blocks[0], dm, UVM_CHUNK_PAGES);
 	if (!ret && end > ALIGN(start + 1, UVM_CHUNK_SIZE))
 		ret = uvm_migration_init(&blocks[1], dm, UVM_CHUNK_PAGES);
+	blocks[0].home = home;
+	blocks[1].home = home;
 	for (addr = start; addr < end && !ret; addr = next) {
 		next = min(end, ALIGN(addr + 1, UVM_CHUNK_SIZE));
 		m = &blocks[turn++ % 2];
 		before = &blocks[turn % 2];
-		if (flags & MIGRATE_VMA_SELECT_SYSTEM)
+		if (home)
 			ret = uvm_migration_reserve(m, before, (next - addr) >>
 						    PAGE_SHIFT, stats);
 		if (!ret)
@@ -430,9 +431,14 @@ static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
 int uvm_migrate_to_vram(struct uvm_devmem *dm, struct vm_area_struct *vma,
 			u64 start, u64 end, struct uvm_migrate_stats *stats)
 {
-	return uvm_migrate_range(dm, vma, start, end,
-				 MIGRATE_VMA_SELECT_SYSTEM |
-				 MIGRATE_VMA_SELECT_COMPOUND, stats);
+	struct uvm_home *home = uvm_home_get(dm->uvm, vma->vm_mm);
+	int ret;
+
+	if (!home)
+		return -ENOMEM;
+	ret = uvm_migrate_range(dm, vma, start, end, home, stats);
+	uvm_home_put(dm->uvm, home);
+	return ret;
 }
 
 /**
@@ -449,9 +455,7 @@ int uvm_migrate_to_vram(struct uvm_devmem *dm, struct vm_area_struct *vma,
 int uvm_migrate_to_system(struct uvm_devmem *dm, struct vm_area_struct *vma,
 			  u64 start, u64 end, struct uvm_migrate_stats *stats)
 {
-	return uvm_migrate_range(dm, vma, start, end,
-				 MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
-				 MIGRATE_VMA_SELECT_COMPOUND, stats);
+	return uvm_migrate_range(dm, vma, start, end, NULL, stats);
 }
 
 /* Whether the page that the CPU waits for found memory. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What migrations by address (uvm_migrate.c) and by place (uvm_devmem_evict.c)
- * have in common.
+ * Migrations by address (uvm_migrate.c), and what empties chunks by them
+ * (uvm_devmem_leave.c).
  */
 #ifndef UVM_MIGRATE_H
 #define UVM_MIGRATE_H
@@ -14,7 +14,9 @@
 /**
  * struct uvm_migration - a block on its way
  * @dm: the instance
- * @args: what the kernel is asked for; without eviction's
+ * @home: whose memory goes to VRAM
+ * @only: of what comes from VRAM, only pages of this chunk; NULL: all
+ * @args: what the kernel is asked for
  * @src: pages as they are
  * @dst: pages as they are to be
  * @copies: what is to be copied
@@ -25,6 +27,8 @@
  */
 struct uvm_migration {
 	struct uvm_devmem *dm;
+	struct uvm_home *home;
+	const struct uvm_chunk *only;
 	struct migrate_vma args;
 	unsigned long *src;
 	unsigned long *dst;
@@ -35,13 +39,34 @@ struct uvm_migration {
 	bool under_way;
 };
 
+/**
+ * struct uvm_leave - a chunk that is emptied
+ * @m: moves what a mapping has of it
+ * @chunk: the chunk
+ * @held: memory whose mmap_lock the caller holds, or NULL
+ * @pages: of one process, that are to go
+ * @gone: pages that went
+ * @error: why pages that were found did not
+ */
+struct uvm_leave {
+	struct uvm_migration m;
+	struct uvm_chunk *chunk;
+	struct mm_struct *held;
+	DECLARE_BITMAP(pages, UVM_CHUNK_PAGES);
+	u64 gone;
+	int error;
+};
+
+/* uvm_migrate.c */
 int uvm_migration_init(struct uvm_migration *m, struct uvm_devmem *dm,
 		       u32 pages);
 void uvm_migration_fini(struct uvm_migration *m);
-void uvm_migration_fill_system(struct uvm_migration *m, u32 nr,
-			       struct vm_area_struct *vma, u64 start);
-int uvm_migration_copy(struct uvm_migration *m, u32 nr, bool to_vram);
-u64 uvm_migration_count(struct uvm_migration *m, u32 nr,
-			struct uvm_migrate_stats *stats);
+int uvm_migration_bring(struct uvm_migration *m, struct vm_area_struct *vma,
+			u64 start, u64 end, struct uvm_migrate_stats *stats);
+
+/* uvm_devmem_leave.c */
+int uvm_leave_init(struct uvm_leave *leave, struct mm_struct *held);
+void uvm_leave_fini(struct uvm_leave *leave);
+int uvm_leave_chunk(struct uvm_leave *leave, struct uvm_chunk *chunk);
 
 #endif /* UVM_MIGRATE_H */

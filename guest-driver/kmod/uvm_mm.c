@@ -283,7 +283,7 @@ struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
 	u32 tries = UVM_MM_ROOM_TRIES;
 
 	while (use == ERR_PTR(-ENOSPC) && tries-- &&
-	       uvm_devmem_make_room(uvm, UVM_MM_ROOM))
+	       uvm_devmem_make_room(uvm, UVM_MM_ROOM, NULL))
 		use = uvm_mm_use_once(uvm, event);
 	return use;
 }

@@ -399,9 +399,13 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	mmu_interval_set_seq(notifier, seq);
 	if (find_next_bit(block->mapped, behind,
 			  uvm_svm_page(block, start)) < behind) {
-		/* Pages of VRAM that are migrated go to system memory. */
+		/*
+		 * Pages of VRAM that are migrated go to system memory. That
+		 * they are evicted is found out when it is told.
+		 */
 		if (range->event == MMU_NOTIFY_MIGRATE && block->svm->dm &&
-		    range->owner == block->svm->dm) {
+		    range->owner == block->svm->dm &&
+		    !uvm_devmem_leaves(uvm, block->chunk)) {
 			for_each_set_bit_from(page, block->vram, behind)
 				set_bit(page, block->left);
 			block->left_at = ktime_get_ns();

@@ -105,7 +105,7 @@ static void uvm_double_collect(struct uvm_svm_block *block,
 		mmap_read_unlock(svm->mm);
 		if (!d->system[n])
 			continue;
-		d->vram[n] = uvm_devmem_alloc(svm->dm, 0);
+		d->vram[n] = uvm_devmem_alloc(svm->dm, 0, NULL);
 		if (!d->vram[n]) {
 			put_page(d->system[n]);
 			return;
@@ -205,7 +205,8 @@ void uvm_svm_double(struct uvm_svm_block *block, const unsigned long *pages,
 	}
 	n = bitmap_weight(pages, UVM_SVM_BLOCK_PAGES);
 	/* Not all of them in one piece. */
-	if (uvm_devmem_reserve(svm->dm, min(n, UVM_SVM_BLOCK_PAGES - 1), true))
+	if (uvm_devmem_reserve(svm->dm, min(n, UVM_SVM_BLOCK_PAGES - 1), true,
+			       NULL))
 		return;
 	d = kvzalloc(sizeof(*d), GFP_KERNEL);
 	if (!d)

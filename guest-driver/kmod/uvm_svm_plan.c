@@ -166,7 +166,8 @@ static void uvm_svm_move(struct uvm_svm *svm, struct uvm_svm_block *block,
 		/* Others go, once. What they leave may be taken by then. */
 		if (ret == -ENOSPC && room) {
 			room = false;
-			if (uvm_devmem_make_room(svm->vm->uvm, UVM_CHUNK_SIZE))
+			if (uvm_devmem_make_room(svm->vm->uvm, UVM_CHUNK_SIZE,
+						 NULL))
 				ret = uvm_svm_move_run(svm, start, end, true);
 		}
 		if (ret)

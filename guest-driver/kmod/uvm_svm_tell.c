@@ -80,7 +80,7 @@ void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	bitmap_or(asked, asked, block->once, UVM_SVM_BLOCK_PAGES);
 	bitmap_zero(block->once, UVM_SVM_BLOCK_PAGES);
 	/*
-	 * By place, pages leave VRAM as they are unmapped. Those that are still
+	 * Evicted pages leave VRAM as they are unmapped. Those that are still
 	 * there are found there with the next fault, and told anew.
 	 */
 	bitmap_and(evicted, lost, block->told, UVM_SVM_BLOCK_PAGES);
