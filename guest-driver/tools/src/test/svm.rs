@@ -19,6 +19,7 @@ mod places;
 mod rest;
 
 pub use beside::worker;
+pub use rest::Rest;
 
 /// First argument of a worker process.
 pub const WORKER: &str = "--svm-worker";

@@ -16,6 +16,7 @@ use super::reload::debugfs;
 use crate::drm::{forked, Bo, Device, Domain, Mapping, May, Words};
 use crate::ib::{Ib, Place};
 
+mod owners;
 mod pressure;
 
 pub use pressure::{fill_but, worker, WORKER};
@@ -40,6 +41,11 @@ pub const CASES: &[Case] = &[
     once("buffers_get_vram_from_processes_memory", pressure::buffers_get_vram_from_processes_memory),
     once("killed_process_gives_vram_back", pressure::killed_process_gives_vram_back),
     once("process_is_killed_at_any_point_of_a_migration", pressure::process_is_killed_at_any_point_of_a_migration),
+    once("folio_of_a_block_is_evicted_as_one", owners::folio_of_a_block_is_evicted_as_one),
+    once("pieces_of_memory_are_evicted", owners::pieces_of_memory_are_evicted),
+    once("memory_that_was_moved_is_evicted", owners::memory_that_was_moved_is_evicted),
+    once("child_has_what_its_parent_gave_up", owners::child_has_what_its_parent_gave_up),
+    once("child_has_what_its_dead_parent_left", owners::child_has_what_its_dead_parent_left),
     once("unbound_device_leaves_all_memory_behind", pressure::unbound_device_leaves_all_memory_behind),
     once("ring_that_stands_still_costs_time_alone", pressure::ring_that_stands_still_costs_time_alone),
 ];

@@ -18,10 +18,11 @@ use crate::test::reload::DEBUGFS;
 const BYTES: usize = 2 << 20;
 
 /// The switch of an administrator; off again when it is dropped.
-struct Rest(PathBuf);
+pub struct Rest(PathBuf);
 
 impl Rest {
-    fn begin() -> Result<Self> {
+    /// No page of a process is in VRAM when this returns.
+    pub fn begin() -> Result<Self> {
         let entries = fs::read_dir(DEBUGFS).context(DEBUGFS)?.flatten();
         let path = entries.map(|entry| entry.path().join("uvm_suspend")).find(|path| path.exists());
         let rest = Self(path.with_context(|| format!("{DEBUGFS} has no uvm_suspend"))?);

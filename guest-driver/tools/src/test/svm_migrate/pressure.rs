@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use uvm_spec::{sdma, uapi};
 
+use super::owners::{leaves_a_child, LEAVES};
 use super::{is_in_vram, Own, BLOCK};
 use crate::drm::{Bo, Device, Domain};
 use crate::test::case::{eventually, same, settled, Ctx, PATIENCE};
@@ -86,6 +87,9 @@ pub fn buffers_get_vram_from_processes_memory(ctx: &Ctx) -> Result<()> {
 
 /// Entry point of the process that is killed.
 pub fn worker(args: &[String]) -> Result<ExitCode> {
+    if args == [LEAVES] {
+        return leaves_a_child();
+    }
     let device = Device::open()?;
     if args == [TO_AND_FRO] {
         let own = [false, true].map(|huge| Own::new(5, usize::try_from(SHARE / 4)?, huge));
