@@ -8,6 +8,7 @@
 
 #include <linux/errno.h>
 #include <linux/hmm.h>
+#include <linux/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/version.h>
 
@@ -28,6 +29,17 @@ static inline int uvm_hmm_fault_unlocked(struct hmm_range *range)
 	return hmm_range_fault_unlocked_timeout(range, 0);
 #else
 	return -EINVAL;
+#endif
+}
+
+/* What the anonymous folio of a mapping's first page has as its index. */
+static inline u64 uvm_vma_anon_index(const struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	/* Another one than in the file, where the mapping has a file. */
+	return vma_start_anon_pgoff(vma);
+#else
+	return vma->vm_pgoff;
 #endif
 }
 

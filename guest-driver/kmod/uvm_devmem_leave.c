@@ -28,6 +28,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
+#include "uvm_compat.h"
 #include "uvm_drv.h"
 #include "uvm_migrate.h"
 
@@ -92,16 +93,16 @@ static bool uvm_leave_rest(struct uvm_leave *leave)
 static void uvm_leave_vma(struct uvm_leave *leave, struct vm_area_struct *vma,
 			  const struct uvm_run *run)
 {
-	u64 first = max_t(u64, run->index, vma->vm_pgoff);
-	u64 behind = min_t(u64, run->index + run->nr,
-			   vma->vm_pgoff + vma_pages(vma));
+	u64 base = uvm_vma_anon_index(vma);
+	u64 first = max(run->index, base);
+	u64 behind = min(run->index + run->nr, base + vma_pages(vma));
 	struct uvm_migrate_stats stats = {};
 	u64 start, end, next;
 	int ret = 0;
 
 	if (!vma->anon_vma || first >= behind)
 		return;
-	start = vma->vm_start + ((first - vma->vm_pgoff) << PAGE_SHIFT);
+	start = vma->vm_start + ((first - base) << PAGE_SHIFT);
 	end = start + ((behind - first) << PAGE_SHIFT);
 	for (; start < end && !ret; start = next) {
 		next = min(end, ALIGN(start + 1, UVM_CHUNK_SIZE));
@@ -118,7 +119,7 @@ static void uvm_leave_vma(struct uvm_leave *leave, struct vm_area_struct *vma,
 
 static bool uvm_leave_is_moved(const struct vm_area_struct *vma)
 {
-	return vma->vm_pgoff != vma->vm_start >> PAGE_SHIFT;
+	return uvm_vma_anon_index(vma) != vma->vm_start >> PAGE_SHIFT;
 }
 
 /*
