@@ -44,6 +44,7 @@ pub const CASES: &[Case] = &[
     once("folio_of_a_block_is_evicted_as_one", owners::folio_of_a_block_is_evicted_as_one),
     once("pieces_of_memory_are_evicted", owners::pieces_of_memory_are_evicted),
     once("memory_that_was_moved_is_evicted", owners::memory_that_was_moved_is_evicted),
+    once("own_pages_of_a_file_mapping_are_evicted", owners::own_pages_of_a_file_mapping_are_evicted),
     once("child_has_what_its_parent_gave_up", owners::child_has_what_its_parent_gave_up),
     once("child_has_what_its_dead_parent_left", owners::child_has_what_its_dead_parent_left),
     once("unbound_device_leaves_all_memory_behind", pressure::unbound_device_leaves_all_memory_behind),

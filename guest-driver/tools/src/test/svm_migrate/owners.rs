@@ -4,7 +4,9 @@
 //! That is asked for by the switch that puts mirrored memory at rest: afterwards no byte of a process is in VRAM, or the
 //! switch says no.
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -13,7 +15,7 @@ use uvm_spec::uapi;
 
 use super::{memory, Own, PAGE};
 use crate::drm::{forked, Device, Domain, Mapping, Words};
-use crate::test::case::{eventually, same, same_bytes, Ctx, PATIENCE};
+use crate::test::case::{eventually, same, same_bytes, stamps, Ctx, PATIENCE};
 use crate::test::svm::Rest;
 use crate::test::workers;
 
@@ -87,6 +89,21 @@ pub fn memory_that_was_moved_is_evicted(ctx: &Ctx) -> Result<()> {
         check("what came after it", &own.memory, half, 0)?;
     }
     Ok(())
+}
+
+pub fn own_pages_of_a_file_mapping_are_evicted(ctx: &Ctx) -> Result<()> {
+    let device = ctx.device()?;
+    let path = format!("/tmp/uvm-owners-{}", std::process::id());
+    let file = File::options().read(true).write(true).create_new(true).open(&path).context(path.clone())?;
+    std::fs::remove_file(&path)?;
+    let size = PAGES * PAGE;
+    file.set_len(size as u64)?;
+    // A page of the file counts from its start, and the process's own page maybe not.
+    let own = Own { memory: Mapping::file(file.as_fd(), size, true)?, model: stamps(ctx.rng().next(), size) };
+    own.memory.write(0, &own.model);
+    same("bytes that went", own.go(&device, Domain::Vram)?, own.size())?;
+    same("pages evicted", empty(&device)?.0, PAGES as u64)?;
+    own.check()
 }
 
 fn number(words: &Words) {
