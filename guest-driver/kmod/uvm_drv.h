@@ -45,7 +45,7 @@
  * notifiers, which come with mmap_lock or locks of pages held and take
  * uvm_svm_block.lock and those below it: none of these is held by who
  * allocates. mmap_lock itself is taken under uvm_svm.lock, and under no other of
- * the above.
+ * the above. Who empties chunks of VRAM merely tries it, whatever is held.
  */
 #ifndef UVM_DRV_H
 #define UVM_DRV_H
