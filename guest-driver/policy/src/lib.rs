@@ -160,6 +160,7 @@ mod retire;
 mod run;
 mod segment;
 mod slab;
+mod spare;
 pub mod svm;
 mod table;
 mod victims;
