@@ -385,6 +385,9 @@ static void uvm_gmc_context0(struct uvm_device *uvm)
 	u64 last = first + (gart->size >> PAGE_SHIFT) - 1;
 	u32 i;
 
+	/* As no register is; who loads a VMID writes what differs. */
+	memset(gart->cntl, 0, sizeof(gart->cntl));
+	memset(gart->root_hi, 0xff, sizeof(gart->root_hi));
 	/* These engines' requests are about every page: the reset value means one. */
 	uvm_gmc_engine_all(uvm, UVM_INV_ENGINE);
 	for (i = 0; i < uvm->nr_rings; i++)
