@@ -322,6 +322,7 @@ void uvm_page_ring_kick(struct uvm_page_ring *ring);
 void uvm_page_ring_interrupt(struct uvm_page_ring *ring, u8 source);
 int uvm_page_ring_begin(struct uvm_page_ring *ring);
 void uvm_page_ring_put(struct uvm_page_ring *ring, const __le32 *packet, u32 n);
+void uvm_page_ring_put_flush(struct uvm_page_ring *ring);
 void uvm_page_ring_end(struct uvm_page_ring *ring,
 		       struct uvm_page_fence *fence);
 int uvm_page_ring_wait(struct uvm_page_fence *fence);

@@ -192,6 +192,7 @@ struct uvm_gart {
 	bool stale;
 	u64 vm_range;
 	u32 cntl[UVM_NR_VMIDS];
+	u32 root_hi[UVM_NR_VMIDS];
 	u32 loaded[UVM_NR_VMIDS];
 	u64 invalidations;
 };
@@ -634,6 +635,10 @@ int uvm_vram_init(struct uvm_device *uvm);
 /* uvm_gart.c */
 u64 uvm_gart_table_bytes(struct uvm_device *uvm);
 int uvm_gart_init(struct uvm_device *uvm);
+void uvm_gart_write(struct uvm_device *uvm, u64 offset, struct page **pages,
+		    u64 nr_pages);
+u32 uvm_gart_emit_dummies(struct uvm_device *uvm, __le32 *p, u64 offset,
+			  u64 nr_pages);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
 		   u64 nr_pages);
 void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
@@ -655,6 +660,7 @@ void uvm_gmc_stop(struct uvm_device *uvm);
 void uvm_gmc_fini(struct uvm_device *uvm);
 void uvm_wreg64(struct uvm_device *uvm, u32 low, u32 high, u64 value);
 int uvm_gmc_invalidate_gart(struct uvm_device *uvm);
+u32 uvm_gmc_emit_flush(__le32 *p, u32 ring);
 u64 uvm_gpu_addr(u32 domain, u64 offset);
 int uvm_gmc_invalidate(struct uvm_device *uvm, u32 vmids, u64 first, u64 count);
 int uvm_gmc_forget(struct uvm_device *uvm, u32 pasid, u64 first, u64 count);
@@ -732,6 +738,8 @@ u32 uvm_emit_trap(__le32 *p, u32 context);
 u32 uvm_emit_copy(__le32 *p, u64 dst, u64 src, u32 bytes);
 u32 uvm_emit_fill(__le32 *p, u64 dst, u32 value, u32 bytes);
 u32 uvm_emit_entries(__le32 *p, u64 dst, u64 value, u64 increment, u32 count);
+u32 uvm_emit_reg_write(__le32 *p, u32 index, u32 value);
+u32 uvm_emit_reg_wait(__le32 *p, u32 index, u32 mask);
 int uvm_sdma_run_ib(struct uvm_ring *ring, u32 n);
 int uvm_sdma_copy(struct uvm_ring *ring, u64 dst, u64 src, u64 bytes);
 int uvm_sdma_clear(struct uvm_ring *ring, u64 dst, u64 bytes);

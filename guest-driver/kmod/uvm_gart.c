@@ -54,15 +54,54 @@ int uvm_gart_flush(struct uvm_device *uvm)
 }
 
 /* @without: bits that entries do not have. */
-static void uvm_gart_bind_as(struct uvm_device *uvm, u64 offset,
-			     struct page **pages, u64 nr_pages, u64 without)
+static void uvm_gart_write_as(struct uvm_device *uvm, u64 offset,
+			      struct page **pages, u64 nr_pages, u64 without)
 {
 	u64 i, first = offset >> PAGE_SHIFT;
 
 	for (i = 0; i < nr_pages; i++)
 		uvm_gart_set(&uvm->gart, first + i,
 			     uvm_gart_pte(pages[i]) & ~without);
+}
 
+/**
+ * uvm_gart_write() - write entries for one ring
+ * @uvm: the device
+ * @offset: bytes from the window's start; nobody but the ring uses the range
+ * @pages: the pages
+ * @nr_pages: how many
+ *
+ * Takes effect with uvm_page_ring_put_flush(). Context: within drm_dev_enter().
+ */
+void uvm_gart_write(struct uvm_device *uvm, u64 offset, struct page **pages,
+		    u64 nr_pages)
+{
+	uvm_gart_write_as(uvm, offset, pages, nr_pages, 0);
+}
+
+/**
+ * uvm_gart_emit_dummies() - packet that points entries at the dummy page
+ * @uvm: the device
+ * @p: where the packet goes
+ * @offset: bytes from the window's start; nobody but the ring uses the range
+ * @nr_pages: how many, 1 to SDMA_PKT_MAX_PTES
+ *
+ * Return: dwords of the packet.
+ */
+u32 uvm_gart_emit_dummies(struct uvm_device *uvm, __le32 *p, u64 offset,
+			  u64 nr_pages)
+{
+	u64 at = uvm->gart.table_offset +
+		 (offset >> PAGE_SHIFT) * sizeof(*uvm->gart.table);
+
+	return uvm_emit_entries(p, uvm_gpu_addr(UVM_DOMAIN_VRAM, at),
+				uvm_gart_pte(uvm->gart.dummy), 0, nr_pages);
+}
+
+static void uvm_gart_bind_as(struct uvm_device *uvm, u64 offset,
+			     struct page **pages, u64 nr_pages, u64 without)
+{
+	uvm_gart_write_as(uvm, offset, pages, nr_pages, without);
 	mutex_lock(&uvm->gart.lock);
 	uvm->gart.stale = true;
 	mutex_unlock(&uvm->gart.lock);

@@ -25,6 +25,8 @@
 #define UVM_INV_ENGINE		17
 /* And the one for the address spaces of processes, page by page. */
 #define UVM_INV_ENGINE_VM	16
+/* And those of the PAGE rings, one each, for packets of theirs. */
+#define UVM_INV_ENGINE_PAGE	8
 #define UVM_INV_PAGE_BITS	36
 #define UVM_INV_TIMEOUT_US	1000000
 
@@ -92,6 +94,18 @@ u64 uvm_gpu_addr(u32 domain, u64 offset)
 	}
 }
 
+/* Everything that is cached of these address spaces, a bit each. */
+static u32 uvm_gmc_all_of(u32 vmids)
+{
+	return FIELD_PREP(VM_INVALIDATE_ENG_REQ__PER_VMID_INVALIDATE_REQ,
+			  vmids) |
+	       VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PTES |
+	       VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE0 |
+	       VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE1 |
+	       VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE2 |
+	       VM_INVALIDATE_ENG_REQ__INVALIDATE_L1_PTES;
+}
+
 static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 {
 	u32 ack;
@@ -104,13 +118,7 @@ static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 	/* The entries first; they went through a write-combining mapping. */
 	wmb();
 	uvm_wreg(uvm, mmMM_VM_INVALIDATE_ENG_REQ(engine),
-		 FIELD_PREP(VM_INVALIDATE_ENG_REQ__PER_VMID_INVALIDATE_REQ,
-			    vmids) |
-		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PTES |
-		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE0 |
-		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE1 |
-		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L2_PDE2 |
-		 VM_INVALIDATE_ENG_REQ__INVALIDATE_L1_PTES);
+		 uvm_gmc_all_of(vmids));
 	ret = read_poll_timeout(uvm_rreg, ack, (ack & vmids) == vmids, 20,
 				UVM_INV_TIMEOUT_US, false, uvm,
 				mmMM_VM_INVALIDATE_ENG_ACK(engine));
@@ -135,6 +143,23 @@ static int uvm_gmc_request(struct uvm_device *uvm, u32 engine, u32 vmids)
 int uvm_gmc_invalidate_gart(struct uvm_device *uvm)
 {
 	return uvm_gmc_request(uvm, UVM_INV_ENGINE, BIT(0));
+}
+
+/**
+ * uvm_gmc_emit_flush() - packets that have the hub forget VMID 0, and wait
+ * @p: where they go: 16 dwords are enough
+ * @ring: SDMA instance, each of which has an engine of its own for that
+ *
+ * Return: dwords of the packets.
+ */
+u32 uvm_gmc_emit_flush(__le32 *p, u32 ring)
+{
+	u32 engine = UVM_INV_ENGINE_PAGE + ring, n;
+
+	n = uvm_emit_reg_write(p, mmMM_VM_INVALIDATE_ENG_REQ(engine),
+			       uvm_gmc_all_of(BIT(0)));
+	return n + uvm_emit_reg_wait(p + n, mmMM_VM_INVALIDATE_ENG_ACK(engine),
+				     BIT(0));
 }
 
 /*
@@ -306,11 +331,15 @@ void uvm_gmc_load(struct uvm_device *uvm, u32 vmid, u64 root,
 	mutex_lock(&uvm->gart.lock);
 	/* Before the hub can walk its tables. */
 	uvm->gart.loaded[vmid] = vm->pasid;
-	uvm_wreg64(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid),
-		   mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid + 1), root);
+	uvm_wreg(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid),
+		 lower_32_bits(root));
+	/* The same for most; each access is a way to the device and back. */
+	if (uvm->gart.root_hi[vmid] != upper_32_bits(root))
+		uvm_wreg(uvm, mmMM_VM_CONTEXT_PAGE_TABLE_BASE_ADDR(2 * vmid + 1),
+			 upper_32_bits(root));
+	uvm->gart.root_hi[vmid] = upper_32_bits(root);
 	uvm_wreg(uvm, mmIH_VMID_LUT_MM(vmid),
 		 FIELD_PREP(IH_VMID_LUT_MM__PASID, vm->pasid));
-	uvm->gart.cntl[vmid] = 0;
 	uvm_gmc_set_cntl(uvm, vmid, vm);
 	mutex_unlock(&uvm->gart.lock);
 }
@@ -342,17 +371,27 @@ static void uvm_gmc_apertures(struct uvm_device *uvm)
 		 FIELD_PREP(MC_VM_MX_L1_TLB_CNTL__MTYPE, UVM_MTYPE_UC));
 }
 
+static void uvm_gmc_engine_all(struct uvm_device *uvm, u32 engine)
+{
+	uvm_wreg64(uvm, mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * engine),
+		   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * engine + 1),
+		   GENMASK_ULL(UVM_INV_PAGE_BITS, 0));
+}
+
 static void uvm_gmc_context0(struct uvm_device *uvm)
 {
 	struct uvm_gart *gart = &uvm->gart;
 	u64 first = UVM_GART_START >> PAGE_SHIFT;
 	u64 last = first + (gart->size >> PAGE_SHIFT) - 1;
+	u32 i;
 
-	/* The engine's requests are about every page: the reset value means one. */
-	uvm_wreg64(uvm,
-		   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE),
-		   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE + 1),
-		   GENMASK_ULL(36, 0));
+	/* As no register is; who loads a VMID writes what differs. */
+	memset(gart->cntl, 0, sizeof(gart->cntl));
+	memset(gart->root_hi, 0xff, sizeof(gart->root_hi));
+	/* These engines' requests are about every page: the reset value means one. */
+	uvm_gmc_engine_all(uvm, UVM_INV_ENGINE);
+	for (i = 0; i < uvm->nr_rings; i++)
+		uvm_gmc_engine_all(uvm, UVM_INV_ENGINE_PAGE + i);
 	uvm_wreg64(uvm, mmMM_VM_L2_PROTECTION_FAULT_DEFAULT_ADDR(0),
 		   mmMM_VM_L2_PROTECTION_FAULT_DEFAULT_ADDR(1),
 		   page_to_phys(gart->dummy) >> PAGE_SHIFT);

@@ -108,6 +108,19 @@ static void uvm_copy_emit(struct uvm_copy_window *window,
 	}
 }
 
+/* The ring itself lets go of the pages behind it. */
+static void uvm_copy_unbind(struct uvm_copy_window *window)
+{
+	struct uvm_page_ring *ring = window->ring;
+	__le32 packet[16];
+	u32 n;
+
+	n = uvm_gart_emit_dummies(ring->uvm, packet, window->offset,
+				  window->bound);
+	uvm_page_ring_put(ring, packet, n);
+	uvm_page_ring_put_flush(ring);
+}
+
 /* Binds the pages and has the ring copy them. */
 static int uvm_copy_begin(struct uvm_copy_run *run, bool to_vram)
 {
@@ -122,16 +135,16 @@ static int uvm_copy_begin(struct uvm_copy_run *run, bool to_vram)
 			bound = i + 1;
 	}
 	window->bound = bound;
-	if (bound) {
-		uvm_gart_bind(uvm, window->offset, window->pages, bound);
-		ret = uvm_gart_flush(uvm);
-		if (ret)
-			return ret;
-	}
+	if (bound)
+		uvm_gart_write(uvm, window->offset, window->pages, bound);
 	ret = uvm_page_ring_begin(window->ring);
 	if (ret)
 		return ret;
+	if (bound)
+		uvm_page_ring_put_flush(window->ring);
 	uvm_copy_emit(window, run->pages, run->nr, to_vram);
+	if (bound)
+		uvm_copy_unbind(window);
 	uvm_page_ring_end(window->ring, &window->fence);
 	return 0;
 }
@@ -187,7 +200,7 @@ static u32 uvm_copy_fallback(struct uvm_device *uvm, struct uvm_copy_run *run,
 }
 
 /*
- * Waits, and lets the engine forget the pages. Return: how many pages were not
+ * Waits; the engine has forgotten the pages then. Return: how many pages were not
  * copied.
  */
 static u32 uvm_copy_end(struct uvm_device *uvm, struct uvm_copy_run *run,
@@ -199,8 +212,8 @@ static u32 uvm_copy_end(struct uvm_device *uvm, struct uvm_copy_run *run,
 		return 0;
 	if (!ret)
 		ret = uvm_page_ring_wait(&window->fence);
-	/* A device that does not answer is lost, and halted. */
-	if (window->bound)
+	/* Nobody knows how far it got; a device that does not answer is lost. */
+	if (ret && window->bound)
 		uvm_gart_unbind(uvm, window->offset, window->bound);
 	uvm_copy_put(window);
 	run->window = NULL;

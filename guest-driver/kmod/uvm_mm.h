@@ -29,7 +29,7 @@ struct vm_fault;
 /* What uvm_mm_do() answers of an action that goes on by itself. */
 #define UVM_MM_PENDING		U64_MAX
 /* Actions carried out at once: a chunk is copied while another is prepared. */
-#define UVM_MM_WORKERS		2
+#define UVM_MM_WORKERS		4
 /* Packets of a copy that a ring is given at a time. */
 #define UVM_MM_COPY_PARTS	32
 #define UVM_MM_HASH_BITS	8

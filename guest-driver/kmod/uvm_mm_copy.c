@@ -41,15 +41,17 @@ static int uvm_mm_run(struct uvm_mm_worker *worker, u64 dst, u64 src, u64 bytes)
 	struct uvm_page_fence fence;
 	u64 at = 0;
 	u32 parts;
-	int ret;
+	int ret = 0;
 
 	if (!ring)
 		return -ENODEV;
-	ret = uvm_gart_flush(worker->uvm);
 	while (!ret && at < bytes) {
 		ret = uvm_page_ring_begin(ring);
 		if (ret)
 			break;
+		/* What was bound for it. */
+		if (!at)
+			uvm_page_ring_put_flush(ring);
 		for (parts = 0; parts < UVM_MM_COPY_PARTS && at < bytes; parts++)
 			at += uvm_mm_emit(ring, dst + at, src ? src + at : 0,
 					  bytes - at);

@@ -28,11 +28,14 @@
 /* Resets in a row after which it is left alone. */
 #define UVM_PAGE_RING_TRIES	3
 
-/* One packet a page of each window or a part of a buffer, and the fence behind. */
+/*
+ * One packet a page of each window or a part of a buffer; what binds before and
+ * unbinds after, and the fence.
+ */
 static_assert(UVM_COPY_WINDOWS *
-	      (UVM_COPY_MAX_PAGES * SDMA_PKT_COPY_LINEAR_DWORDS + 32) +
+	      (UVM_COPY_MAX_PAGES * SDMA_PKT_COPY_LINEAR_DWORDS + 64) +
 	      UVM_MM_WORKERS *
-	      (UVM_MM_COPY_PARTS * SDMA_PKT_COPY_LINEAR_DWORDS + 32) <
+	      (UVM_MM_COPY_PARTS * SDMA_PKT_COPY_LINEAR_DWORDS + 64) <
 	      UVM_PAGE_RING_DWORDS);
 static_assert(SDMA_PKT_CONST_FILL_DWORDS <= SDMA_PKT_COPY_LINEAR_DWORDS);
 
@@ -266,6 +269,20 @@ void uvm_page_ring_put(struct uvm_page_ring *ring, const __le32 *packet, u32 n)
 
 	for (i = 0; i < n; i++)
 		buf[ring->wptr++ & (UVM_PAGE_RING_DWORDS - 1)] = packet[i];
+}
+
+/**
+ * uvm_page_ring_put_flush() - have the hub forget what it knows of VMID 0
+ * @ring: of uvm_page_ring_begin()
+ *
+ * The packets that follow see what entries are then.
+ */
+void uvm_page_ring_put_flush(struct uvm_page_ring *ring)
+{
+	__le32 packet[16];
+	u32 n = uvm_gmc_emit_flush(packet, ring->index);
+
+	uvm_page_ring_put(ring, packet, n);
 }
 
 /**

@@ -142,6 +142,45 @@ u32 uvm_emit_entries(__le32 *p, u64 dst, u64 value, u64 increment, u32 count)
 }
 
 /**
+ * uvm_emit_reg_write() - SRBM_WRITE: write a register, in VMID 0 alone
+ * @p: where the packet goes
+ * @index: dword index of the register
+ * @value: what
+ *
+ * Return: dwords of the packet.
+ */
+u32 uvm_emit_reg_write(__le32 *p, u32 index, u32 value)
+{
+	p[0] = cpu_to_le32(SDMA_PKT_SRBM_WRITE |
+			   FIELD_PREP(SDMA_PKT_SRBM_WRITE__BYTE_EN, 0xf));
+	p[1] = cpu_to_le32(index);
+	p[2] = cpu_to_le32(value);
+	return SDMA_PKT_SRBM_WRITE_DWORDS;
+}
+
+/**
+ * uvm_emit_reg_wait() - POLL_REGMEM: wait for bits of a register
+ * @p: where the packet goes
+ * @index: dword index of the register
+ * @mask: all of them are to be set
+ *
+ * Return: dwords of the packet.
+ */
+u32 uvm_emit_reg_wait(__le32 *p, u32 index, u32 mask)
+{
+	/* FUNC 3: equal. The register is named by its byte offset. */
+	p[0] = cpu_to_le32(SDMA_PKT_POLL_REGMEM |
+			   FIELD_PREP(SDMA_PKT_POLL_REGMEM__FUNC, 3));
+	uvm_put64(p + 1, index << 2);
+	p[3] = cpu_to_le32(mask);
+	p[4] = cpu_to_le32(mask);
+	/* For ever: who waits for the ring takes it from there. */
+	p[5] = cpu_to_le32(FIELD_PREP(SDMA_PKT_POLL_REGMEM__RETRY_COUNT, 0xfff) |
+			   FIELD_PREP(SDMA_PKT_POLL_REGMEM__INTERVAL, 10));
+	return SDMA_PKT_POLL_REGMEM_DWORDS;
+}
+
+/**
  * uvm_sdma_run_ib() - run what is in the ring's own indirect buffer and wait
  * @ring: the ring, its move_lock held
  * @n: dwords; room for seven more is behind them

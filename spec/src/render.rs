@@ -202,6 +202,10 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
     define(out, "SDMA_PKT_MAX_BYTES", format_args!("{:#x}", packet::MAX_BYTES))?;
     define(out, "SDMA_PKT_MAX_PTES", format_args!("{:#x}", packet::MAX_PTES))?;
     define(out, "SDMA_PKT_INDIRECT__VMID", "GENMASK(19, 16)")?;
+    define(out, "SDMA_PKT_POLL_REGMEM__FUNC", "GENMASK(30, 28)")?;
+    define(out, "SDMA_PKT_POLL_REGMEM__INTERVAL", "GENMASK(15, 0)")?;
+    define(out, "SDMA_PKT_POLL_REGMEM__RETRY_COUNT", "GENMASK(27, 16)")?;
+    define(out, "SDMA_PKT_SRBM_WRITE__BYTE_EN", "GENMASK(31, 28)")?;
     define(out, "SDMA_PKT_CONST_FILL__FILLSIZE", "GENMASK(31, 30)")
 }
 

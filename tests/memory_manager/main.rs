@@ -4,6 +4,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test may panic")]
 
 mod acts;
+mod ahead;
 #[path = "../common/mod.rs"]
 mod common;
 mod device;

@@ -14,7 +14,7 @@ fn world(pages: u64) -> World<Tables> {
     World::new(policy(&SIZES, 4, EvictKind::Lru), Machine::new(&SIZES, Tables::new(&SIZES)), 2, limits, 1)
 }
 
-fn create(world: &mut World<Tables>, process: usize, pages: u64, kind: SegmentKind) -> BoId {
+pub fn create(world: &mut World<Tables>, process: usize, pages: u64, kind: SegmentKind) -> BoId {
     let placements = Placements::new(&[kind]).unwrap();
     let owner = world.processes[process];
     let size = pages * PAGE;
@@ -27,7 +27,7 @@ fn create(world: &mut World<Tables>, process: usize, pages: u64, kind: SegmentKi
 }
 
 /// All that is due ends well; the use is over as soon as it is ready. Tells whether it was.
-fn run(world: &mut World<Tables>, process: usize, bos: &[BoId], addressed: bool) -> bool {
+pub fn run(world: &mut World<Tables>, process: usize, bos: &[BoId], addressed: bool) -> bool {
     let ticket = world.submit_as(world.processes[process], bos, addressed).unwrap();
     loop {
         while world.poll().is_some() {}

@@ -223,6 +223,7 @@ impl Policy {
         if let Some(area) = self.mm.area(Some(segment)) {
             (area.wanted, area.blocked) = (wanted, true);
         }
+        self.note_shortage(segment, size);
         true
     }
 

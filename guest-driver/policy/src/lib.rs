@@ -94,7 +94,8 @@
 //! cannot reach. Its ticket ends in `Ready` or `Refused`. Between `Ready` and [`event::Event::Fence`] nothing of its
 //! set moves. `Fence` says that the job has ended, well or not; the driver owes it for each `Ready`. Who waits is
 //! served in order of arrival, see `working_set` for why nobody starves and how far others may pass ([`PASSES`]).
-//! `Cancel` is for a caller that was interrupted before `Ready`.
+//! `Cancel` is for a caller that was interrupted before `Ready`. While allocations keep coming into full local memory,
+//! the next to leave goes as soon as one has come, see `spare`; so moves may begin that no use waits for.
 //!
 //! **Page tables.** `Map` and `Unmap` count the places in address spaces that show the allocation; the caller itself
 //! clears entries before `Unmap`. After `Map` the next use has them written. `Zap` comes before the bytes move,
@@ -160,6 +161,7 @@ mod retire;
 mod run;
 mod segment;
 mod slab;
+mod spare;
 pub mod svm;
 mod table;
 mod victims;

@@ -12,6 +12,7 @@ use crate::policy::Policy;
 use crate::residency::Process;
 use crate::segment::SegmentKind;
 use crate::slab::Slab;
+use crate::spare::Spare;
 use crate::table::try_push;
 use crate::victims::Classes;
 use crate::working_set::{Need, Ticket};
@@ -72,6 +73,7 @@ pub(crate) struct Area {
     pub(crate) wanted: u64,
     pub(crate) held: u64,
     pub(crate) blocked: bool,
+    pub(crate) spare: Spare,
 }
 
 pub(crate) struct Manager {
@@ -156,7 +158,16 @@ impl Policy {
             };
             let evictor = Evictor::new(config.evict, pages);
             let classes = Classes::default();
-            let area = Area { evictor, evictable: 0, classes, outgoing: 0, wanted: 0, held: 0, blocked: false };
+            let area = Area {
+                evictor,
+                evictable: 0,
+                classes,
+                outgoing: 0,
+                wanted: 0,
+                held: 0,
+                blocked: false,
+                spare: Spare::default(),
+            };
             try_push(&mut self.mm.areas, area)?;
         }
         self.mm.paging = paging;

@@ -469,7 +469,9 @@ impl Policy {
         if let Some(failure) = run.failure {
             stats.failed = stats.failed.saturating_add(1);
             self.edit(slot, |residency| residency.then_swap = false);
-            self.note_failure(slot, failure, size);
+            if !self.note_vain(slot) {
+                self.note_failure(slot, failure, size);
+            }
             return;
         }
         let count = match (spot, run.leaving) {
@@ -480,6 +482,9 @@ impl Policy {
             _ => return,
         };
         *count = count.saturating_add(size);
+        if let Spot::In(segment) = spot {
+            self.note_entry(segment, slot);
+        }
         let onward = self.residency(slot).is_some_and(|r| r.then_swap && !r.held && !r.doomed && r.refs == 0);
         self.edit(slot, |residency| residency.then_swap = false);
         if onward && spot == Spot::Pages && self.bos.at(slot).is_some_and(|bo| bo.pins == 0) {

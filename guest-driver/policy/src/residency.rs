@@ -143,6 +143,8 @@ pub(crate) struct Residency {
     pub(crate) then_swap: bool,
     /// An evictor knows it.
     pub(crate) listed: bool,
+    /// Left ahead of need: when, as [`crate::spare::Spare`] counts. Zero if not.
+    pub(crate) ahead: u64,
     /// Scratch: found in a list already.
     pub(crate) seen: bool,
 }
@@ -199,6 +201,7 @@ impl Policy {
             doomed: false,
             then_swap: false,
             listed: false,
+            ahead: 0,
             seen: false,
         };
         let key = self.bos.insert(Bo { size, align, place: Place::SYSTEM, moving: None, pins: 0, residency })?;

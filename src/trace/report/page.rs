@@ -28,7 +28,7 @@ pub(super) fn page(report: &Report, name: &str) -> String {
     let _ = write!(page, "<title>{title}</title>\n<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n");
     let _ = writeln!(
         page,
-        "<p>{} events in {:.6} s; {} MiB of VRAM; {} events lost.</p>",
+        "<p>{} events; {:.6} s from the first of the driver to the last; {} MiB of VRAM; {} events lost.</p>",
         report.stat.events,
         seconds(report.span),
         report.vram_size >> 20,

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
+//! Room that is made before it is asked for, and when it is not.
+
+use uvm_policy::event::{Action, Failure};
+use uvm_policy::*;
+
+use crate::machine::{Machine, Sizes, Tables, PAGE};
+use crate::places::{create, run};
+use crate::world::{policy, World};
+
+/// Pages of a buffer, and how many such buffers VRAM holds.
+const PAGES: u64 = 4;
+const FIT: usize = 16;
+const SIZES: Sizes =
+    Sizes { vram: PAGES * FIT as u64, visible: PAGES * FIT as u64, gart: 40, paging: 8, frames: 600, swap: 600 };
+
+/// Twice as many buffers as fit, used often enough that each comes into full VRAM.
+fn pressed(buffers: usize) -> (World<Tables>, Vec<BoId>) {
+    let machine = Machine::new(&SIZES, Tables::new(&SIZES));
+    let mut world = World::new(policy(&SIZES, 4, EvictKind::Lru), machine, 1, Limits::NONE, 1);
+    let bos: Vec<BoId> = (0..buffers).map(|_| create(&mut world, 0, PAGES, SegmentKind::Local)).collect();
+    for _ in 0..2 {
+        bos.iter().for_each(|bo| assert!(run(&mut world, 0, &[*bo], false)));
+    }
+    (world, bos)
+}
+
+fn evicted(world: &World<Tables>) -> u64 {
+    world.policy.manager_stats().evicted / (PAGES * PAGE)
+}
+
+/// Submits, and ends actions in their order until the job may begin.
+fn until_ready(world: &mut World<Tables>, bo: BoId) -> TicketId {
+    let ticket = world.submit(world.processes[0], &[bo]).unwrap();
+    loop {
+        while world.poll().is_some() {}
+        if world.running().contains(&ticket) {
+            return ticket;
+        }
+        world.end(0, None);
+    }
+}
+
+#[test]
+fn who_comes_in_finds_room_while_others_keep_coming() {
+    let (mut world, bos) = pressed(2 * FIT);
+    for bo in bos {
+        let before = evicted(&world);
+        let ticket = until_ready(&mut world, bo);
+        assert_eq!(evicted(&world), before, "the job waited for somebody to leave");
+        world.fence(ticket);
+        while world.poll().is_some() || !world.pending.is_empty() {
+            if !world.pending.is_empty() {
+                world.end(0, None);
+            }
+        }
+        assert_eq!(evicted(&world), before + 1, "one leaves for each that comes");
+    }
+    world.finish();
+}
+
+#[test]
+fn working_set_that_just_fits_stays_whatever_was_before() {
+    let (mut world, bos) = pressed(2 * FIT);
+    let round = |world: &mut World<Tables>| {
+        bos[..FIT].iter().for_each(|bo| assert!(run(world, 0, &[*bo], false)));
+        evicted(world)
+    };
+    // The first brings it in; in the second somebody may come back who left in vain.
+    round(&mut world);
+    let settled = round(&mut world);
+    for _ in 0..8 {
+        assert_eq!(round(&mut world), settled);
+    }
+    world.finish();
+}
+
+#[test]
+fn cycle_just_larger_than_vram_costs_no_more_than_it_must() {
+    let (mut world, bos) = pressed(FIT + 1);
+    let before = evicted(&world);
+    for _ in 0..8 {
+        bos.iter().for_each(|bo| assert!(run(&mut world, 0, &[*bo], false)));
+    }
+    // The oldest leaves for each; one in sixteen may go in vain.
+    let uses = 8 * (FIT as u64 + 1);
+    assert!(evicted(&world) - before <= uses + uses / 16 + 1, "{}", evicted(&world) - before);
+    world.finish();
+}
+
+#[test]
+fn nobody_is_refused_because_a_move_ahead_of_need_fails() {
+    let (mut world, bos) = pressed(2 * FIT);
+    for bo in bos {
+        let ticket = until_ready(&mut world, bo);
+        world.fence(ticket);
+        while world.poll().is_some() {}
+        // No system page for who is to leave.
+        while let Some(first) = world.pending.first() {
+            let fail = matches!(first.action, Action::AllocPages { .. }).then_some(Failure::NoMemory);
+            world.end(0, fail);
+            while world.poll().is_some() {}
+        }
+    }
+    assert_eq!(world.policy.manager_stats().refused, 0);
+    world.finish();
+}
