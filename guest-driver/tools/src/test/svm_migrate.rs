@@ -47,6 +47,7 @@ pub const CASES: &[Case] = &[
     once("own_pages_of_a_file_mapping_are_evicted", owners::own_pages_of_a_file_mapping_are_evicted),
     once("child_has_what_its_parent_gave_up", owners::child_has_what_its_parent_gave_up),
     once("child_has_what_its_dead_parent_left", owners::child_has_what_its_dead_parent_left),
+    once("process_ends_as_its_memory_is_evicted", owners::process_ends_as_its_memory_is_evicted),
     once("unbound_device_leaves_all_memory_behind", pressure::unbound_device_leaves_all_memory_behind),
     once("ring_that_stands_still_costs_time_alone", pressure::ring_that_stands_still_costs_time_alone),
 ];

@@ -184,3 +184,31 @@ pub fn child_has_what_its_dead_parent_left(ctx: &Ctx) -> Result<()> {
     ensure!(said == RIGHT, "the child says: {}", String::from_utf8_lossy(&said));
     Ok(())
 }
+
+/// A process is killed a little later each time, while VRAM is emptied of what it has there.
+pub fn process_ends_as_its_memory_is_evicted(ctx: &Ctx) -> Result<()> {
+    const ROUNDS: u64 = 16;
+    let device = ctx.device()?;
+    let evicted = device.param(uapi::PARAM_DEVMEM_EVICTED)?;
+    for round in 0..ROUNDS {
+        let mut process = vec![workers::command([super::WORKER]).spawn()?];
+        workers::ready(&mut process)?;
+        let killer = std::thread::spawn(move || -> Result<()> {
+            std::thread::sleep(Duration::from_micros(round * round * 131));
+            for mut process in process {
+                process.kill()?;
+                process.wait()?;
+            }
+            Ok(())
+        });
+        let rest = Rest::begin();
+        killer.join().map_err(|_| anyhow::anyhow!("the thread that kills panicked"))??;
+        drop(rest?);
+        let none = eventually(PATIENCE, || Ok(device.param(uapi::PARAM_DEVMEM_USED)? == 0))?;
+        ensure!(none, "round {round}: {} bytes stay in VRAM", device.param(uapi::PARAM_DEVMEM_USED)?);
+    }
+    let evicted = device.param(uapi::PARAM_DEVMEM_EVICTED)? - evicted;
+    ctx.note(format_args!("{evicted} bytes were evicted before their process had ended"));
+    ensure!(evicted > 0, "nothing was evicted");
+    Ok(())
+}
