@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use uvm_spec::packet::atomic;
 
 /// Most bytes moved before other rings, other engines and register accesses get their turn.
-pub const QUANTUM: u64 = 64 << 10;
+pub const QUANTUM: u64 = 128 << 10;
 
 /// A packet in execution.
 #[derive(Clone, Copy, Debug)]
