@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The PAGE rings of the SDMA instances: copies of the memory manager, and those
- * that somebody's page fault waits for. A job on a GFX ring may wait for a page itself; these rings run
- * packets of the driver alone, in its own VMID, and so never do.
+ * that somebody's page fault waits for. A job on a GFX ring may wait for a page
+ * itself; these rings run packets of the driver alone, in its own VMID, and so
+ * never do.
  *
  * No scheduler and no indirect buffers: packets lie in the ring itself, and who
  * emits them waits for them. There is room for the packets of all who may be at
