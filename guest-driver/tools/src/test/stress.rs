@@ -17,8 +17,7 @@ use uvm_spec::uapi;
 
 use super::case::{same, Case, Ctx, Run, PATIENCE};
 use super::reload::{unload, use_it, while_unbound};
-use super::svm_migrate::fill_but;
-use crate::drm::{Device, FenceState, Space};
+use crate::drm::{Bo, Device, Domain, FenceState, Space};
 use crate::ib::Ib;
 use crate::rng::Rng;
 
@@ -50,7 +49,9 @@ const ENOUGH: u64 = 30;
 /// Processes that stay.
 const STAYING: u64 = 2;
 /// What is left of VRAM where others want it.
-const LEFT: u64 = 2 << 20;
+const LEFT: u64 = 8 << 20;
+/// Size of a buffer that takes VRAM, in bytes.
+const BALLAST: u64 = 2 << 20;
 /// How long a shortage lasts.
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -181,9 +182,10 @@ impl Stress<'_> {
         Ok(true)
     }
 
-    /// Buffers take VRAM from the processes' memory.
+    /// Buffers take VRAM from the processes' memory, which makes way for them, until no more does or little is left.
     fn takes_vram(&mut self) -> Result<bool> {
-        let bos = fill_but(&self.device, LEFT)?;
+        let most = (self.device.param(uapi::PARAM_VRAM_SIZE)?.saturating_sub(LEFT)) / BALLAST;
+        let bos: Vec<_> = (0..most).map_while(|_| Bo::new(&self.device, BALLAST, Domain::Vram).ok()).collect();
         thread::sleep(SHORT);
         Ok(!bos.is_empty())
     }

@@ -19,7 +19,7 @@ use crate::ib::{Ib, Place};
 mod owners;
 mod pressure;
 
-pub use pressure::{fill_but, worker, WORKER};
+pub use pressure::{worker, WORKER};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
     Case { name, run: Run::Once(run) }

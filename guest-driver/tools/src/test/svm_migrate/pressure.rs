@@ -24,7 +24,7 @@ const TO_AND_FRO: &str = "to-and-fro";
 const SHARE: u64 = 16 << 20;
 
 /// Leaves `bytes` of VRAM to others, about.
-pub fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
+fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
     let mut bos = Vec::new();
     loop {
         let free = device.param(uapi::PARAM_VRAM_SIZE)? - device.param(uapi::PARAM_VRAM_USED)?;
