@@ -7,9 +7,11 @@
 
 use std::ffi::CString;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use uvm_spec::uapi;
 
 use super::{Better, Figure, FEW, PATIENCE};
@@ -26,6 +28,8 @@ const SHARES: [u64; 5] = [80, 110, 125, 150, 200];
 const BLOCKS: u64 = 32;
 const JOBS: u64 = 256;
 const BAR: f64 = 0.7;
+/// Clients that use buffers at the same time.
+const AT_ONCE: u64 = 4;
 /// Packets and buffer side by side, so that they share page tables.
 const PACKETS: u64 = 1 << 30;
 const VA: u64 = PACKETS + (64 << 10);
@@ -81,9 +85,10 @@ pub fn main() -> Result<ExitCode> {
         let parameters = CString::new(format!("evict={rule}"))?;
         with_parameters(&parameters, || {
             if rule == RULES[0] {
-                let figure = throughput(&Device::open()?)?;
-                println!("{}", figure.line());
-                met = figure.met();
+                for figure in throughput(&Device::open()?)? {
+                    println!("{}", figure.line());
+                    met &= figure.met();
+                }
             }
             PATTERNS.iter().try_for_each(|pattern| slowdown(rule, pattern))
         })
@@ -92,31 +97,92 @@ pub fn main() -> Result<ExitCode> {
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Times of the two copies of a block, a block.
+struct Plain {
+    /// Queued one behind the other.
+    queued: Duration,
+    /// Each waited for.
+    waited: Duration,
+}
+
+/// Of more blocks than caches hold, as evictions have them.
+fn plain(device: &Device, size: u64) -> Result<Plain> {
+    let blocks =
+        (0..BLOCKS / 2).map(|_| Ok((Bo::new(device, size, Domain::Vram)?, Bo::new(device, size, Domain::Gtt)?)));
+    let blocks = blocks.collect::<Result<Vec<_>>>()?;
+    let copies = blocks.iter().flat_map(|(vram, gtt)| {
+        let (mut out, mut back) = (Ib::new(), Ib::new());
+        out.copy(Place::Bo(vram.handle(), 0), Place::Bo(gtt.handle(), 0), size);
+        back.copy(Place::Bo(gtt.handle(), 0), Place::Bo(vram.handle(), 0), size);
+        [out, back]
+    });
+    let copies: Vec<Ib> = copies.collect();
+    let waited = super::median(FEW, || copies.iter().try_for_each(|copy| super::run(device, 0, copy)))?;
+    let queued = super::median(FEW, || {
+        copies.iter().try_for_each(|copy| device.submit(0, copy, &[], &[]))?;
+        // Behind them all.
+        super::run(device, 0, Ib::new().nop(0))
+    })?;
+    let blocks = u32::try_from(blocks.len())?;
+    Ok(Plain { queued: queued / blocks, waited: waited / blocks })
+}
+
 /// Buffers twice as large as VRAM, used in turn: the rule that lets the oldest go finds none of them there, so each job has
 /// one moved out and one moved in. Beside it, the two copies of a block that nobody can do without.
-fn throughput(device: &Device) -> Result<Figure> {
+///
+/// The first figure is of one client at a time, beside copies of which each is waited for, as each job is; the second of
+/// [`AT_ONCE`] clients, beside copies that are queued without a pause, which is all that the engine can do.
+fn throughput(device: &Device) -> Result<Vec<Figure>> {
     let size = block(device)?;
-    let (vram, gtt) = (Bo::new(device, size, Domain::Vram)?, Bo::new(device, size, Domain::Gtt)?);
-    let (mut out, mut back) = (Ib::new(), Ib::new());
-    out.copy(Place::Bo(vram.handle(), 0), Place::Bo(gtt.handle(), 0), size);
-    back.copy(Place::Bo(gtt.handle(), 0), Place::Bo(vram.handle(), 0), size);
-    let plain = super::median(4 * FEW, || {
-        super::run(device, 0, &out)?;
-        super::run(device, 0, &back)
-    })?;
-    drop((vram, gtt));
-    let clients = clients(device, 200)?;
-    let before = device.param(uapi::PARAM_MM_EVICTED)?;
-    let begun = Instant::now();
-    for client in clients.iter().chain(&clients) {
-        client.job(false)?;
-    }
-    let took = begun.elapsed().as_secs_f64();
-    let evicted = device.param(uapi::PARAM_MM_EVICTED)? - before;
-    ensure!(evicted >= size * clients.len() as u64, "only {evicted} bytes were evicted: no measure of it");
-    let mib = |bytes: u64, seconds: f64| bytes as f64 / f64::from(1 << 20) / seconds.max(1e-9);
-    let (value, limit) = (mib(evicted, took), mib(size, plain.as_secs_f64()));
-    Ok(Figure { name: "evict_throughput", unit: "MiB/s", value, limit, better: Better::More, bar: Some(BAR) })
+    let plain = plain(device, size)?;
+    let sides = [("evict_throughput", 1, plain.waited, Some(BAR)), ("evict_four_at_once", AT_ONCE, plain.queued, None)];
+    let figures = sides.map(|(name, hands, plain, bar)| {
+        let (evicted, took) = in_turn(device, hands).context(name)?;
+        // Each was evicted once to be there at the start, and is at least once more.
+        ensure!(evicted >= size * BLOCKS * 2, "only {evicted} bytes were evicted: no measure of it");
+        let mib = |bytes: u64, time: Duration| bytes as f64 / f64::from(1 << 20) / time.as_secs_f64().max(1e-9);
+        Ok(Figure {
+            name,
+            unit: "MiB/s",
+            value: mib(evicted, took),
+            limit: mib(size, plain),
+            better: Better::More,
+            bar,
+        })
+    });
+    figures.into_iter().collect()
+}
+
+/// Uses each of as many buffers as are twice VRAM twice; the bytes that were evicted meanwhile, and the time. `hands`
+/// threads have as many of the buffers each.
+fn in_turn(device: &Device, hands: u64) -> Result<(u64, Duration)> {
+    thread::scope(|scope| {
+        let hands = (0..hands).map(|_| {
+            let (says, hears) = (mpsc::channel::<()>(), mpsc::channel::<()>());
+            let work = move || -> Result<()> {
+                let clients = clients(&Device::open()?, 200 / hands)?;
+                says.0.send(())?;
+                hears.1.recv()?;
+                clients.iter().chain(&clients).try_for_each(|client| client.job(false))
+            };
+            (says.1, hears.0, scope.spawn(work))
+        });
+        let hands: Vec<_> = hands.collect();
+        for (ready, _, _) in &hands {
+            // Who failed hangs up, and says why below.
+            let _ = ready.recv();
+        }
+        let (before, begun) = (device.param(uapi::PARAM_MM_EVICTED)?, Instant::now());
+        for (_, go, _) in &hands {
+            let _ = go.send(());
+        }
+        for (_, go, hand) in hands {
+            hand.join().map_err(|_| anyhow!("a thread panicked"))??;
+            drop(go);
+        }
+        let took = begun.elapsed();
+        Ok((device.param(uapi::PARAM_MM_EVICTED)? - before, took))
+    })
 }
 
 /// Which of `count` buffers each job uses.
