@@ -28,6 +28,8 @@
 /* And those of the PAGE rings, one each, for packets of theirs. */
 #define UVM_INV_ENGINE_PAGE	8
 #define UVM_INV_PAGE_BITS	36
+/* The range register for all pages. */
+#define UVM_INV_ALL		GENMASK_ULL(UVM_INV_PAGE_BITS, 0)
 #define UVM_INV_TIMEOUT_US	1000000
 
 /* SYSTEM_ACCESS_MODE: untranslated inside the system aperture, else VMID 0. */
@@ -171,7 +173,7 @@ static u64 uvm_gmc_inv_range(u64 first, u64 last)
 	u32 order = first == last ? 0 : fls64(first ^ last);
 
 	if (last >> UVM_INV_PAGE_BITS || order >= UVM_INV_PAGE_BITS)
-		return GENMASK_ULL(UVM_INV_PAGE_BITS, 0);
+		return UVM_INV_ALL;
 	if (!order)
 		return first << 1;
 	first &= ~(BIT_ULL(order) - 1);
@@ -185,6 +187,9 @@ static int uvm_gmc_request_range(struct uvm_device *uvm, u32 vmids, u64 first,
 	u64 range = uvm_gmc_inv_range(first, last);
 
 	lockdep_assert_held(&uvm->gart.lock);
+	/* The other engine's range is everything, and never has to be set. */
+	if (range == UVM_INV_ALL)
+		return uvm_gmc_request(uvm, UVM_INV_ENGINE, vmids);
 	if (uvm->gart.vm_range != range) {
 		uvm_wreg64(uvm,
 			   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * UVM_INV_ENGINE_VM),
@@ -375,7 +380,7 @@ static void uvm_gmc_engine_all(struct uvm_device *uvm, u32 engine)
 {
 	uvm_wreg64(uvm, mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * engine),
 		   mmMM_VM_INVALIDATE_ENG_ADDR_RANGE(2 * engine + 1),
-		   GENMASK_ULL(UVM_INV_PAGE_BITS, 0));
+		   UVM_INV_ALL);
 }
 
 static void uvm_gmc_context0(struct uvm_device *uvm)
