@@ -163,7 +163,7 @@ struct uvm_vram {
 
 /**
  * struct uvm_gart - VMID 0: apertures and tables
- * @lock: the invalidation engines, @stale, @vm_range, @cntl and @loaded
+ * @lock: the invalidation engines, @stale, @retired, @vm_range, @cntl and @loaded
  * @size: bytes of the window at UVM_GART_START
  * @unsnooped: most bytes of it that the device has for unsnooped accesses
  * @table_offset: where the entries lie in VRAM
@@ -172,7 +172,8 @@ struct uvm_vram {
  * @directory_offset: where the second level of vidmm lies in VRAM
  * @scratch_offset: page of VRAM that wrong accesses in the system aperture get
  * @dummy: page that every unbound entry points at
- * @stale: entries were changed that the device may have cached
+ * @stale: entries were bound that jobs may use; others may be cached
+ * @retired: pages may be freed that cached entries still lead to
  * @vm_range: what the range register of the processes' engine holds
  * @cntl: what the control registers of VMIDs 1 to 15 hold
  * @loaded: PASIDs whose tables VMIDs 1 to 15 had last; 0: none
@@ -189,6 +190,7 @@ struct uvm_gart {
 	u64 scratch_offset;
 	struct page *dummy;
 	bool stale;
+	bool retired;
 	u64 vm_range;
 	u32 cntl[UVM_NR_VMIDS];
 	u32 root_hi[UVM_NR_VMIDS];
@@ -458,7 +460,7 @@ int uvm_vram_init(struct uvm_device *uvm);
 u64 uvm_gart_table_bytes(struct uvm_device *uvm);
 int uvm_gart_init(struct uvm_device *uvm);
 void uvm_gart_write(struct uvm_device *uvm, u64 offset, struct page **pages,
-		    u64 nr_pages);
+		    u64 nr_pages, bool unsnooped);
 u32 uvm_gart_emit_dummies(struct uvm_device *uvm, __le32 *p, u64 offset,
 			  u64 nr_pages);
 void uvm_gart_bind(struct uvm_device *uvm, u64 offset, struct page **pages,
@@ -468,6 +470,7 @@ void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
 void uvm_gart_retire(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages);
 int uvm_gart_flush(struct uvm_device *uvm);
+int uvm_gart_forget(struct uvm_device *uvm);
 int uvm_kbuf_alloc(struct uvm_device *uvm, struct uvm_kbuf *buf, u64 size);
 void uvm_kbuf_free(struct uvm_device *uvm, struct uvm_kbuf *buf);
 

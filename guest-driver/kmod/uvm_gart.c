@@ -31,6 +31,15 @@ static void uvm_gart_set(struct uvm_gart *gart, u64 index, u64 pte)
 	writeq(pte, (void __iomem *)(gart->table + index));
 }
 
+static int uvm_gart_invalidate(struct uvm_device *uvm)
+{
+	int ret = uvm_gmc_invalidate_gart(uvm);
+
+	if (!ret)
+		uvm->gart.stale = uvm->gart.retired = false;
+	return ret;
+}
+
 /**
  * uvm_gart_flush() - make bindings visible to the engines
  * @uvm: the device
@@ -45,10 +54,27 @@ int uvm_gart_flush(struct uvm_device *uvm)
 	int ret = 0;
 
 	mutex_lock(&uvm->gart.lock);
-	if (uvm->gart.stale) {
-		ret = uvm_gmc_invalidate_gart(uvm);
-		uvm->gart.stale = ret != 0;
-	}
+	if (uvm->gart.stale)
+		ret = uvm_gart_invalidate(uvm);
+	mutex_unlock(&uvm->gart.lock);
+	return ret;
+}
+
+/**
+ * uvm_gart_forget() - have the engines forget what was retired
+ * @uvm: the device
+ *
+ * Context: within drm_dev_enter(); allocates nothing.
+ *
+ * Return: 0 or -ETIMEDOUT.
+ */
+int uvm_gart_forget(struct uvm_device *uvm)
+{
+	int ret = 0;
+
+	mutex_lock(&uvm->gart.lock);
+	if (uvm->gart.retired)
+		ret = uvm_gart_invalidate(uvm);
 	mutex_unlock(&uvm->gart.lock);
 	return ret;
 }
@@ -70,13 +96,15 @@ static void uvm_gart_write_as(struct uvm_device *uvm, u64 offset,
  * @offset: bytes from the window's start; nobody but the ring uses the range
  * @pages: the pages
  * @nr_pages: how many
+ * @unsnooped: the CPU does not cache them
  *
  * Takes effect with uvm_page_ring_put_flush(). Context: within drm_dev_enter().
  */
 void uvm_gart_write(struct uvm_device *uvm, u64 offset, struct page **pages,
-		    u64 nr_pages)
+		    u64 nr_pages, bool unsnooped)
 {
-	uvm_gart_write_as(uvm, offset, pages, nr_pages, 0);
+	uvm_gart_write_as(uvm, offset, pages, nr_pages,
+			  unsnooped ? UVM_PTE_SNOOPED : 0);
 }
 
 /**
@@ -143,8 +171,8 @@ void uvm_gart_bind_unsnooped(struct uvm_device *uvm, u64 offset,
  * @offset: bytes from the window's start; the caller owns the range
  * @nr_pages: how many
  *
- * The device may reach the pages until uvm_gart_flush(), which everybody calls
- * who uses the addresses anew; so who frees the pages has to call it before.
+ * The device may reach the pages until uvm_gart_forget(), so who frees them has
+ * to call it before. Who binds others there has that flushed anyway.
  * Context: within drm_dev_enter().
  */
 void uvm_gart_retire(struct uvm_device *uvm, u64 offset, u64 nr_pages)
@@ -156,7 +184,7 @@ void uvm_gart_retire(struct uvm_device *uvm, u64 offset, u64 nr_pages)
 		uvm_gart_set(&uvm->gart, first + i, pte);
 
 	mutex_lock(&uvm->gart.lock);
-	uvm->gart.stale = true;
+	uvm->gart.retired = true;
 	mutex_unlock(&uvm->gart.lock);
 }
 
@@ -174,7 +202,7 @@ void uvm_gart_retire(struct uvm_device *uvm, u64 offset, u64 nr_pages)
 int uvm_gart_unbind(struct uvm_device *uvm, u64 offset, u64 nr_pages)
 {
 	uvm_gart_retire(uvm, offset, nr_pages);
-	return uvm_gart_flush(uvm);
+	return uvm_gart_forget(uvm);
 }
 
 /**

@@ -136,7 +136,8 @@ static int uvm_copy_begin(struct uvm_copy_run *run, bool to_vram)
 	}
 	window->bound = bound;
 	if (bound)
-		uvm_gart_write(uvm, window->offset, window->pages, bound);
+		uvm_gart_write(uvm, window->offset, window->pages, bound,
+			       false);
 	ret = uvm_page_ring_begin(window->ring);
 	if (ret)
 		return ret;

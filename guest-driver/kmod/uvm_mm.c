@@ -20,8 +20,6 @@
 
 #include "uvm_drv.h"
 
-/* Bytes of a copy through the paging segment, at most. */
-#define UVM_MM_CHUNK		SZ_4M
 /* What processes' own memory makes way for at a time, and how often. */
 #define UVM_MM_ROOM		SZ_16M
 #define UVM_MM_ROOM_TRIES	64
@@ -111,7 +109,7 @@ static void uvm_mm_forget(struct uvm_device *uvm)
 	if (!drm_dev_enter(&uvm->drm, &idx))
 		return;
 	/* A device that does not answer is lost, and halted. */
-	uvm_gart_flush(uvm);
+	uvm_gart_forget(uvm);
 	drm_dev_exit(idx);
 }
 

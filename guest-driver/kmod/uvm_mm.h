@@ -28,9 +28,14 @@ struct vm_fault;
 
 /* What uvm_mm_do() answers of an action that goes on by itself. */
 #define UVM_MM_PENDING		U64_MAX
-/* Actions carried out at once: a chunk is copied while another is prepared. */
-#define UVM_MM_WORKERS		4
-/* Packets of a copy that a ring is given at a time. */
+/*
+ * Actions carried out at once: who leaves and who comes have two chunks each on
+ * their way, and something is left for whatever else there is to do.
+ */
+#define UVM_MM_WORKERS		6
+/* Bytes of a copy through the paging segment, at most. */
+#define UVM_MM_CHUNK		SZ_4M
+/* Packets of a copy that a ring is given at a time: a chunk's too. */
 #define UVM_MM_COPY_PARTS	32
 #define UVM_MM_HASH_BITS	8
 
@@ -183,6 +188,8 @@ int uvm_ioctl_gem_advise(struct drm_device *drm, void *data,
 
 /* uvm_mm_copy.c */
 int uvm_mm_copy(struct uvm_mm_worker *worker, u64 dst, u64 src, u64 bytes);
+int uvm_mm_page(struct uvm_mm_worker *worker, struct uvm_bo *bo,
+		const struct uvm_mm_action *action);
 int uvm_mm_clear(struct uvm_mm_worker *worker, u64 dst, u64 bytes);
 
 /* uvm_mm_do.c */

@@ -77,7 +77,7 @@ static int uvm_mm_do_clear(struct uvm_mm_worker *worker,
 static int uvm_mm_do_free(struct uvm_device *uvm, struct uvm_bo *bo,
 			  const struct uvm_mm_action *action)
 {
-	int ret = uvm_gart_flush(uvm);
+	int ret = uvm_gart_forget(uvm);
 
 	if (!ret)
 		uvm_mm_free_pages(bo, action->offset, action->size);
@@ -100,6 +100,9 @@ static int uvm_mm_do_device(struct uvm_mm_worker *worker, struct uvm_bo *bo,
 	case UVM_MM_DO_UNBIND:
 		uvm_gart_retire(uvm, action->gart, action->size >> PAGE_SHIFT);
 		return 0;
+	case UVM_MM_DO_PAGE_OUT:
+	case UVM_MM_DO_PAGE_IN:
+		return uvm_mm_page(worker, bo, action);
 	case UVM_MM_DO_COPY:
 		return uvm_mm_copy(worker,
 				   uvm_gpu_addr(action->to_domain, action->to),
@@ -126,6 +129,8 @@ static int uvm_mm_do_gone(struct uvm_bo *bo, const struct uvm_mm_action *action)
 	case UVM_MM_DO_FREE_PAGES:
 		uvm_mm_free_pages(bo, action->offset, action->size);
 		return 0;
+	case UVM_MM_DO_PAGE_OUT:
+	case UVM_MM_DO_PAGE_IN:
 	case UVM_MM_DO_COPY:
 	case UVM_MM_DO_CLEAR:
 		return -ENODEV;

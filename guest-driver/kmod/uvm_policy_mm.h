@@ -148,6 +148,10 @@ struct uvm_policy_stats;
 
 /* Action: as UVM_MM_DO_ALLOC_PAGES, of any content: all is overwritten before anybody sees it. */
 #define UVM_MM_DO_ALLOC_STALE 15
+/* Action: copy from @from to the range's pages, bound at @gart until the end, and await it. */
+#define UVM_MM_DO_PAGE_OUT 16
+/* Action: the same from these pages to @to. */
+#define UVM_MM_DO_PAGE_IN 17
 
 /* Most segments of a device. */
 #define UVM_MM_MAX_SEGMENTS 7

@@ -98,6 +98,8 @@ fn name(action: &Action) -> &'static str {
         Action::Bind { .. } => "bind",
         Action::Unbind { .. } => "unbind",
         Action::Copy { .. } => "copy",
+        Action::PageOut { .. } => "page out",
+        Action::PageIn { .. } => "page in",
         Action::Clear { .. } => "clear",
         Action::SwapOut { .. } => "swap out",
         Action::SwapIn { .. } => "swap in",
@@ -112,7 +114,7 @@ fn name(action: &Action) -> &'static str {
 fn each_action_may_fail_in_each_way_and_no_byte_is_lost() {
     let all = scenario(usize::MAX, Failure::Io);
     let kinds: BTreeSet<_> = all.iter().collect();
-    assert_eq!(kinds.len(), 11, "the scenario has every kind of action: {kinds:?}");
+    assert_eq!(kinds.len(), 13, "the scenario has every kind of action: {kinds:?}");
     for failure in FAILURES {
         for at in 0..all.len() {
             scenario(at, failure);

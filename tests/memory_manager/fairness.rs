@@ -2,7 +2,7 @@
 //! Who gets what is counted, not timed: working sets that fit come in, whoever asks for more than half takes turns,
 //! and nobody waits longer than the documented number of others.
 
-use uvm_policy::event::{Action, Event};
+use uvm_policy::event::{Action, Event, Issued};
 use uvm_policy::*;
 
 use crate::machine::{Machine, Sizes, Tables, PAGE};
@@ -120,8 +120,8 @@ fn eight_processes_on_a_quarter_of_what_they_need_advance_alike() {
         // 8 times 32 pages on 64.
         let sets: Vec<_> = (0..8).map(|p| buffers(&mut world, p, &[7, 9, 11, 5])).collect();
         let mut tickets: Vec<_> = (0..8).map(|p| world.submit(world.processes[p], &sets[p]).unwrap()).collect();
-        let mut served = [0u64; 8];
-        for _ in 0..400 {
+        let (mut served, mut last) = ([0u64; 8], [0; 8]);
+        for turn in 0..400 {
             carry_out(&mut world);
             let running = world.running();
             assert!(!running.is_empty(), "nobody runs");
@@ -130,10 +130,12 @@ fn eight_processes_on_a_quarter_of_what_they_need_advance_alike() {
             served[who] += 1;
             world.fence(ended);
             tickets[who] = world.submit(world.processes[who], &sets[who]).unwrap();
-            let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
-            // One turn each, two for those who are in place, and the passes.
-            assert!(most - least <= 2 + PASSES, "{served:?}");
+            // Each of the others is first in the queue once, and passed by while it is.
+            assert!(turn - last[who] <= 7 * (1 + PASSES) + 1, "{served:?}");
+            last[who] = turn;
         }
+        // Whoever is in place more often than others gets more, but not at their cost: a fair share is 50.
+        assert!(served.iter().all(|turns| *turns >= 40), "{served:?}");
         assert_eq!(world.policy.manager_stats().refused, 0);
         world.finish();
     }
@@ -307,7 +309,7 @@ fn the_drivers_own_segment_has_room_however_full_the_others_are() {
 }
 
 #[test]
-fn chunks_overlap_one_is_copied_while_another_drains() {
+fn chunks_overlap_one_is_copied_while_the_next_has_its_pages_made_and_is_queued() {
     let mut world = world(1, EvictKind::Lru, 6);
     let owner = world.processes[0];
     let set = buffers(&mut world, 0, &[40]);
@@ -323,12 +325,13 @@ fn chunks_overlap_one_is_copied_while_another_drains() {
             break;
         }
         assert!(world.pending.len() <= 2);
-        let has = |copies: bool| world.pending.iter().any(|i| matches!(i.action, Action::Copy { .. }) == copies);
-        both += u32::from(has(true) && has(false));
+        let is_copy = |issued: &Issued| matches!(issued.action, Action::PageOut { .. } | Action::PageIn { .. });
+        both += u32::from(world.pending.len() == 2 && world.pending.iter().any(is_copy));
         // The copy of one chunk is slower than all that the other needs.
-        let quick = world.pending.iter().position(|i| !matches!(i.action, Action::Copy { .. })).unwrap_or(0);
+        let quick = world.pending.iter().position(|issued| !is_copy(issued)).unwrap_or(0);
         world.end(quick, None);
     }
-    assert!(both >= 10, "copies overlapped with other steps {both} times");
+    // Ten chunks out, ten in.
+    assert!(both >= 18, "a copy had company {both} times");
     world.finish();
 }

@@ -195,23 +195,17 @@ impl<B: Bytes> Machine<B> {
                 let by_gpu = self.ptes.get(&bo).is_some_and(|at| at.domain == Domain::System);
                 assert!(!by_gpu, "pages freed while page tables point at them");
             }
-            Action::Bind { bo, offset, size, gart } => {
-                let mut entries = vec![];
-                for page in 0..count(size) {
-                    let (number, entry) = (count(offset) + page, gart_index(gart) + page);
-                    let frame = *self.pages.get(&(bo, number)).expect("bound without a page");
-                    let old = self.gart[entry as usize].replace((bo, number, frame));
-                    assert_eq!(old, None, "bound over a bound entry");
-                    entries.push((entry, Some(frame)));
-                }
-                self.bytes.set_gart(&entries);
+            Action::Bind { bo, offset, size, gart } => self.bind(bo, offset, size, gart),
+            Action::Unbind { gart, size } => self.unbind(gart, size),
+            Action::PageOut { bo, offset, size, gart, from } => {
+                self.bind(bo, offset, size, gart);
+                self.bytes.copy(self.engine(from), Engine::Gart(gart_index(gart)), count(size));
+                self.unbind(gart, size);
             }
-            Action::Unbind { gart, size } => {
-                let entries: Vec<_> = (0..count(size)).map(|page| (gart_index(gart) + page, None)).collect();
-                for (entry, _) in &entries {
-                    assert!(self.gart[*entry as usize].take().is_some(), "unbound an entry that is not bound");
-                }
-                self.bytes.set_gart(&entries);
+            Action::PageIn { bo, offset, size, gart, to } => {
+                self.bind(bo, offset, size, gart);
+                self.bytes.copy(Engine::Gart(gart_index(gart)), self.engine(to), count(size));
+                self.unbind(gart, size);
             }
             Action::Copy { bo, from, to, size } => {
                 let (from, to) = (self.engine(from), self.engine(to));
@@ -252,6 +246,26 @@ impl<B: Bytes> Machine<B> {
         Ok(())
     }
 
+    fn bind(&mut self, bo: BoId, offset: u64, size: u64, gart: u64) {
+        let mut entries = vec![];
+        for page in 0..count(size) {
+            let (number, entry) = (count(offset) + page, gart_index(gart) + page);
+            let frame = *self.pages.get(&(bo, number)).expect("bound without a page");
+            let old = self.gart[entry as usize].replace((bo, number, frame));
+            assert_eq!(old, None, "bound over a bound entry");
+            entries.push((entry, Some(frame)));
+        }
+        self.bytes.set_gart(&entries);
+    }
+
+    fn unbind(&mut self, gart: u64, size: u64) {
+        let entries: Vec<_> = (0..count(size)).map(|page| (gart_index(gart) + page, None)).collect();
+        for (entry, _) in &entries {
+            assert!(self.gart[*entry as usize].take().is_some(), "unbound an entry that is not bound");
+        }
+        self.bytes.set_gart(&entries);
+    }
+
     /// What a window shows has to be the buffer's own pages.
     fn check_owner(&self, bo: BoId, end: Engine, pages: u64) {
         if let Engine::Gart(first) = end {
@@ -275,12 +289,12 @@ impl<B: Bytes> Machine<B> {
                     }
                 }
             }
-            Action::Clear { at, .. } => {
+            Action::Clear { at, .. } | Action::PageIn { to: at, .. } => {
                 if let Engine::Vram(page) = self.engine(at) {
                     self.bytes.write(Phys::Vram(page), GARBAGE);
                 }
             }
-            Action::SwapIn { bo, offset, .. } => {
+            Action::SwapIn { bo, offset, .. } | Action::PageOut { bo, offset, .. } => {
                 self.bytes.write(Phys::Frame(self.pages[&(bo, count(offset))]), GARBAGE);
             }
             Action::SwapOut { bo, offset, .. } if (self.swap.len() as u64) < self.sizes.swap => {

@@ -170,6 +170,33 @@ pub enum Action {
         /// Length.
         size: u64,
     },
+    /// Copy from local memory to the range's pages and await the end, through a window of the GART: bind, copy, unbind,
+    /// and nobody reaches the pages through it then, also if it failed.
+    PageOut {
+        /// The allocation.
+        bo: BoId,
+        /// First byte.
+        offset: u64,
+        /// Length.
+        size: u64,
+        /// The window's first byte in the GART.
+        gart: u64,
+        /// From where.
+        from: Location,
+    },
+    /// The other way.
+    PageIn {
+        /// The allocation.
+        bo: BoId,
+        /// First byte.
+        offset: u64,
+        /// Length.
+        size: u64,
+        /// The window's first byte in the GART.
+        gart: u64,
+        /// To where.
+        to: Location,
+    },
     /// Copy by the device and await the end.
     Copy {
         /// Whose bytes.

@@ -126,7 +126,11 @@ impl Policy {
                     Ok(range) => {
                         let location = Location { domain: kind.domain(), offset: range.offset };
                         let place = Place { location, block: Some(range.id) };
-                        return Some(coming(self.begin_run(slot, place, Content::Pages)));
+                        let begun = self.begin_run(slot, place, Content::Pages);
+                        if begun.is_ok() {
+                            self.note_entry(segment, slot);
+                        }
+                        return Some(coming(begun));
                     }
                     Err(Error::NoSpace) => {}
                     Err(error) => return Some(Brought::Never(error)),

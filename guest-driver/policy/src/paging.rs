@@ -2,12 +2,12 @@
 //! Moves that the memory manager carries out step by step: between segments, system pages and the backing store.
 //!
 //! A move has two lanes. A stage that is one action uses the first; chunks use both, so that one is copied while
-//! the other is bound or unbound. Until all its chunks are there the bytes count as being at the old place; a
+//! the other gets pages or waits for an end to be told. Until all its chunks are there the bytes count as being at the old place; a
 //! failure lets what is under way end, takes back what was done, and leaves them there. Actions that take something
 //! back must succeed: one that fails is given out again at the next tick.
 
 use crate::buffers::Place;
-use crate::domain::{Domain, Location};
+use crate::domain::Location;
 use crate::error::Error;
 use crate::event::{Action, Failure, Issued};
 use crate::heap::{BlockKind, From};
@@ -236,7 +236,7 @@ impl Policy {
                 // was the heap's table that found no memory.
                 let Ok(range) = self.alloc_as(self.mm.paging, &request, BlockKind::Buffer) else { return };
                 self.edit_lane(moved, lane, |lane| {
-                    (lane.window, lane.step) = (Some((range.id, range.offset)), Step::Bind);
+                    (lane.window, lane.step) = (Some((range.id, range.offset)), Step::Copy);
                 });
                 self.mm.ready.push_back(0, moved);
             }
@@ -277,17 +277,14 @@ impl Policy {
         let (id, size, here, there) = (*id, bo.size, bo.place.location, to.location);
         let (offset, len) = (lane.at, lane.len);
         let window = lane.window.map_or(0, |(_, offset)| offset);
-        let bounce = Location { domain: Domain::Gtt, offset: window };
         let part = |at: Location| Location { offset: at.offset.saturating_add(offset), ..at };
         Some(match lane.step {
             Step::Idle | Step::Window => return None,
             Step::Alloc => Action::AllocPages { bo: id, offset, size: len, zeroed: false },
-            Step::Bind => Action::Bind { bo: id, offset, size: len, gart: window },
             Step::Copy if run.chain == Chain::PageOut => {
-                Action::Copy { bo: id, from: part(here), to: bounce, size: len }
+                Action::PageOut { bo: id, offset, size: len, gart: window, from: part(here) }
             }
-            Step::Copy => Action::Copy { bo: id, from: bounce, to: part(there), size: len },
-            Step::Unbind => Action::Unbind { gart: window, size: len },
+            Step::Copy => Action::PageIn { bo: id, offset, size: len, gart: window, to: part(there) },
             Step::Out => Action::SwapOut { bo: id, offset, size: len },
             Step::In => Action::SwapIn { bo: id, offset, size: len },
             Step::Whole(stage::ZAP) => Action::Zap { bo: id },
@@ -353,8 +350,10 @@ impl Policy {
                 return;
             }
             Step::Alloc => self.edit_run(moved, |run| run.undo |= stage::FREE),
-            Step::Copy => stats.copied = stats.copied.saturating_add(lane.len),
-            Step::Unbind => self.end_window(moved, number, lane),
+            Step::Copy => {
+                stats.copied = stats.copied.saturating_add(lane.len);
+                self.end_window(moved, number, lane);
+            }
             Step::Out => {
                 stats.swapped_out = stats.swapped_out.saturating_add(lane.len);
                 self.edit_run(moved, |run| run.undo |= stage::SWAP_DROP);
@@ -363,8 +362,7 @@ impl Policy {
             _ => {}
         }
         let next = match chain.next(lane.step) {
-            // The other lane failed meanwhile: nothing new is begun, but what is bound is unbound.
-            Step::Copy if failed => Step::Unbind,
+            // The other lane failed meanwhile: nothing new is begun.
             Step::Window | Step::In if failed => Step::Idle,
             next => next,
         };
@@ -380,7 +378,7 @@ impl Policy {
         let Some((_, run)) = self.run(moved) else { return };
         let dies = run.dies;
         match lane.step {
-            Step::Unbind | Step::Whole(stage::UNBIND | stage::FREE | stage::SWAP_DROP) => {
+            Step::Whole(stage::UNBIND | stage::FREE | stage::SWAP_DROP) => {
                 self.stall(moved, number);
                 return;
             }
@@ -390,15 +388,11 @@ impl Policy {
                 return;
             }
             Step::Out => self.edit_run(moved, |run| run.undo |= stage::SWAP_DROP),
-            Step::Bind => self.end_window(moved, number, lane),
+            Step::Copy => self.end_window(moved, number, lane),
             _ => {}
         }
         self.edit_run(moved, |run| run.failure = run.failure.or(Some(failure)));
-        if lane.step == Step::Copy {
-            self.begin_step(moved, number, Step::Unbind);
-        } else {
-            self.edit_lane(moved, number, |lane| lane.step = Step::Idle);
-        }
+        self.edit_lane(moved, number, |lane| lane.step = Step::Idle);
         // A lane that waits for a window does not need it any more.
         let other = number ^ 1;
         if self.lane(moved, other).is_some_and(|lane| lane.step == Step::Window) {
@@ -482,9 +476,6 @@ impl Policy {
             _ => return,
         };
         *count = count.saturating_add(size);
-        if let Spot::In(segment) = spot {
-            self.note_entry(segment, slot);
-        }
         let onward = self.residency(slot).is_some_and(|r| r.then_swap && !r.held && !r.doomed && r.refs == 0);
         self.edit(slot, |residency| residency.then_swap = false);
         if onward && spot == Spot::Pages && self.bos.at(slot).is_some_and(|bo| bo.pins == 0) {

@@ -254,6 +254,8 @@ fn action_tag(action: &Action) -> u64 {
         Action::Ready(_) => 11,
         Action::Refused(..) => 12,
         Action::Gone(_) => 13,
+        Action::PageOut { .. } => 14,
+        Action::PageIn { .. } => 15,
     }
 }
 
@@ -269,6 +271,9 @@ fn action_words(issued: &Issued, out: &mut dyn FnMut(u64)) {
         | Action::SwapIn { bo, offset, size } => [bo.raw(), offset, size].into_iter().for_each(out),
         Action::Bind { bo, offset, size, gart } => [bo.raw(), offset, size, gart].into_iter().for_each(out),
         Action::Unbind { gart, size } => [gart, size].into_iter().for_each(out),
+        Action::PageOut { bo, offset, size, gart, from: at } | Action::PageIn { bo, offset, size, gart, to: at } => {
+            [bo.raw(), offset, size, gart].into_iter().chain(place(at)).for_each(out);
+        }
         Action::Copy { bo, from, to, size } => {
             out(bo.raw());
             place(from).into_iter().chain(place(to)).for_each(&mut *out);

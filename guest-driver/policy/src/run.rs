@@ -44,9 +44,9 @@ pub(crate) enum Class {
 /// What happens to each chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chain {
-    /// Local memory to pages: allocate, bind at a window, copy, unbind.
+    /// Local memory to pages: allocate, copy through a window.
     PageOut,
-    /// Pages to local memory: bind at a window, copy, unbind.
+    /// Pages to local memory: copy through a window.
     PageIn,
     /// Pages to the backing store.
     SwapOut,
@@ -103,9 +103,7 @@ pub(crate) enum Step {
     Alloc,
     /// Not an action: waits for a window.
     Window,
-    Bind,
     Copy,
-    Unbind,
     Out,
     In,
 }
@@ -124,9 +122,7 @@ impl Chain {
         match (self, step) {
             (Chain::PageOut, Step::Alloc) => Step::Window,
             (Chain::SwapIn, Step::Alloc) => Step::In,
-            (_, Step::Window) => Step::Bind,
-            (_, Step::Bind) => Step::Copy,
-            (_, Step::Copy) => Step::Unbind,
+            (_, Step::Window) => Step::Copy,
             _ => Step::Idle,
         }
     }

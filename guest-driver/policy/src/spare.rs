@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Room that is made before it is asked for. Whoever comes into full local memory waits for two copies, one after the other:
-//! that of who leaves, and its own. While they keep coming, the next to leave goes while the job of who has just come runs,
-//! and only one is waited for.
+//! that of who leaves, and its own. While they keep coming, the next to leave goes while the last to come is copied and its
+//! job runs, and only one is waited for.
 //!
-//! What is kept free is of no use to anybody meanwhile, so it is no more than what last had to wait, and at most
-//! one part in [`SHARE`] of the segment; only what comes in makes others leave ahead, so a working set that fits stays; and
-//! whoever comes back into the room that it left went in vain: then none goes ahead until room was short
-//! [`BACKOFF`] times more.
+//! What is kept free is of no use to anybody meanwhile, so it is no more than what last had to wait (twice that while others
+//! wait behind it), and at most one part in [`SHARE`] of the segment; only what comes in makes others leave ahead, so a
+//! working set that fits stays; and whoever comes back into the room that it left went in vain: then none goes ahead until
+//! room was short [`BACKOFF`] times more.
 
 use crate::ids::SegmentId;
 use crate::policy::Policy;
@@ -39,10 +39,15 @@ impl Spare {
 }
 
 impl Policy {
+    /// What may be kept free of a segment, in bytes.
+    fn spare_limit(&self, segment: SegmentId) -> u64 {
+        self.stats(segment).map_or(0, |stats| stats.size.checked_div(SHARE).unwrap_or(0))
+    }
+
     /// Somebody has to wait for `size` bytes of a segment.
     pub(crate) fn note_shortage(&mut self, segment: SegmentId, size: u64) {
         let local = self.is_local(segment);
-        let most = self.stats(segment).map_or(0, |stats| stats.size.checked_div(SHARE).unwrap_or(0));
+        let most = self.spare_limit(segment);
         let Some(area) = self.mm.area(Some(segment)).filter(|_| local) else { return };
         match area.spare.backoff.checked_sub(1) {
             Some(left) => area.spare.backoff = left,
@@ -50,7 +55,7 @@ impl Policy {
         }
     }
 
-    /// An allocation has come into a segment: who is to go next begins to leave.
+    /// An allocation begins to come into a segment: who is to go next begins to leave.
     pub(crate) fn note_entry(&mut self, segment: SegmentId, slot: u32) {
         let ahead = self.residency(slot).map_or(0, |residency| residency.ahead);
         self.edit(slot, |residency| residency.ahead = 0);
@@ -60,6 +65,9 @@ impl Policy {
         }
         area.spare.entered = area.spare.entered.saturating_add(1);
         let (want, entered) = (area.spare.want, area.spare.entered);
+        // Whoever waits behind the one that is served now will need as much.
+        let behind = self.mm.queue.front(0).and_then(|first| self.mm.queue.next(first)).is_some();
+        let want = if behind { want.saturating_mul(2).min(self.spare_limit(segment)) } else { want };
         let free = self.stats(segment).map_or(0, |stats| stats.size.saturating_sub(stats.used));
         // Each turn takes one away from those that can be picked.
         for _ in 0..=self.bos.slots() {

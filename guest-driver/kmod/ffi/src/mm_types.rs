@@ -127,6 +127,10 @@ pub const UVM_MM_DO_REFUSED: u32 = 13;
 pub const UVM_MM_DO_GONE: u32 = 14;
 /// Action: as UVM_MM_DO_ALLOC_PAGES, of any content: all is overwritten before anybody sees it.
 pub const UVM_MM_DO_ALLOC_STALE: u32 = 15;
+/// Action: copy from @from to the range's pages, bound at @gart until the end, and await it.
+pub const UVM_MM_DO_PAGE_OUT: u32 = 16;
+/// Action: the same from these pages to @to.
+pub const UVM_MM_DO_PAGE_IN: u32 = 17;
 
 /// Most segments of a device.
 pub const UVM_MM_MAX_SEGMENTS: usize = 7;
@@ -399,6 +403,15 @@ impl From<Issued> for UvmMmAction {
             Action::FreePages { bo, offset, size } => range(UVM_MM_DO_FREE_PAGES, bo, offset, size),
             Action::Bind { bo, offset, size, gart } => Self { gart, ..range(UVM_MM_DO_BIND, bo, offset, size) },
             Action::Unbind { gart, size } => Self { op: UVM_MM_DO_UNBIND, gart, size, ..none },
+            Action::PageOut { bo, offset, size, gart, from } => Self {
+                from: from.offset,
+                from_domain: from.domain as u32,
+                gart,
+                ..range(UVM_MM_DO_PAGE_OUT, bo, offset, size)
+            },
+            Action::PageIn { bo, offset, size, gart, to } => {
+                Self { to: to.offset, to_domain: to.domain as u32, gart, ..range(UVM_MM_DO_PAGE_IN, bo, offset, size) }
+            }
             Action::Copy { bo, from, to: end, size } => {
                 Self { from: from.offset, from_domain: from.domain as u32, ..to(UVM_MM_DO_COPY, bo, end, size) }
             }
