@@ -362,7 +362,7 @@ u32 uvm_svm_batch_now(void);
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
 		  bool write);
 int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end,
-		 unsigned long *pfns);
+		 unsigned long *pfns, bool write);
 
 /* uvm_svm_count.c */
 void uvm_svm_count_begin(struct uvm_device *uvm);
