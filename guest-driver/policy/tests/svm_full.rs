@@ -90,7 +90,8 @@ impl Driver {
         }
         let (faults, regions) = self.batch.parts(MAX_REGIONS);
         let plan = self.svm.serve(faults, false, self.now, regions).unwrap();
-        for region in regions[..plan.regions].to_vec() {
+        let regions = regions[..plan.regions].to_vec();
+        for region in regions {
             let block = region.va / BLOCK;
             self.guesses += u64::from(region.guess);
             match region.action {
