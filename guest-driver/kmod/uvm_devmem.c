@@ -64,8 +64,11 @@ bool uvm_devmem_fails(struct uvm_devmem *dm)
 	return READ_ONCE(dm->fail_next) && xchg(&dm->fail_next, false);
 }
 
-/* The place of a chunk that has pages: with or without a free one. */
-static void uvm_chunk_place(struct uvm_chunk *chunk)
+/*
+ * The place of a chunk that has pages: with or without a free one. Where pages
+ * were taken last, the next ones are taken: what comes together lies together.
+ */
+static void uvm_chunk_place(struct uvm_chunk *chunk, bool taken)
 {
 	struct uvm_devmem *dm = chunk->dm;
 
@@ -76,6 +79,8 @@ static void uvm_chunk_place(struct uvm_chunk *chunk)
 		list_move_tail(&chunk->node, &dm->uvm->devmem.empty);
 	else if (chunk->used == UVM_CHUNK_PAGES)
 		list_move_tail(&chunk->node, &dm->full);
+	else if (taken)
+		list_move(&chunk->node, &dm->chunks);
 	else
 		list_move_tail(&chunk->node, &dm->chunks);
 }
@@ -101,7 +106,7 @@ static void uvm_devmem_folio_free(struct folio *folio)
 		memset(home, 0, nr * sizeof(*home));
 		chunk->used -= nr;
 		dm->used -= nr;
-		uvm_chunk_place(chunk);
+		uvm_chunk_place(chunk, false);
 		if (!chunk->used)
 			schedule_work(&dev->give_back);
 	}
@@ -340,7 +345,7 @@ struct page *uvm_devmem_alloc(struct uvm_devmem *dm, u32 order,
 			home->uses += 1U << order;
 		chunk->used += 1U << order;
 		dm->used += 1U << order;
-		uvm_chunk_place(chunk);
+		uvm_chunk_place(chunk, true);
 	}
 	spin_unlock(&dev->lock);
 	if (!chunk)

@@ -27,6 +27,8 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
 
 #include "uvm_compat.h"
 #include "uvm_drv.h"
@@ -36,8 +38,8 @@
 #define UVM_LEAVE_MMS	16
 
 /**
- * struct uvm_run - pages that follow each other in VRAM and in their mapping
- * @at: the first, in its chunk
+ * struct uvm_run - pages that follow each other in their mapping
+ * @at: the first, by its place in uvm_leave.order
  * @nr: how many
  * @index: of the first, in its mapping
  */
@@ -56,23 +58,47 @@ static u64 uvm_leave_index(const struct uvm_chunk *chunk, u32 at)
 	return page_pgoff(page_folio(page), page);
 }
 
+static int uvm_leave_compare(const void *a, const void *b)
+{
+	const struct uvm_leaver *left = a, *right = b;
+
+	return left->index < right->index ? -1 : left->index > right->index;
+}
+
+/*
+ * To move a run costs about as much as to move a page, and what was brought by
+ * turns lies by turns. So pages go in the order of their mapping.
+ */
+static void uvm_leave_sort(struct uvm_leave *leave)
+{
+	u32 at;
+
+	leave->nr_order = 0;
+	for_each_set_bit(at, leave->pages, UVM_CHUNK_PAGES)
+		leave->order[leave->nr_order++] = (struct uvm_leaver) {
+			.at = at,
+			.index = uvm_leave_index(leave->chunk, at),
+		};
+	sort(leave->order, leave->nr_order, sizeof(*leave->order),
+	     uvm_leave_compare, NULL);
+}
+
 /* Of pages that are to go. @run: out, and in: the one before, or zeroed. */
 static bool uvm_leave_next(const struct uvm_leave *leave, struct uvm_run *run)
 {
-	u32 at = find_next_bit(leave->pages, UVM_CHUNK_PAGES,
-			       run->at + run->nr);
+	const struct uvm_leaver *order = leave->order;
+	u32 i = run->at + run->nr;
 
-	if (at >= UVM_CHUNK_PAGES)
+	while (i < leave->nr_order && !test_bit(order[i].at, leave->pages))
+		i++;
+	if (i == leave->nr_order)
 		return false;
-	*run = (struct uvm_run) {
-		.at = at,
-		.index = uvm_leave_index(leave->chunk, at),
-	};
+	*run = (struct uvm_run) { .at = i, .index = order[i].index };
 	do {
 		run->nr++;
-		at++;
-	} while (at < UVM_CHUNK_PAGES && test_bit(at, leave->pages) &&
-		 uvm_leave_index(leave->chunk, at) == run->index + run->nr);
+		i++;
+	} while (i < leave->nr_order && test_bit(order[i].at, leave->pages) &&
+		 order[i].index == run->index + run->nr);
 	return true;
 }
 
@@ -310,6 +336,7 @@ int uvm_leave_chunk(struct uvm_leave *leave, struct uvm_chunk *chunk)
 	spin_unlock(&uvm->devmem.lock);
 	while ((home = uvm_leave_pick(leave, todo))) {
 		leave->error = 0;
+		uvm_leave_sort(leave);
 		err = uvm_leave_home(leave, home->mm);
 		uvm_home_put(uvm, home);
 		ret = ret ?: err;
@@ -327,9 +354,18 @@ int uvm_leave_chunk(struct uvm_leave *leave, struct uvm_chunk *chunk)
  */
 int uvm_leave_init(struct uvm_leave *leave, struct mm_struct *held)
 {
+	int ret;
+
 	memset(leave, 0, sizeof(*leave));
 	leave->held = held;
-	return uvm_migration_init(&leave->m, NULL, UVM_CHUNK_PAGES);
+	leave->order = kvcalloc(UVM_CHUNK_PAGES, sizeof(*leave->order),
+				GFP_KERNEL);
+	if (!leave->order)
+		return -ENOMEM;
+	ret = uvm_migration_init(&leave->m, NULL, UVM_CHUNK_PAGES);
+	if (ret)
+		kvfree(leave->order);
+	return ret;
 }
 
 /**
@@ -339,4 +375,5 @@ int uvm_leave_init(struct uvm_leave *leave, struct mm_struct *held)
 void uvm_leave_fini(struct uvm_leave *leave)
 {
 	uvm_migration_fini(&leave->m);
+	kvfree(leave->order);
 }

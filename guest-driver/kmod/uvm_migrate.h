@@ -40,11 +40,23 @@ struct uvm_migration {
 };
 
 /**
+ * struct uvm_leaver - a page that is to go
+ * @index: in its mapping
+ * @at: in its chunk
+ */
+struct uvm_leaver {
+	u64 index;
+	u32 at;
+};
+
+/**
  * struct uvm_leave - a chunk that is emptied
  * @m: moves what a mapping has of it
  * @chunk: the chunk
  * @held: memory whose mmap_lock the caller holds, or NULL
  * @pages: of one process, that are to go
+ * @order: the same, and those that have gone, in the order of their mapping
+ * @nr_order: how many
  * @gone: pages that went
  * @error: why pages that were found did not
  */
@@ -53,6 +65,8 @@ struct uvm_leave {
 	struct uvm_chunk *chunk;
 	struct mm_struct *held;
 	DECLARE_BITMAP(pages, UVM_CHUNK_PAGES);
+	struct uvm_leaver *order;
+	u32 nr_order;
 	u64 gone;
 	int error;
 };

@@ -247,6 +247,8 @@ struct uvm_svm_counted {
  * @keep_tries: how often in a row pages to be mapped were not there
  * @pfns: of the pages that are asked for
  * @regions: what was decided
+ * @nr_regions: how many, of faults
+ * @guess: the first of them that nobody waits for, and that is not done yet
  * @bad: pages of a region that cannot be had
  * @alone: those that an atomic waits for
  */
@@ -283,6 +285,8 @@ struct uvm_svm {
 	u32 keep_tries;
 	unsigned long pfns[UVM_SVM_BLOCK_PAGES];
 	struct uvm_policy_svm_region regions[UVM_SVM_REGIONS];
+	u32 nr_regions;
+	u32 guess;
 	DECLARE_BITMAP(bad, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(alone, UVM_SVM_BLOCK_PAGES);
 };
@@ -358,7 +362,7 @@ u32 uvm_svm_batch_now(void);
 int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
 		  bool write);
 int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end,
-		 unsigned long *pfns);
+		 unsigned long *pfns, bool write);
 
 /* uvm_svm_count.c */
 void uvm_svm_count_begin(struct uvm_device *uvm);

@@ -364,6 +364,27 @@ void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end)
 }
 
 /*
+ * Pages of VRAM that are migrated go to system memory. That they are evicted is
+ * found out when it is told: those of a chunk that is being emptied, from which
+ * an eviction's range is, and a block may have pages in several.
+ */
+static void uvm_svm_mark_left(struct uvm_svm_block *block, u32 first,
+			      u32 behind)
+{
+	u32 page = find_next_bit(block->vram, behind, first);
+	u64 entry;
+
+	if (page >= behind)
+		return;
+	entry = uvm_svm_read(block, page) & UVM_PTE_ADDR;
+	if (uvm_devmem_leaves(block->svm->vm->uvm, entry >> UVM_CHUNK_SHIFT))
+		return;
+	for (; page < behind; page = find_next_bit(block->vram, behind, page + 1))
+		set_bit(page, block->left);
+	block->left_at = ktime_get_ns();
+}
+
+/*
  * The CPU's page tables change. Whatever is mapped of the range goes, also for
  * a change that would take nothing from the device: what it may still do is
  * found out when it asks.
@@ -379,7 +400,7 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	u64 start = max_t(u64, range->start, block->va);
 	u64 end = min_t(u64, range->end, block->va + UVM_SVM_BLOCK_BYTES);
 	u32 behind = uvm_svm_page(block, end), n = 0;
-	unsigned long page = uvm_svm_page(block, start);
+	u32 page = uvm_svm_page(block, start);
 	int idx;
 
 	/* Of uvm_svm_exclude(): the page stays, and may be written now. */
@@ -399,18 +420,10 @@ static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
 	mmu_interval_set_seq(notifier, seq);
 	if (find_next_bit(block->mapped, behind,
 			  uvm_svm_page(block, start)) < behind) {
-		/*
-		 * Pages of VRAM that are migrated go to system memory. That
-		 * they are evicted is found out when it is told.
-		 */
-		if (range->event == MMU_NOTIFY_MIGRATE && block->svm->dm &&
-		    range->owner == block->svm->dm &&
-		    !uvm_devmem_leaves(uvm, block->chunk)) {
-			for_each_set_bit_from(page, block->vram, behind)
-				set_bit(page, block->left);
-			block->left_at = ktime_get_ns();
-		}
 		if (drm_dev_enter(&uvm->drm, &idx)) {
+			if (range->event == MMU_NOTIFY_MIGRATE &&
+			    block->svm->dm && range->owner == block->svm->dm)
+				uvm_svm_mark_left(block, page, behind);
 			n = uvm_svm_clear(block, start, end);
 			drm_dev_exit(idx);
 		} else {

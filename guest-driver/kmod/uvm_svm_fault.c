@@ -339,6 +339,28 @@ static bool uvm_svm_release(struct uvm_svm *svm)
 	return false;
 }
 
+static bool uvm_svm_is_guess(const struct uvm_policy_svm_region *region)
+{
+	return region->flags & UVM_POLICY_SVM_REGION_GUESS;
+}
+
+/* What the last plan has for nobody. Those who wait have had their answer. */
+static void uvm_svm_do_guesses(struct uvm_svm *svm)
+{
+	struct uvm_policy_svm_region *region;
+	struct uvm_svm_block *block;
+
+	for (; svm->guess < svm->nr_regions; svm->guess++) {
+		region = &svm->regions[svm->guess];
+		block = uvm_svm_block_get(svm, region->va);
+		if (IS_ERR(block))
+			continue;
+		bitmap_zero(svm->alone, UVM_SVM_BLOCK_PAGES);
+		uvm_svm_do(svm, block, region, UVM_POLICY_SVM_BY_PREFETCH);
+		uvm_svm_block_put(block);
+	}
+}
+
 /* A region of the plan, and the faults that it serves. */
 static void uvm_svm_region(struct uvm_svm *svm, u32 index,
 			   const struct uvm_policy_svm_fault *faults, u32 n,
@@ -357,10 +379,7 @@ static void uvm_svm_region(struct uvm_svm *svm, u32 index,
 			__set_bit((faults[i].va - region->va) >> PAGE_SHIFT,
 				  svm->alone);
 	if (!IS_ERR(block) && region->action != UVM_POLICY_SVM_DO_THROTTLE)
-		uvm_svm_do(svm, block, region,
-			   region->flags & UVM_POLICY_SVM_REGION_GUESS ?
-			   UVM_POLICY_SVM_BY_PREFETCH :
-			   UVM_POLICY_SVM_BY_FAULT);
+		uvm_svm_do(svm, block, region, UVM_POLICY_SVM_BY_FAULT);
 	for (i = 0; i < n; i++) {
 		want = &wants[faults[i].tag];
 		if (faults[i].region != index)
@@ -403,6 +422,7 @@ static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
 	struct uvm_policy_svm_plan plan = {};
 	u32 i, fresh = 0;
 
+	svm->nr_regions = 0;
 	for (i = 0; i < n; i++) {
 		wants[i].due = uvm_svm_is_stale(svm, &wants[i]);
 		if (wants[i].due) {
@@ -424,8 +444,11 @@ static u32 uvm_svm_batch_planned(struct uvm_svm *svm,
 		uvm_svm_batch(svm, wants, n, UVM_SVM_REPLAY_BATCH);
 		return 0;
 	}
-	for (i = 0; i < plan.regions; i++)
+	/* Guesses are the last ones. */
+	for (i = 0; i < plan.regions && !uvm_svm_is_guess(&svm->regions[i]); i++)
 		uvm_svm_region(svm, i, faults, fresh, wants);
+	svm->guess = i;
+	svm->nr_regions = plan.regions;
 	return plan.flags;
 }
 
@@ -461,10 +484,11 @@ static void uvm_svm_serve_all(struct uvm_svm *svm)
 		}
 		if (drm_dev_is_unplugged(&uvm->drm))
 			break;
-		if (hold && due < ARRAY_SIZE(svm->wants))
-			continue;
-		uvm_svm_replay(svm, wants, due);
-		due = 0;
+		if (!hold || due >= ARRAY_SIZE(svm->wants)) {
+			uvm_svm_replay(svm, wants, due);
+			due = 0;
+		}
+		uvm_svm_do_guesses(svm);
 	}
 	uvm_svm_replay(svm, wants, due);
 }

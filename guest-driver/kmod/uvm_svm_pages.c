@@ -154,16 +154,17 @@ int uvm_svm_bring(struct uvm_svm_block *block, u64 va, u64 start, u64 end,
 }
 
 /**
- * uvm_svm_look() - map pages that are there, to be read
+ * uvm_svm_look() - map pages that are there
  * @block: their block
  * @start: first address
  * @end: behind the last one
  * @pfns: room for as many pages, zeroed or of the last time
+ * @write: for writing too, where the CPU may at this moment
  *
  * Return: 0, -EBUSY, -ENODEV, others.
  */
 int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end,
-		 unsigned long *pfns)
+		 unsigned long *pfns, bool write)
 {
 	struct hmm_range range = {
 		.notifier = &block->notifier,
@@ -173,5 +174,5 @@ int uvm_svm_look(struct uvm_svm_block *block, u64 start, u64 end,
 		.dev_private_owner = block->svm->dm,
 	};
 
-	return uvm_svm_insist(block, start, false, &range);
+	return uvm_svm_insist(block, start, write, &range);
 }

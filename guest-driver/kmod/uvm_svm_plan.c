@@ -205,13 +205,14 @@ static void uvm_svm_map_faulted(struct uvm_svm_block *block,
 
 /* The others, as far as they are there. */
 static void uvm_svm_map_guessed(struct uvm_svm_block *block,
-				const unsigned long *pages)
+				const unsigned long *pages, bool write)
 {
 	unsigned int start, end;
 
 	for_each_set_bitrange(start, end, pages, UVM_SVM_BLOCK_PAGES)
 		uvm_svm_look(block, block->va + (u64)start * PAGE_SIZE,
-			     block->va + (u64)end * PAGE_SIZE, block->svm->pfns);
+			     block->va + (u64)end * PAGE_SIZE, block->svm->pfns,
+			     write);
 }
 
 /* Pages with a second copy are mapped; @pages: the others, as always. */
@@ -284,6 +285,7 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 	DECLARE_BITMAP(faulted, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(written, UVM_SVM_BLOCK_PAGES);
 	bool to_vram = region->action == UVM_POLICY_SVM_DO_TO_VRAM;
+	bool write;
 
 	bitmap_from_arr64(pages, region->pages, UVM_SVM_BLOCK_PAGES);
 	bitmap_from_arr64(faulted, region->faulted, UVM_SVM_BLOCK_PAGES);
@@ -302,12 +304,15 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 		uvm_svm_tell_lost(svm, block);
 		bitmap_copy(pages, faulted, UVM_SVM_BLOCK_PAGES);
 	}
+	/* What stays and is written is likely to be written next to it. */
+	write = region->action == UVM_POLICY_SVM_DO_MAP_REMOTE &&
+		!bitmap_empty(written, UVM_SVM_BLOCK_PAGES);
 	bitmap_zero(svm->bad, UVM_SVM_BLOCK_PAGES);
 	uvm_svm_map_faulted(block, faulted, written, svm->bad);
 	uvm_svm_map_alone(svm, block, faulted, svm->bad);
 	bitmap_zero(svm->alone, UVM_SVM_BLOCK_PAGES);
 	bitmap_andnot(faulted, pages, faulted, UVM_SVM_BLOCK_PAGES);
-	uvm_svm_map_guessed(block, faulted);
+	uvm_svm_map_guessed(block, faulted, write);
 	uvm_svm_deny_all(svm, block, svm->bad);
 	uvm_svm_tell_found(svm, block, pages, to_vram, cause);
 }

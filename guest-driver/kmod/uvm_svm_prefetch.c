@@ -51,7 +51,7 @@ static void uvm_svm_prefetch_map(struct uvm_svm *svm, u64 va,
 		return;
 	for_each_set_bitrange(first, behind, pages, UVM_SVM_BLOCK_PAGES)
 		uvm_svm_look(block, va + (u64)first * PAGE_SIZE,
-			     va + (u64)behind * PAGE_SIZE, pfns);
+			     va + (u64)behind * PAGE_SIZE, pfns, false);
 	uvm_svm_tell_found(svm, block, pages, true,
 			   UVM_POLICY_SVM_BY_PREFETCH);
 	uvm_svm_block_put(block);

@@ -246,3 +246,22 @@ fn the_same_run_is_the_same_to_the_last_decision() {
     assert!(first.0.iter().all(|told| told.len() > 200));
     assert_eq!(first, second);
 }
+
+#[test]
+fn what_goes_round_is_reached_where_it_is_and_no_byte_is_lost() {
+    // All blocks again and again, in a VRAM that has room for three of seven.
+    let touch = |n: u64| if n % 3 == 0 { Touch::Read } else { Touch::Write };
+    let walk: Vec<Touch> =
+        (0..BLOCKS).flat_map(|block| (0..6).map(move |n| touch(block + n)(block * 512 + n * 2))).collect();
+    let [copied, pinned] = [false, true].map(|thrash| {
+        let switches = Switches { thrash, ..Switches::default() };
+        let mut run = Run::new(1, SvmConfig { switches, ..SvmConfig::default() });
+        (0..12).for_each(|_| run.touch(std::slice::from_ref(&walk)));
+        let (stats, copied) = (run.driver.svm.stats(None).unwrap(), run.driver.copied);
+        println!("thrash {thrash}: {} faults, {copied} pages copied, {stats:?}", run.driver.faults);
+        assert_eq!(stats.pinned > 0, thrash);
+        run.check();
+        copied
+    });
+    assert!(pinned * 2 < copied, "{pinned} of {copied}");
+}

@@ -68,16 +68,17 @@ const GROUPS: &[(&str, &[Measure])] = &[("device", &[copy_figures, round_trip, o
 
 /// Entry point: measures the groups that are named, or all; fails when a figure misses its bar.
 pub fn main(args: &[String]) -> Result<ExitCode> {
-    if let [suite] = args {
-        match suite.as_str() {
-            "evict" => return evict::main(),
-            "svm" => return svm::main(),
-            _ => (),
-        }
+    match args.split_first().map(|(suite, words)| (suite.as_str(), words)) {
+        Some(("evict", [])) => return evict::main(),
+        Some(("svm", words)) => return svm::main(words),
+        _ => (),
     }
     if let Some(other) = args.iter().find(|arg| GROUPS.iter().all(|(name, _)| name != arg)) {
         let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
-        eprintln!("uvm-bench: no figures are called {other}\nusage: uvm-bench evict | svm | [{}]...", names.join("|"));
+        eprintln!(
+            "uvm-bench: no figures are called {other}\nusage: uvm-bench evict | svm [WORD]... | [{}]...",
+            names.join("|")
+        );
         return Ok(ExitCode::from(2));
     }
     let device = Device::open()?;

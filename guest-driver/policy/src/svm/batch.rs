@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::correlate::Successors;
 use super::decide::{comes_to_vram, Known};
 use super::log::{Record, RecordKind};
-use super::pages::{block_of, block_va, page_of, Pages, PAGE_SHIFT};
+use super::pages::{block_of, block_va, page_of, Pages, BLOCK_ORDER, PAGE_SHIFT};
 use super::{density, Access, Action, Attributes, Fault, Place, Region, Replay, SpaceId, Svm};
 use crate::error::Error;
 use crate::table::{partition_point, try_push, try_reserve, Few};
@@ -145,16 +145,18 @@ impl Svm {
         let mut out = Output { regions: out, len: 0 };
         let lasts = self.learn(faults);
         sort(faults);
-        let mut rest = faults;
+        let (mut rest, mut wanted) = (faults, 0u32);
         while let Some(first) = rest.first().copied() {
             let here = (first.space, block_of(first.va));
             let len = partition_point(rest, |fault| (fault.space, block_of(fault.va)) == here);
             let Some((group, others)) = core::mem::take(&mut rest).split_at_mut_checked(len) else { break };
             self.serve_block(group, first, now, &mut out);
+            wanted = wanted.saturating_add(1);
             rest = others;
         }
+        let mut room = self.chunks.batch(wanted);
         for (space, block) in lasts.as_slice() {
-            self.guess(*space, *block, now, &mut out);
+            self.guess(*space, *block, now, &mut room, &mut out);
         }
         let replay = self.config.replay;
         Ok(Plan { regions: out.len, flush: replay == Replay::BatchFlush, hold: replay == Replay::Once && more })
@@ -190,6 +192,7 @@ impl Svm {
             let (attributes, range, migratable) = &said;
             let decision = self.decide(slot, &known, (page, fault.access), (attributes, *migratable), now);
             let granule = u32::from(attributes.granule.unwrap_or(self.config.granule));
+            let granule = if decision.all { BLOCK_ORDER } else { granule };
             if let Some(share) = shares.get_mut(decision.action as usize) {
                 share.faulted.add(page);
                 if fault.access != Access::Read {
@@ -206,8 +209,7 @@ impl Svm {
                 let record = Record::new(now, RecordKind::Throttle, fault.va, 1).value(decision.until);
                 self.note(space, Some(record), |stats| stats.throttled = stats.throttled.saturating_add(1));
             }
-            if decision.pinned {
-                let end = now.saturating_add(self.config.thrash.pin);
+            if let Some(end) = decision.pinned {
                 let place = if decision.action == Action::ToVram { Place::Vram } else { Place::System };
                 let record = Record::new(now, RecordKind::Pin, fault.va, 1).place(place).value(end);
                 self.note(space, Some(record), |stats| stats.pinned = stats.pinned.saturating_add(1));
@@ -349,8 +351,9 @@ impl Svm {
         lasts
     }
 
-    /// Brings what the block that was faulted on needed the last time, and what should be faulted on next.
-    fn guess(&mut self, space: u32, block: u64, now: u64, out: &mut Output) {
+    /// Brings what the block that was faulted on needed the last time, and what should be faulted on next: of `room`
+    /// other blocks at most.
+    fn guess(&mut self, space: u32, block: u64, now: u64, room: &mut u32, out: &mut Output) {
         let (Some(id), degree) = (self.id(space), self.config.degree) else { return };
         let mut next = Few::<u64, { super::correlate::MAX_DEGREE + 1 }>::new(0);
         next.push(block);
@@ -361,6 +364,9 @@ impl Svm {
         for number in next.as_slice() {
             let Some(slot) = self.known_block(space, *number) else { continue };
             let known = self.known(Some(slot), now);
+            if known.away {
+                continue;
+            }
             let Some(ranges) = self.spaces.at(space).map(|space| &space.ranges) else { continue };
             let comes = ranges.pages(*number, |said| comes_to_vram(ranges, &self.config.switches, said));
             let learned = self.blocks.get(slot).map_or(Pages::NONE, |block| block.learned);
@@ -384,9 +390,11 @@ impl Svm {
                 faulted: Pages::NONE,
                 written: Pages::NONE,
             };
-            if pages.is_empty() || out.push(region).is_none() {
+            let cost = u32::from(*number != block);
+            if pages.is_empty() || *room < cost || out.push(region).is_none() {
                 continue;
             }
+            *room = room.saturating_sub(cost);
             if let Some(block) = self.blocks.get_mut(slot) {
                 block.awaited |= pages;
             }

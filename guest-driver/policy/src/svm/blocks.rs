@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use super::pages::Pages;
+use super::rounds::Rounds;
 use super::thrash::Watch;
 use crate::error::Error;
 use crate::evict::list::Lists;
@@ -38,6 +39,8 @@ pub(crate) struct Block {
     pub(crate) came: u64,
     /// What is kept of pages that go to and fro.
     pub(crate) watch: Option<Watch>,
+    /// Its leaving for others and coming back.
+    pub(crate) rounds: Rounds,
     /// Pages that could not come to VRAM, and until when that is not tried again, in nanoseconds.
     pub(crate) stuck: Pages,
     pub(crate) stuck_until: u64,
@@ -58,6 +61,7 @@ impl Block {
             chunk: None,
             came: 0,
             watch: None,
+            rounds: Rounds::default(),
             stuck: Pages::NONE,
             stuck_until: 0,
         }

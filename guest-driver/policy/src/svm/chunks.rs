@@ -4,6 +4,7 @@
 
 use alloc::vec::Vec;
 
+use super::rounds::Turnover;
 use crate::error::Error;
 use crate::evict::list::Lists;
 use crate::table::try_push;
@@ -14,6 +15,8 @@ const USED: u8 = 0;
 const LEAVING: u8 = 1;
 /// So many of the oldest are asked whether they may stay before one goes that would like to.
 const LOOKS: u32 = 64;
+/// So many batches after a chunk was picked to leave, VRAM still counts as full.
+const FULL_FOR: u32 = 64;
 
 /// Whose pages came to a chunk last: space and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,14 @@ pub(crate) struct Owner {
 pub(crate) struct Chunks {
     owners: Vec<Option<Owner>>,
     lists: Lists<2>,
+    /// How many are in use and stay.
+    used: u32,
+    /// Batches for which VRAM counts as full.
+    full: u32,
+    /// Blocks of the last batch.
+    wanted: u32,
+    /// Chunks that were picked, ever.
+    picked: u64,
 }
 
 impl Chunks {
@@ -37,7 +48,7 @@ impl Chunks {
         }
         let mut lists = Lists::new();
         lists.ensure(count)?;
-        Ok(Self { owners, lists })
+        Ok(Self { owners, lists, used: 0, full: 0, wanted: 0, picked: 0 })
     }
 
     /// Whether there is a chunk of that number.
@@ -45,11 +56,39 @@ impl Chunks {
         (chunk as usize) < self.owners.len()
     }
 
+    /// Out of the list it is in, to the back of another one.
+    fn move_to(&mut self, list: Option<u8>, chunk: u32) {
+        if self.lists.list_of(chunk) == Some(USED) {
+            self.used = self.used.saturating_sub(1);
+        }
+        self.lists.remove(chunk);
+        let Some(list) = list else { return };
+        self.lists.push_back(list, chunk);
+        if list == USED {
+            self.used = self.used.saturating_add(1);
+        }
+    }
+
+    /// A batch wants pages of so many blocks. Gives how many blocks may be brought besides on a guess.
+    ///
+    /// There is no bound before VRAM is full. Then each of them makes others leave: half of VRAM at most, less what this
+    /// batch needs or the last one, whose accesses may not have been made again yet. Else nobody might get on.
+    pub(crate) fn batch(&mut self, blocks: u32) -> u32 {
+        let before = core::mem::replace(&mut self.wanted, blocks);
+        let Some(full) = self.full.checked_sub(1) else { return u32::MAX };
+        self.full = full;
+        self.used.wrapping_shr(1).saturating_sub(blocks.max(before))
+    }
+
+    /// How it stands with VRAM.
+    pub(crate) fn turnover(&self) -> Turnover {
+        Turnover { picked: self.picked, used: self.used, full: self.full != 0 }
+    }
+
     /// Pages came to a chunk, or were used there.
     pub(crate) fn used(&mut self, chunk: u32, owner: Owner) -> Result<(), Error> {
         *self.owners.get_mut(chunk as usize).ok_or(Error::Invalid)? = Some(owner);
-        self.lists.remove(chunk);
-        self.lists.push_back(USED, chunk);
+        self.move_to(Some(USED), chunk);
         Ok(())
     }
 
@@ -57,8 +96,7 @@ impl Chunks {
     pub(crate) fn touch(&mut self, chunk: u32, owner: Owner) {
         let is_owner = self.owners.get(chunk as usize).is_some_and(|now| *now == Some(owner));
         if is_owner && self.lists.list_of(chunk) == Some(USED) {
-            self.lists.remove(chunk);
-            self.lists.push_back(USED, chunk);
+            self.move_to(Some(USED), chunk);
         }
     }
 
@@ -66,8 +104,7 @@ impl Chunks {
     pub(crate) fn in_use(&mut self, chunk: u32) -> Result<(), Error> {
         self.owners.get(chunk as usize).ok_or(Error::Invalid)?;
         if self.lists.list_of(chunk) != Some(LEAVING) {
-            self.lists.remove(chunk);
-            self.lists.push_back(USED, chunk);
+            self.move_to(Some(USED), chunk);
         }
         Ok(())
     }
@@ -75,7 +112,7 @@ impl Chunks {
     /// A chunk has no page any more.
     pub(crate) fn gone(&mut self, chunk: u32) -> Result<(), Error> {
         *self.owners.get_mut(chunk as usize).ok_or(Error::Invalid)? = None;
-        self.lists.remove(chunk);
+        self.move_to(None, chunk);
         Ok(())
     }
 
@@ -83,8 +120,7 @@ impl Chunks {
     pub(crate) fn stays(&mut self, chunk: u32) -> Result<(), Error> {
         self.owners.get(chunk as usize).ok_or(Error::Invalid)?;
         if self.lists.list_of(chunk) == Some(LEAVING) {
-            self.lists.remove(chunk);
-            self.lists.push_back(USED, chunk);
+            self.move_to(Some(USED), chunk);
         }
         Ok(())
     }
@@ -101,8 +137,9 @@ impl Chunks {
             }
             here = self.lists.next(chunk);
         }
-        self.lists.remove(picked);
-        self.lists.push_back(LEAVING, picked);
+        self.move_to(Some(LEAVING), picked);
+        self.full = FULL_FOR;
+        self.picked = self.picked.saturating_add(1);
         Some(picked)
     }
 }

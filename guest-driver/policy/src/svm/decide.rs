@@ -17,6 +17,8 @@ pub(crate) struct Known {
     pub(crate) hot: Pages,
     /// Pages that have just failed to come to VRAM.
     pub(crate) stuck: Pages,
+    /// It has gone round too often and stays in system memory.
+    pub(crate) away: bool,
 }
 
 /// What to do about a page.
@@ -25,15 +27,17 @@ pub(crate) struct Decision {
     pub(crate) action: Action,
     /// The reason holds for its neighbours too.
     pub(crate) spreads: bool,
+    /// For the whole block.
+    pub(crate) all: bool,
     /// When to come again.
     pub(crate) until: u64,
-    /// Since now it is pinned.
-    pub(crate) pinned: bool,
+    /// Since now it is pinned, until then.
+    pub(crate) pinned: Option<u64>,
 }
 
 impl Decision {
     fn of(action: Action, spreads: bool) -> Self {
-        Self { action, spreads, until: 0, pinned: false }
+        Self { action, spreads, all: false, until: 0, pinned: None }
     }
 }
 
@@ -65,7 +69,8 @@ impl Svm {
         let watch = block.watch.as_ref().filter(|_| thrash);
         let hot = watch.map_or(Pages::NONE, |watch| watch.hot(&self.config.thrash, now));
         let stuck = if now < block.stuck_until { block.stuck } else { Pages::NONE };
-        Known { vram: block.vram, both: block.both, mapped: block.mapped, writable: block.writable, hot, stuck }
+        let away = thrash && block.rounds.is_away(now);
+        Known { vram: block.vram, both: block.both, mapped: block.mapped, writable: block.writable, hot, stuck, away }
     }
 
     /// Decides about a fault. `migratable`: the range may move.
@@ -102,20 +107,38 @@ impl Svm {
                 Verdict::Wait(until) => return Decision { until, ..Decision::of(Action::Throttle, false) },
                 Verdict::Pinned(pinned) => {
                     let action = if prefers == Some(Place::Vram) { Action::ToVram } else { remote };
+                    let pinned = pinned.then(|| now.saturating_add(self.config.thrash.pin));
                     return Decision { pinned, ..Decision::of(action, false) };
                 }
+            }
+        }
+        let duplicates = attributes.read_duplication && switches.duplication && !write;
+        let wanted = prefers.is_none() && moves && !attributes.accessed_by_device && !duplicates;
+        if wanted && switches.thrash {
+            if let Some(pinned) = self.stays_away(slot, alone, now) {
+                return Decision { pinned, all: true, ..Decision::of(Action::MapRemote, true) };
             }
         }
         match prefers {
             Some(Place::Vram) if moves => Decision::of(Action::ToVram, true),
             Some(_) => Decision::of(remote, !alone),
             None if attributes.accessed_by_device || !moves => Decision::of(in_place, !alone),
-            None if attributes.read_duplication && switches.duplication && !write => {
-                Decision::of(Action::Duplicate, true)
-            }
+            None if duplicates => Decision::of(Action::Duplicate, true),
             None if switches.counters_first => Decision::of(remote, !alone),
             None => Decision::of(Action::ToVram, true),
         }
+    }
+
+    /// Whether a block has gone round too often to come once more; what only VRAM serves makes it come. If it stays away
+    /// since now, until when.
+    fn stays_away(&mut self, slot: Option<u32>, alone: bool, now: u64) -> Option<Option<u64>> {
+        let (config, turnover) = (self.config.thrash, self.chunks.turnover());
+        let rounds = &mut self.blocks.get_mut(slot?)?.rounds;
+        if alone {
+            rounds.unpin();
+            return None;
+        }
+        rounds.judge(&config, &turnover, now)
     }
 
     fn judge(&mut self, slot: Option<u32>, page: u32, now: u64) -> Verdict {

@@ -27,6 +27,7 @@
 //! | was told in VRAM | `Map` |
 //! | thrashes, and the CPU has its slice | `Throttle` until that ends |
 //! | is pinned because it thrashed | `MapRemote`, or `ToVram` if that is preferred |
+//! | went to and fro as VRAM was full | `MapRemote`, with its block, unless a place is preferred or it is an atomic |
 //! | prefers VRAM | `ToVram` |
 //! | prefers system memory | `MapRemote` (`ToSystem` first, if it is in VRAM) |
 //! | is accessed by the device, or its group must not move | `Map` |
@@ -62,6 +63,7 @@ mod density;
 mod log;
 mod pages;
 mod requests;
+mod rounds;
 mod space;
 mod thrash;
 mod told;

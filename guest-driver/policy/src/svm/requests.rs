@@ -43,7 +43,7 @@ impl Svm {
             let near = Pages::of_bytes(number, notification.va, end);
             let may = ranges.pages(number, |said| counters_move(ranges, said));
             let pages = (near & may).minus(known.vram).minus(known.hot);
-            if !switches.counters || !switches.migrate || pages.is_empty() {
+            if !switches.counters || !switches.migrate || known.away || pages.is_empty() {
                 continue;
             }
             if out.push(region(notification.space, number, Action::ToVram, pages)).is_none() {

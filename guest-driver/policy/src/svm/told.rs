@@ -204,13 +204,18 @@ impl Svm {
         block.writable = block.writable.minus(pages);
         block.awaited = block.awaited.minus(pages);
         block.both = if to == Place::Both { block.both | pages } else { block.both.minus(pages) };
+        let turnover = self.chunks.turnover();
         if to == Place::System {
+            if cause == Cause::Eviction && !(block.vram & pages).is_empty() {
+                block.rounds.left(&turnover);
+            }
             block.vram = block.vram.minus(pages);
             block.remap = block.remap.minus(pages);
             self.want_mapped(slot, number, pages);
             return Ok(());
         }
         block.learned = if block.vram.is_empty() { pages } else { block.learned | pages };
+        block.rounds.came(&turnover);
         block.vram |= pages;
         block.came = now;
         block.chunk = chunk.or(block.chunk);

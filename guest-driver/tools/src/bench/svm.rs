@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use uvm_spec::access::{func, update, MAX_LANES};
 use uvm_spec::uapi;
 
@@ -269,11 +269,36 @@ fn batches() -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Entry point.
-pub fn main() -> Result<ExitCode> {
+/// What is to be measured: words of a kind leave out the others of it.
+pub struct Chosen<'a>(&'a [String]);
+
+impl Chosen<'_> {
+    fn has(&self, kind: &[&str], word: &str) -> bool {
+        let named = |name: &str| self.0.iter().any(|chosen| chosen == name);
+        named(word) || !kind.iter().any(|other| named(other))
+    }
+}
+
+/// What measures some figures.
+type Measure = fn(&Chosen) -> Result<Vec<Figure>>;
+
+/// Entry point: all, or what `words` name of measures, workloads, policies and shares of VRAM.
+pub fn main(words: &[String]) -> Result<ExitCode> {
+    let chosen = Chosen(words);
+    let measures: [(&str, Measure); 4] = [
+        ("service", |_| service()),
+        ("batches", |_| batches()),
+        ("prefetch", workloads::prefetch),
+        ("slowdown", workloads::slowdown),
+    ];
+    let names = measures.map(|(name, _)| name);
+    let known = |word: &String| names.contains(&word.as_str()) || workloads::knows(word);
+    if let Some(other) = words.iter().find(|word| !known(word)) {
+        bail!("nothing is called {other}");
+    }
     let mut met = true;
-    for measure in [service, batches, workloads::prefetch, workloads::slowdown] {
-        for figure in measure()? {
+    for (_, measure) in measures.iter().filter(|(name, _)| chosen.has(&names, name)) {
+        for figure in measure(&chosen)? {
             println!("{}", figure.line());
             met &= figure.met();
         }

@@ -17,6 +17,7 @@ mod copies;
 mod counters;
 mod path;
 mod pieces;
+mod runs;
 mod victims;
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
@@ -30,6 +31,8 @@ pub const CASES: &[Case] = &[
     once("each_side_gets_its_slice_and_then_the_page_stays", both::each_side_gets_its_slice_and_then_the_page_stays),
     once("coldest_chunk_leaves_first", victims::coldest_chunk_leaves_first),
     once("preferred_chunk_is_spared", victims::preferred_chunk_is_spared),
+    once("what_came_by_turns_leaves_in_few_pieces", runs::what_came_by_turns_leaves_in_few_pieces),
+    once("what_came_together_leaves_together", runs::what_came_together_leaves_together),
     once("preferred_location_is_kept", advice::preferred_location_is_kept),
     once("accessed_memory_stays_mapped", advice::accessed_memory_stays_mapped),
     once("granule_is_what_a_fault_brings", advice::granule_is_what_a_fault_brings),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{ensure, Result};
 use uvm_spec::access::MAX_LANES;
 
-use super::{fresh, process, settle, switch, touch, Better, Counts, Figure, Settings, PAGE};
+use super::{fresh, process, settle, switch, touch, Better, Chosen, Counts, Figure, Settings, PAGE};
 use crate::uvm::workload::{Workload, WORKLOADS};
 use crate::uvm::Uvm;
 
@@ -56,7 +56,7 @@ fn sequential(uvm: &Uvm) -> Result<u64> {
 
 /// Faults by prefetcher and workload, with VRAM for all. A page is prefetched well if it would have faulted without: with
 /// the same seed a workload touches the same pages.
-pub fn prefetch() -> Result<Vec<Figure>> {
+pub fn prefetch(words: &Chosen) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     let counted = |name: &str, switches: u32, granule: u32| -> Result<Counts> {
         let _settings = Settings::of(&[("svm_switches", switches), ("svm_granule", granule)])?.pages_alone()?;
@@ -68,7 +68,7 @@ pub fn prefetch() -> Result<Vec<Figure>> {
         })?;
         Ok(counts)
     };
-    for name in std::iter::once("sequential").chain(chosen().map(|workload| workload.name)) {
+    for name in std::iter::once("sequential").chain(chosen(words).map(|workload| workload.name)) {
         let alone = counted(name, switch::MIGRATE, 0)?.faults;
         ensure!(alone > 0, "{name} has no fault");
         for (by, switches, granule) in PREFETCHERS {
@@ -85,21 +85,35 @@ pub fn prefetch() -> Result<Vec<Figure>> {
 }
 
 /// The workloads that stand for something. The last one is a collection.
-fn chosen() -> impl Iterator<Item = &'static Workload> {
+fn all() -> impl Iterator<Item = &'static Workload> {
     WORKLOADS.iter().filter(|workload| workload.name != "patterns")
 }
 
+fn chosen<'a>(words: &'a Chosen) -> impl Iterator<Item = &'static Workload> + 'a {
+    let names: Vec<&str> = all().map(|workload| workload.name).collect();
+    all().filter(move |workload| words.has(&names, workload.name))
+}
+
+/// Whether a word is one of a workload, a policy or a share of VRAM.
+pub fn knows(word: &str) -> bool {
+    all().any(|workload| workload.name == word)
+        || POLICIES.iter().any(|(policy, _)| *policy == word)
+        || SHARES.iter().any(|share| share.to_string() == word)
+}
+
 /// Time of each workload's programs by share of VRAM and policy. The workload stays the same: VRAM is what gets smaller.
-pub fn slowdown() -> Result<Vec<Figure>> {
-    for workload in chosen() {
+pub fn slowdown(words: &Chosen) -> Result<Vec<Figure>> {
+    let (policies, shares) = (POLICIES.map(|(policy, _)| policy), SHARES.map(|share| share.to_string()));
+    let shares: Vec<&str> = shares.iter().map(String::as_str).collect();
+    for workload in chosen(words) {
         let bytes = {
             let uvm = process()?;
             (workload.run)(&uvm, LARGE, SEED)?.bytes
         };
         // Of the first policy, where it fits: so policies can be compared, too.
         let mut base = None;
-        for (policy, switches) in POLICIES {
-            for percent in SHARES {
+        for (policy, switches) in POLICIES.into_iter().filter(|(policy, _)| words.has(&policies, policy)) {
+            for percent in SHARES.into_iter().filter(|share| words.has(&shares, &share.to_string())) {
                 let chunks = (bytes * 100 / percent).div_ceil(CHUNK).max(1);
                 let vram = u32::try_from((chunks * CHUNK) >> 20)?;
                 let _settings = Settings::of(&[("svm_switches", switches), ("svm_vram", vram)])?;
