@@ -204,6 +204,7 @@ impl Policy {
         if free.saturating_add(area.outgoing).saturating_add(may_leave) < wanted {
             return false;
         }
+        let mut sent = false;
         // Each turn takes one away from those that can be picked.
         for _ in 0..=self.bos.slots() {
             let outgoing = self.mm.area(Some(segment)).map_or(0, |area| area.outgoing);
@@ -219,6 +220,7 @@ impl Policy {
                 }
                 break;
             }
+            sent = true;
             if self.mm.ended != ended {
                 // It is gone already: the next look finds its room.
                 break;
@@ -227,7 +229,10 @@ impl Policy {
         if let Some(area) = self.mm.area(Some(segment)) {
             (area.wanted, area.blocked) = (wanted, true);
         }
-        self.note_shortage(segment, size);
+        // Not again for each look at those who are on their way.
+        if sent {
+            self.note_shortage(segment, size);
+        }
         true
     }
 
