@@ -5,138 +5,6 @@
 
 #include <drm/drm.h>
 
-/* System pages; the GPU reaches them by page tables of processes alone. */
-#define UVM_DOMAIN_SYSTEM	0
-/* System pages that the GPU reaches through the GART. */
-#define UVM_DOMAIN_GTT	1
-/* VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is. */
-#define UVM_DOMAIN_VRAM	2
-/* The buffer has memory once it is used, not before, and where VRAM is full of what is in use it may be used in GTT instead. */
-#define UVM_GEM_PAGEABLE	1
-/* The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it. */
-#define UVM_GEM_CPU_ACCESS	8
-/* The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment. */
-#define UVM_GEM_UNSNOOPED	16
-/* Write, not read. */
-#define UVM_ACCESS_WRITE	1
-/* The content may be thrown away. */
-#define UVM_GEM_DONT_NEED	0
-/* The content is needed, as it is at first. */
-#define UVM_GEM_WILL_NEED	1
-/* The submission writes this buffer object. */
-#define UVM_BO_WRITE	1
-/* The submission runs in the caller's own address space. */
-#define UVM_SUBMIT_VM	1
-/* Map a range onto a buffer. */
-#define UVM_VM_OP_MAP	1
-/* Unmap a range; what is not mapped stays so. */
-#define UVM_VM_OP_UNMAP	2
-/* Make a range partially resident: reads give zero, writes go nowhere. */
-#define UVM_VM_OP_PRT	3
-/* The GPU may read. */
-#define UVM_VM_READ	1
-/* The GPU may write. */
-#define UVM_VM_WRITE	2
-/* The GPU may execute. */
-#define UVM_VM_EXECUTE	4
-/* Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never. */
-#define UVM_VM_SNOOPED	8
-/* In VRAM the bytes are encrypted; only such mappings see them clear. */
-#define UVM_VM_TMZ	16
-/* What is mapped there makes way; without, EEXIST. */
-#define UVM_VM_REPLACE	32
-/* Least bytes of a user queue's ring. */
-#define UVM_QUEUE_MIN_BYTES	4096
-/* Most bytes of a user queue's ring. */
-#define UVM_QUEUE_MAX_BYTES	16777216
-/* A queue of an SDMA instance. */
-#define UVM_QUEUE_SDMA	0
-/* A queue of the access engine. */
-#define UVM_QUEUE_ACCESS	1
-/* Start the queue anew, empty. */
-#define UVM_QUEUE_RESET	1
-/* The queue executes what it is given. */
-#define UVM_QUEUE_RUNNING	0
-/* The queue waits for a page. */
-#define UVM_QUEUE_PARKED	1
-/* The queue stopped on the packet at its read pointer; UVM_QUEUE_RESET starts it again. */
-#define UVM_QUEUE_STOPPED	2
-/* It stopped on a packet that cannot be executed. */
-#define UVM_QUEUE_CAUSE_PACKET	1
-/* It stopped on a page fault; DRM_UVM_FAULT_QUERY tells which. */
-#define UVM_QUEUE_CAUSE_FAULT	2
-/* It stopped on an indirect buffer inside an indirect buffer. */
-#define UVM_QUEUE_CAUSE_NESTED	3
-/* Accesses to pages that are not mapped, or not for that access, wait instead of failing. It holds for what is submitted from now on, and for the caller's queues at once. */
-#define UVM_VM_CONFIG_RETRY	1
-/* The address space keeps a VMID of its own. ENOSPC when only two are left for all others. */
-#define UVM_VM_CONFIG_RESERVE_VMID	2
-/* Most mappings of an address space. */
-#define UVM_VM_MAX_MAPPINGS	16384
-/* Most dwords of a submission. */
-#define UVM_MAX_IB_DWORDS	16384
-/* Most buffer objects of a submission. */
-#define UVM_MAX_BOS	1024
-/* Most relocations of a submission. */
-#define UVM_MAX_RELOCS	4096
-/* Most syncobjs of a submission, each way. */
-#define UVM_MAX_SYNCS	256
-/* Advice: where the range is best, UVM_SVM_IN_SYSTEM, UVM_SVM_IN_VRAM or UVM_SVM_ANYWHERE. */
-#define UVM_SVM_PREFERRED	0
-/* Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing. */
-#define UVM_SVM_ACCESSED	1
-/* Advice: 1 if the device may have a second copy in VRAM of what the process may only read (mprotect): CPU and device both read what is near. A copy ends when the process may write. */
-#define UVM_SVM_DUPLICATE	2
-/* Advice: with 1, the device may not touch it. */
-#define UVM_SVM_NO_ACCESS	3
-/* Advice: with 1, the device may not write it. */
-#define UVM_SVM_READ_ONLY	4
-/* Advice: with 1, its faults are answered as soon as their pages are there. */
-#define UVM_SVM_EAGER	5
-/* Advice: log2 of the pages that a fault brings, or UVM_SVM_ANYWHERE for what is usual. */
-#define UVM_SVM_GRANULE	6
-/* Advice: it belongs to this group of ranges; zero: to none. */
-#define UVM_SVM_GROUP	7
-/* Advice: as if nothing had been said. */
-#define UVM_SVM_RESET	8
-/* Advice: a new group of ranges, which may move. */
-#define UVM_SVM_NEW_GROUP	32
-/* Advice: the end of a group; its ranges are in none. */
-#define UVM_SVM_END_GROUP	33
-/* Advice: the ranges of a group stay where they are. */
-#define UVM_SVM_HOLD_GROUP	34
-/* Advice: the ranges of a group may move. */
-#define UVM_SVM_FREE_GROUP	35
-/* Place: system memory. */
-#define UVM_SVM_IN_SYSTEM	0
-/* Place: VRAM. */
-#define UVM_SVM_IN_VRAM	1
-/* Place: nothing was said. */
-#define UVM_SVM_ANYWHERE	4294967295
-/* Prefetch: all ranges of a group, of the caller's own mirror. */
-#define UVM_SVM_PREFETCH_GROUP	1
-/* The number of records that may wait is set. */
-#define UVM_SVM_EVENTS_KEEP	1
-/* Record: a fault; the detail is 1 for a write, 2 for an atomic. */
-#define UVM_SVM_REC_FAULT	1
-/* Record: pages moved; the detail: 0 a fault, 1 a prefetch, 2 to make room, 3 a CPU's access, 4 accesses that were counted. */
-#define UVM_SVM_REC_MIGRATION	2
-/* Record: pages were evicted. */
-#define UVM_SVM_REC_EVICTION	3
-/* Record: pages go to and fro. */
-#define UVM_SVM_REC_THRASH	4
-/* Record: pages that nobody has touched yet are brought. */
-#define UVM_SVM_REC_PREFETCH	5
-/* Record: a fault waits until the time that the value tells. */
-#define UVM_SVM_REC_THROTTLE	6
-/* Record: a page stays until the time that the value tells. */
-#define UVM_SVM_REC_PIN	7
-/* A granule was reached over the bus often; its size in bytes is the record's value. */
-#define UVM_SVM_REC_COUNTER	8
-/* Record: an access that was forbidden. */
-#define UVM_SVM_REC_DENIED	9
-/* Record: pages that could not move. */
-#define UVM_SVM_REC_FAILURE	10
 /* Version of the device's window. */
 #define UVM_PARAM_DEVICE_VERSION	0
 /* Bytes of VRAM. */
@@ -255,6 +123,138 @@
 #define UVM_PARAM_DEVMEM_BY_CPU	77
 /* Bytes of VRAM that the CPU reaches, the first ones. */
 #define UVM_PARAM_VRAM_VISIBLE	85
+/* System pages; the GPU reaches them by page tables of processes alone. */
+#define UVM_DOMAIN_SYSTEM	0
+/* System pages that the GPU reaches through the GART. */
+#define UVM_DOMAIN_GTT	1
+/* VRAM; the CPU reaches it through the BAR, or (UMA) as the part of system memory that it is. */
+#define UVM_DOMAIN_VRAM	2
+/* The buffer has memory once it is used, not before, and where VRAM is full of what is in use it may be used in GTT instead. */
+#define UVM_GEM_PAGEABLE	1
+/* The CPU is a frequent user of the pageable buffer: in VRAM it goes where the CPU reaches it. Without the flag it goes beyond the end of the BAR first, and is moved when the CPU touches a mapping of it. */
+#define UVM_GEM_CPU_ACCESS	8
+/* The pageable buffer's system pages are mapped write-combined for the CPU, and the GPU's accesses do not snoop the CPU's caches. EINVAL where the device has no such segment. */
+#define UVM_GEM_UNSNOOPED	16
+/* Write, not read. */
+#define UVM_ACCESS_WRITE	1
+/* The content may be thrown away. */
+#define UVM_GEM_DONT_NEED	0
+/* The content is needed, as it is at first. */
+#define UVM_GEM_WILL_NEED	1
+/* The submission writes this buffer object. */
+#define UVM_BO_WRITE	1
+/* The submission runs in the caller's own address space. */
+#define UVM_SUBMIT_VM	1
+/* Most dwords of a submission. */
+#define UVM_MAX_IB_DWORDS	16384
+/* Most buffer objects of a submission. */
+#define UVM_MAX_BOS	1024
+/* Most relocations of a submission. */
+#define UVM_MAX_RELOCS	4096
+/* Most syncobjs of a submission, each way. */
+#define UVM_MAX_SYNCS	256
+/* Map a range onto a buffer. */
+#define UVM_VM_OP_MAP	1
+/* Unmap a range; what is not mapped stays so. */
+#define UVM_VM_OP_UNMAP	2
+/* Make a range partially resident: reads give zero, writes go nowhere. */
+#define UVM_VM_OP_PRT	3
+/* The GPU may read. */
+#define UVM_VM_READ	1
+/* The GPU may write. */
+#define UVM_VM_WRITE	2
+/* The GPU may execute. */
+#define UVM_VM_EXECUTE	4
+/* Accesses snoop the CPU's caches; for system pages always so, but for those of a buffer with UVM_GEM_UNSNOOPED, which are never. */
+#define UVM_VM_SNOOPED	8
+/* In VRAM the bytes are encrypted; only such mappings see them clear. */
+#define UVM_VM_TMZ	16
+/* What is mapped there makes way; without, EEXIST. */
+#define UVM_VM_REPLACE	32
+/* Accesses to pages that are not mapped, or not for that access, wait instead of failing. It holds for what is submitted from now on, and for the caller's queues at once. */
+#define UVM_VM_CONFIG_RETRY	1
+/* The address space keeps a VMID of its own. ENOSPC when only two are left for all others. */
+#define UVM_VM_CONFIG_RESERVE_VMID	2
+/* Most mappings of an address space. */
+#define UVM_VM_MAX_MAPPINGS	16384
+/* Least bytes of a user queue's ring. */
+#define UVM_QUEUE_MIN_BYTES	4096
+/* Most bytes of a user queue's ring. */
+#define UVM_QUEUE_MAX_BYTES	16777216
+/* A queue of an SDMA instance. */
+#define UVM_QUEUE_SDMA	0
+/* A queue of the access engine. */
+#define UVM_QUEUE_ACCESS	1
+/* Start the queue anew, empty. */
+#define UVM_QUEUE_RESET	1
+/* The queue executes what it is given. */
+#define UVM_QUEUE_RUNNING	0
+/* The queue waits for a page. */
+#define UVM_QUEUE_PARKED	1
+/* The queue stopped on the packet at its read pointer; UVM_QUEUE_RESET starts it again. */
+#define UVM_QUEUE_STOPPED	2
+/* It stopped on a packet that cannot be executed. */
+#define UVM_QUEUE_CAUSE_PACKET	1
+/* It stopped on a page fault; DRM_UVM_FAULT_QUERY tells which. */
+#define UVM_QUEUE_CAUSE_FAULT	2
+/* It stopped on an indirect buffer inside an indirect buffer. */
+#define UVM_QUEUE_CAUSE_NESTED	3
+/* Advice: where the range is best, UVM_SVM_IN_SYSTEM, UVM_SVM_IN_VRAM or UVM_SVM_ANYWHERE. */
+#define UVM_SVM_PREFERRED	0
+/* Advice: with 1, it is mapped for the device wherever it is, and its faults move nothing. */
+#define UVM_SVM_ACCESSED	1
+/* Advice: 1 if the device may have a second copy in VRAM of what the process may only read (mprotect): CPU and device both read what is near. A copy ends when the process may write. */
+#define UVM_SVM_DUPLICATE	2
+/* Advice: with 1, the device may not touch it. */
+#define UVM_SVM_NO_ACCESS	3
+/* Advice: with 1, the device may not write it. */
+#define UVM_SVM_READ_ONLY	4
+/* Advice: with 1, its faults are answered as soon as their pages are there. */
+#define UVM_SVM_EAGER	5
+/* Advice: log2 of the pages that a fault brings, or UVM_SVM_ANYWHERE for what is usual. */
+#define UVM_SVM_GRANULE	6
+/* Advice: it belongs to this group of ranges; zero: to none. */
+#define UVM_SVM_GROUP	7
+/* Advice: as if nothing had been said. */
+#define UVM_SVM_RESET	8
+/* Advice: a new group of ranges, which may move. */
+#define UVM_SVM_NEW_GROUP	32
+/* Advice: the end of a group; its ranges are in none. */
+#define UVM_SVM_END_GROUP	33
+/* Advice: the ranges of a group stay where they are. */
+#define UVM_SVM_HOLD_GROUP	34
+/* Advice: the ranges of a group may move. */
+#define UVM_SVM_FREE_GROUP	35
+/* Place: system memory. */
+#define UVM_SVM_IN_SYSTEM	0
+/* Place: VRAM. */
+#define UVM_SVM_IN_VRAM	1
+/* Place: nothing was said. */
+#define UVM_SVM_ANYWHERE	4294967295
+/* Prefetch: all ranges of a group, of the caller's own mirror. */
+#define UVM_SVM_PREFETCH_GROUP	1
+/* The number of records that may wait is set. */
+#define UVM_SVM_EVENTS_KEEP	1
+/* Record: a fault; the detail is 1 for a write, 2 for an atomic. */
+#define UVM_SVM_REC_FAULT	1
+/* Record: pages moved; the detail: 0 a fault, 1 a prefetch, 2 to make room, 3 a CPU's access, 4 accesses that were counted. */
+#define UVM_SVM_REC_MIGRATION	2
+/* Record: pages were evicted. */
+#define UVM_SVM_REC_EVICTION	3
+/* Record: pages go to and fro. */
+#define UVM_SVM_REC_THRASH	4
+/* Record: pages that nobody has touched yet are brought. */
+#define UVM_SVM_REC_PREFETCH	5
+/* Record: a fault waits until the time that the value tells. */
+#define UVM_SVM_REC_THROTTLE	6
+/* Record: a page stays until the time that the value tells. */
+#define UVM_SVM_REC_PIN	7
+/* A granule was reached over the bus often; its size in bytes is the record's value. */
+#define UVM_SVM_REC_COUNTER	8
+/* Record: an access that was forbidden. */
+#define UVM_SVM_REC_DENIED	9
+/* Record: pages that could not move. */
+#define UVM_SVM_REC_FAILURE	10
 
 /**
  * struct drm_uvm_get_param - Asks for one of the UVM_PARAM_* values.
@@ -266,24 +266,6 @@ struct drm_uvm_get_param {
 	__u32 param;
 	__u32 pad;
 	__u64 value;
-};
-
-/**
- * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
- * @va: First byte: a multiple of the page; with UVM_SVM_PREFETCH_GROUP the group.
- * @size: Bytes: a multiple of the page, more than zero; with UVM_SVM_PREFETCH_GROUP zero.
- * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
- * @flags: UVM_SVM_PREFETCH_GROUP or zero.
- * @moved: Out: bytes that were moved.
- * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
- */
-struct drm_uvm_svm_prefetch {
-	__u64 va;
-	__u64 size;
-	__u32 domain;
-	__u32 flags;
-	__u64 moved;
-	__u64 failed;
 };
 
 /**
@@ -352,6 +334,36 @@ struct drm_uvm_gem_wait {
 	__u32 handle;
 	__u32 flags;
 	__s64 timeout_ns;
+};
+
+/**
+ * struct drm_uvm_gem_advise - Says whether the content of a buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
+ * @handle: GEM handle.
+ * @advice: UVM_GEM_DONT_NEED or UVM_GEM_WILL_NEED.
+ * @flags: Must be zero.
+ * @retained: Out: 1 if the content is still there, 0 if it was thrown away and reads as zeros.
+ */
+struct drm_uvm_gem_advise {
+	__u32 handle;
+	__u32 advice;
+	__u32 flags;
+	__u32 retained;
+};
+
+/**
+ * struct drm_uvm_gem_access - Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
+ * @handle: GEM handle.
+ * @flags: UVM_ACCESS_WRITE or zero.
+ * @offset: First byte of the buffer.
+ * @size: Bytes, within the buffer, not zero.
+ * @data: Pointer to the bytes.
+ */
+struct drm_uvm_gem_access {
+	__u32 handle;
+	__u32 flags;
+	__u64 offset;
+	__u64 size;
+	__u64 data;
 };
 
 /**
@@ -465,6 +477,44 @@ struct drm_uvm_fault_query {
 };
 
 /**
+ * struct drm_uvm_vm_config - Says how the caller's address space is to be run.
+ * @flags: UVM_VM_CONFIG_* flags; what is not named is off.
+ * @pad: Must be zero.
+ */
+struct drm_uvm_vm_config {
+	__u32 flags;
+	__u32 pad;
+};
+
+/**
+ * struct drm_uvm_fault_next - Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered, and one that a queued bind maps is told only if it still lacks what the access needs then. A fault is told once, and again if its access fails again after an answer.
+ * @timeout_ns: Nanoseconds to wait at most; zero asks only, negative waits for ever.
+ * @va: Out: first address of the page.
+ * @write: Out: 1 if the access was a write.
+ * @vmid: Out: the VMID, for people and traces.
+ */
+struct drm_uvm_fault_next {
+	__s64 timeout_ns;
+	__u64 va;
+	__u32 write;
+	__u32 vmid;
+};
+
+/**
+ * struct drm_uvm_hang_query - Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
+ * @count: Out: hangs since the last query; zero: none, and nothing else is valid.
+ * @va: Out: address of the packet that the engine stood on.
+ * @ring: Out: SDMA instance.
+ * @error: Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
+ */
+struct drm_uvm_hang_query {
+	__u64 count;
+	__u64 va;
+	__u32 ring;
+	__u32 error;
+};
+
+/**
  * struct drm_uvm_queue_create - Makes a user queue: one of the rings that an SDMA instance has beside the kernel's, or one of the access engine, in the caller's own address space and VMID, which is its own while it has a queue. The caller writes packets to the ring by itself; nothing checks them, nothing orders them, and no fence tells of them.
  * @ring: SDMA instance; 0 for the access engine.
  * @flags: Must be zero.
@@ -525,55 +575,21 @@ struct drm_uvm_queue_info {
 };
 
 /**
- * struct drm_uvm_vm_config - Says how the caller's address space is to be run.
- * @flags: UVM_VM_CONFIG_* flags; what is not named is off.
- * @pad: Must be zero.
+ * struct drm_uvm_svm_prefetch - Moves the caller's own memory: to VRAM, where the GPU wants it, or to system memory. What a CPU accesses comes back by itself. Returns when it is there.
+ * @va: First byte: a multiple of the page; with UVM_SVM_PREFETCH_GROUP the group.
+ * @size: Bytes: a multiple of the page, more than zero; with UVM_SVM_PREFETCH_GROUP zero.
+ * @domain: UVM_DOMAIN_VRAM or UVM_DOMAIN_SYSTEM.
+ * @flags: UVM_SVM_PREFETCH_GROUP or zero.
+ * @moved: Out: bytes that were moved.
+ * @failed: Out: bytes that were to be moved and stayed where they were: pages in use, or no memory for them.
  */
-struct drm_uvm_vm_config {
-	__u32 flags;
-	__u32 pad;
-};
-
-/**
- * struct drm_uvm_fault_next - Takes the next page fault that waits for its page, with UVM_VM_CONFIG_RETRY. A bind that maps the page answers it, and the access is made again. A page that is bound by now has been answered, and one that a queued bind maps is told only if it still lacks what the access needs then. A fault is told once, and again if its access fails again after an answer.
- * @timeout_ns: Nanoseconds to wait at most; zero asks only, negative waits for ever.
- * @va: Out: first address of the page.
- * @write: Out: 1 if the access was a write.
- * @vmid: Out: the VMID, for people and traces.
- */
-struct drm_uvm_fault_next {
-	__s64 timeout_ns;
+struct drm_uvm_svm_prefetch {
 	__u64 va;
-	__u32 write;
-	__u32 vmid;
-};
-
-/**
- * struct drm_uvm_hang_query - Tells the last hang of the caller's own submissions with UVM_SUBMIT_VM, and forgets it: the engine did not get on with one, which has ended with this error.
- * @count: Out: hangs since the last query; zero: none, and nothing else is valid.
- * @va: Out: address of the packet that the engine stood on.
- * @ring: Out: SDMA instance.
- * @error: Out: the error number: ETIME after the time limit, ECANCELED where the engine refused a packet.
- */
-struct drm_uvm_hang_query {
-	__u64 count;
-	__u64 va;
-	__u32 ring;
-	__u32 error;
-};
-
-/**
- * struct drm_uvm_gem_advise - Says whether the content of a buffer is needed. What is not needed may be thrown away at any time; until it is needed again, no submission may use it and no CPU access.
- * @handle: GEM handle.
- * @advice: UVM_GEM_DONT_NEED or UVM_GEM_WILL_NEED.
- * @flags: Must be zero.
- * @retained: Out: 1 if the content is still there, 0 if it was thrown away and reads as zeros.
- */
-struct drm_uvm_gem_advise {
-	__u32 handle;
-	__u32 advice;
+	__u64 size;
+	__u32 domain;
 	__u32 flags;
-	__u32 retained;
+	__u64 moved;
+	__u64 failed;
 };
 
 /**
@@ -672,22 +688,6 @@ struct drm_uvm_svm_events {
 struct drm_uvm_svm_config {
 	__u32 flags;
 	__u32 pad;
-};
-
-/**
- * struct drm_uvm_gem_access - Reads or writes bytes of a buffer wherever it is, VRAM that the CPU does not reach included, without moving it there. Ordered with what the GPU does only by what the caller waits for.
- * @handle: GEM handle.
- * @flags: UVM_ACCESS_WRITE or zero.
- * @offset: First byte of the buffer.
- * @size: Bytes, within the buffer, not zero.
- * @data: Pointer to the bytes.
- */
-struct drm_uvm_gem_access {
-	__u32 handle;
-	__u32 flags;
-	__u64 offset;
-	__u64 size;
-	__u64 data;
 };
 
 #define DRM_UVM_GET_PARAM	0x00

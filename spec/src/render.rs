@@ -213,11 +213,11 @@ fn c_formats(out: &mut dyn Write) -> fmt::Result {
 pub fn c_uapi(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */\n/* {MADE} */")?;
     writeln!(out, "#ifndef UVM_DRM_H\n#define UVM_DRM_H\n\n#include <drm/drm.h>\n")?;
-    for (name, value, doc) in uapi::CONSTS {
+    for (name, value, doc) in uapi::CONSTS.iter().copied().flatten() {
         writeln!(out, "/*{doc} */")?;
         define(out, format_args!("UVM_{name}"), value)?;
     }
-    for s in uapi::STRUCTS {
+    for s in uapi::STRUCTS.iter().copied().flatten() {
         writeln!(out, "\n/**\n * struct {} -{}", s.name, s.doc)?;
         for m in s.members {
             writeln!(out, " * @{}:{}", m.name, m.doc)?;
