@@ -6,9 +6,10 @@
 //! number to a scratch register. A guest of a launcher that gave none skips them.
 
 use std::os::unix::process::ExitStatusExt;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use uvm_spec::nbio::BIOS_SCRATCH;
@@ -22,7 +23,7 @@ use super::reload;
 use super::segments::number;
 use super::svm_migrate;
 use super::workers;
-use crate::drm::{Bo, Device, Domain, Fence, FenceState, Space, Syncobj, RW};
+use crate::drm::{Bo, Device, Domain, Fence, FenceState, Queue, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {
@@ -330,10 +331,47 @@ fn fails(fence: &Fence) -> Result<()> {
     Ok(())
 }
 
+/// A user queue, of a client of its own, that waits for a page which nobody brings; and somebody who waits for its next.
+struct Parked {
+    queue: Queue,
+    waiter: JoinHandle<std::result::Result<(), Errno>>,
+}
+
+impl Parked {
+    fn new(ctx: &Ctx) -> Result<Self> {
+        const HOLE: u64 = 1 << 31;
+        let device = ctx.device()?;
+        device.configure(uapi::VM_CONFIG_RETRY)?;
+        let mut queue = Queue::new(&device, 0, 1 << 30, 4096)?;
+        let mut ib = Ib::new();
+        ib.fence(Place::Raw(HOLE), 1);
+        queue.run(&ib)?;
+        let fault = device.next_fault(PATIENCE)?.context("no fault is told")?;
+        same("the page that a queue waits for", fault.va, HOLE)?;
+        let fd = device.fd().try_clone_to_owned()?;
+        let waiter = thread::spawn(move || {
+            let told = Device::from_fd(fd).next_fault(2 * PATIENCE).map_err(|error| error.errno)?;
+            told.map(drop).ok_or(Errno::TIME)
+        });
+        Ok(Self { queue, waiter })
+    }
+
+    /// All that its client asks for is refused, and who waited is told.
+    fn hears_of_it(self) -> Result<()> {
+        let gone = [Errno::NODEV];
+        refused("a doorbell", self.queue.kick(), &gone)?;
+        refused("how a queue stands", self.queue.info(), &gone)?;
+        refused("the next fault", self.queue.device().next_fault(PATIENCE), &gone)?;
+        let waited = self.waiter.join().map_err(|_| anyhow!("a thread panicked"))?;
+        same("what a waiter for faults is told", waited, Err(Errno::NODEV))
+    }
+}
+
 fn stuck_invalidation_loses_the_device_until_a_reset(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let bo = filled(&device, Domain::Vram, &stamps(8, 4096))?;
     let (other, other_bo, waiting) = waiting_job(ctx)?;
+    let parked = Parked::new(ctx)?;
     strike(&device, Fault::StuckInvalidation)?;
     let _expected = ExpectErrors::begin(ctx);
     // A page that comes into the GART needs one before it is used.
@@ -347,6 +385,7 @@ fn stuck_invalidation_loses_the_device_until_a_reset(ctx: &Ctx) -> Result<()> {
     fails(&waiting)?;
     answers_nodev(&device, &bo)?;
     answers_nodev(&other, &other_bo)?;
+    parked.hears_of_it()?;
     drop((waiting, other_bo, other, bo, device));
     reload::rebind().context("binding the driver again")?;
     all_is_well(ctx)
@@ -359,6 +398,7 @@ fn removed_device_is_gone_cleanly(ctx: &Ctx) -> Result<()> {
     workers::ready(&mut owner)?;
     ensure!(device.param(uapi::PARAM_DEVMEM_USED)? > 0, "nothing of a process's memory is in VRAM");
     let (other, other_bo, waiting) = waiting_job(ctx)?;
+    let parked = Parked::new(ctx)?;
     let _expected = ExpectErrors::begin(ctx);
     strike(&device, Fault::Remove)?;
     let end = Syncobj::new(&device)?;
@@ -372,6 +412,7 @@ fn removed_device_is_gone_cleanly(ctx: &Ctx) -> Result<()> {
     }
     fails(&waiting)?;
     answers_nodev(&device, &bo)?;
+    parked.hears_of_it()?;
     // What was in VRAM is lost, and who accesses it is told so.
     workers::go(&mut owner)?;
     for mut owner in owner {
