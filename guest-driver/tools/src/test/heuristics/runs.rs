@@ -6,7 +6,7 @@ use uvm_spec::uapi;
 
 use super::{switches, BLOCK, MIGRATE, PAGE};
 use crate::drm::{Domain, Mapping, Mirror};
-use crate::test::case::{same, Ctx};
+use crate::test::case::{eventually, same, Ctx, PATIENCE};
 use crate::test::svm::heuristics::{counter, Parameter};
 
 /// MiB of VRAM: two chunks.
@@ -33,8 +33,14 @@ impl Memory {
     }
 
     fn bring(&self, block: u64, first: u64, pages: u64) -> Result<()> {
-        let va = self.map.va() + block * BLOCK + first * PAGE;
-        same("bytes that came", self.mirror.device().prefetch(va, pages * PAGE, Domain::Vram)?.moved, pages * PAGE)
+        let (va, bytes) = (self.map.va() + block * BLOCK + first * PAGE, pages * PAGE);
+        // A page that the kernel holds for a moment stays behind, once.
+        let came = eventually(PATIENCE, || {
+            self.mirror.device().prefetch(va, bytes, Domain::Vram)?;
+            Ok(self.mirror.device().residency(va, bytes)?.vram == bytes)
+        })?;
+        ensure!(came, "not all {bytes} bytes came");
+        Ok(())
     }
 
     /// Others take all of VRAM: in how many pieces the two stretches left. They have still their bytes.
