@@ -5,7 +5,7 @@ use anyhow::Result;
 use uvm_spec::uapi;
 use uvm_spec::window::cap;
 
-use super::case::{complete, eventually, same, Case, Ctx, Run, PATIENCE};
+use super::case::{complete, eventually, same, settled, Case, Ctx, Run, PATIENCE};
 use crate::drm::{Bo, Domain};
 use crate::ib::{FillSize, Ib, Place};
 
@@ -27,10 +27,12 @@ fn fill(ctx: &Ctx, at: u64) -> Result<()> {
 /// No finding: a range that is given out again is its new owner's.
 fn vram_is_used_while_it_is_somebodys(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
+    let used = settled(|| Ok(device.param(uapi::PARAM_VRAM_USED)?))?;
     let first = Bo::new(&device, SIZE, Domain::Vram)?;
     let at = first.info()?.gpu_addr;
     fill(ctx, at)?;
     drop(first);
+    eventually(PATIENCE, || Ok(device.param(uapi::PARAM_VRAM_USED)? <= used))?;
     let again = Bo::new(&device, SIZE, Domain::Vram)?;
     same("address of the next buffer", again.info()?.gpu_addr, at)?;
     fill(ctx, at)
@@ -39,7 +41,7 @@ fn vram_is_used_while_it_is_somebodys(ctx: &Ctx) -> Result<()> {
 /// One finding.
 fn vram_is_used_after_it_was_freed(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
-    let used = device.param(uapi::PARAM_VRAM_USED)?;
+    let used = settled(|| Ok(device.param(uapi::PARAM_VRAM_USED)?))?;
     let bo = Bo::new(&device, SIZE, Domain::Vram)?;
     let at = bo.info()?.gpu_addr;
     drop(bo);

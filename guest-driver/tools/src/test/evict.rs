@@ -450,7 +450,7 @@ fn client_takes_no_more_vram_than_its_limit(ctx: &Ctx) -> Result<()> {
     with_parameters(c"limit_vram_mb=4", || {
         let mut rng = ctx.rng();
         let device = ctx.device()?;
-        let before = device.param(uapi::PARAM_VRAM_USED)?;
+        let before = settled(|| Ok(device.param(uapi::PARAM_VRAM_USED)?))?;
         let mut client = Client::new(&device, &mut rng, 4, 3 << 20)?;
         for _ in 0..4 {
             client.copy(&mut rng)?;

@@ -8,7 +8,7 @@ use uvm_spec::window::cap;
 use uvm_spec::{uapi, Reg, PAGE_SIZE};
 
 use super::borrowed::Borrowed;
-use super::case::{complete, content, eventually, filled, same, same_bytes, stamps, Case, Ctx, Run, PATIENCE};
+use super::case::{complete, content, eventually, filled, same, same_bytes, settled, stamps, Case, Ctx, Run, PATIENCE};
 use super::kmsg::ExpectErrors;
 use super::reload::bound_device;
 use crate::drm::{Bo, Device, Domain};
@@ -165,7 +165,7 @@ fn cpu_and_engine_share_it(ctx: &Ctx, ring: u32) -> Result<()> {
 fn vram_takes_nothing_of_the_window(ctx: &Ctx) -> Result<()> {
     let device = device(ctx)?;
     let (start, size) = (device.param(uapi::PARAM_FB_START)?, device.param(uapi::PARAM_VRAM_SIZE)?);
-    let before = device.param(uapi::PARAM_GTT_USED)?;
+    let before = settled(|| Ok(device.param(uapi::PARAM_GTT_USED)?))?;
     let data = stamps(11, 1 << 20);
     let bo = filled(&device, Domain::System, &data)?;
     bo.move_to(Domain::Gtt, 0)?;

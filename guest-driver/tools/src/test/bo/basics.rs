@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use uvm_spec::uapi;
 
 use crate::drm::{Bo, Device, Domain};
-use crate::test::case::{content, eventually, filled, refused, same, same_bytes, stamps, Ctx, PATIENCE};
+use crate::test::case::{content, eventually, filled, refused, same, same_bytes, settled, stamps, Ctx, PATIENCE};
 
 pub fn created_where_asked_and_zeroed(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
@@ -156,7 +156,7 @@ pub fn parameters_follow_allocations(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
     let size = 3 << 20;
     for (domain, param) in [(Domain::Vram, uapi::PARAM_VRAM_USED), (Domain::Gtt, uapi::PARAM_GTT_USED)] {
-        let before = device.param(param)?;
+        let before = settled(|| Ok(device.param(param)?))?;
         let bo = Bo::new(&device, size, domain)?;
         same(format_args!("{domain} used"), device.param(param)?, before + size)?;
         bo.move_to(Domain::System, 0)?;
