@@ -15,8 +15,8 @@ use crate::watch::{self, Job, Report};
 /// The backend's program, which is also its Cargo name.
 const BACKEND: &str = "vhost-device-uvm";
 
-/// Modules of the kernel's that tests may load: another driver that shares buffers, and disks.
-const MORE: [&str; 2] = ["vgem", "virtio_blk"];
+/// Modules of the kernel's that tests may load: another driver that shares buffers, disks, and a file system on them.
+const MORE: [&str; 3] = ["vgem", "virtio_blk", "ext4"];
 
 /// Most MiB of a record: millions of events.
 const RECORD_MB: u32 = 64;

@@ -19,7 +19,7 @@ const TEST_LIMIT: Duration = Duration::from_secs(900);
 const DEMO_LIMIT: Duration = Duration::from_secs(300);
 /// Suites that swap.
 const SWAPPING: [&str; 2] = ["swap", "stress"];
-/// The disk that they get.
+/// The disk that they get, for a swap file.
 const SWAP_DISK: Size = Size::mib(512);
 /// Where the demo's input lies in the guest.
 const INPUT_FOLDER: &str = "/root";

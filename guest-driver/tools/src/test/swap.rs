@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Suite `swap`, where there is a disk: buffers of which there are more than VRAM holds and more than system memory holds,
-//! and in the end more than even the swap space on the disk holds.
+//! and in the end more than even the swap file on the disk holds.
 
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
@@ -11,21 +10,25 @@ use rustix::io::Errno;
 use uvm_spec::uapi;
 
 use super::case::{eventually, same, stamp, Case, Ctx, Run, Skip, PATIENCE};
-use super::prime::load;
 use super::reload::meminfo;
 use super::workers::{self, finish};
 use crate::drm::{Bo, Device, Domain, FenceState, Space, RW};
 use crate::ib::{Ib, Place};
 
+mod file;
+
+pub use file::Swap;
+
 /// First argument of a worker process.
 pub const WORKER: &str = "--swap-worker";
 
-const DISK: &str = "/dev/vda";
 const PAGE: u64 = 4096;
 /// Bytes of a buffer.
 const SIZE: u64 = 4 << 20;
 /// More memory than this takes too long to fill.
 const MOST: u64 = 400 << 20;
+/// Swap space that other memory than buffers may take.
+const OTHERS: u64 = 16 << 20;
 /// What a process that has nothing to do with all this works on.
 const INNOCENT: usize = 12 << 20;
 /// Where buffers lie in the client's space, and its packets.
@@ -41,39 +44,6 @@ pub const CASES: &[Case] = &[
     once("buffers_beyond_memory_go_to_the_disk_and_come_back", buffers_beyond_memory_go_to_the_disk_and_come_back),
     once("full_swap_refuses_and_loses_nothing", full_swap_refuses_and_loses_nothing),
 ];
-
-/// Swap space on the disk, given up with the value.
-pub struct Swap;
-
-impl Swap {
-    /// `bytes` of it.
-    pub fn on(bytes: u64) -> Result<Self> {
-        if !Path::new(DISK).exists() {
-            load("virtio_blk")?;
-        }
-        let there = eventually(super::case::GLANCE * 20, || Ok(Path::new(DISK).exists()))?;
-        if !there {
-            return Err(Skip("the guest has no disk: --disk SIZE".into()).into());
-        }
-        run("mkswap", &[DISK, &(bytes >> 10).to_string()])?;
-        run("swapon", &[DISK])?;
-        Ok(Self)
-    }
-}
-
-impl Drop for Swap {
-    fn drop(&mut self) {
-        if let Err(error) = run("swapoff", &[DISK]) {
-            eprintln!("# {error:#}");
-        }
-    }
-}
-
-fn run(program: &str, args: &[&str]) -> Result<()> {
-    let output = Command::new(program).args(args).output().with_context(|| program.to_owned())?;
-    ensure!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
-}
 
 /// A count of /proc/vmstat.
 pub fn vmstat(key: &str) -> Result<u64> {
@@ -111,11 +81,11 @@ fn check(bo: &Bo, salt: u64) -> Result<()> {
 
 fn buffers_beyond_memory_go_to_the_disk_and_come_back(ctx: &Ctx) -> Result<()> {
     let available = memory()?;
-    // What comes back for a while is there twice.
-    let _swap = Swap::on(2 * available)?;
+    // What comes back for a while is there twice; each byte that is on the disk needs a place of its own at least.
+    let swap = Swap::between(available * 5 / 4 + OTHERS, 2 * available)?;
     let (kills, out) = (vmstat("oom_kill")?, vmstat("pswpout")?);
     // Half again as much as there is memory, each buffer in an address space of its own to be used alone.
-    let count = available * 3 / 2 / SIZE;
+    let count = (available * 3 / 2).min(swap.bytes() - OTHERS) / SIZE;
     let mut clients = Vec::new();
     for salt in 0..count {
         let device = ctx.device()?;
@@ -126,9 +96,10 @@ fn buffers_beyond_memory_go_to_the_disk_and_come_back(ctx: &Ctx) -> Result<()> {
     }
     let written = vmstat("pswpout")? - out;
     ctx.note(format_args!(
-        "{} MiB of buffers, {} MiB of memory, {} MiB of VRAM; {} MiB went to the disk",
+        "{} MiB of buffers, {} MiB of memory, {} MiB of swap file, {} MiB of VRAM; {} MiB went to the disk",
         (count * SIZE) >> 20,
         available >> 20,
+        swap.bytes() >> 20,
         clients[0].0.param(uapi::PARAM_VRAM_SIZE)? >> 20,
         (written * PAGE) >> 20
     ));

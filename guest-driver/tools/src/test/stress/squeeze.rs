@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
-//! Too little memory for the processes under test, and for them alone: a control group, and swap space on a disk.
+//! Too little memory for the processes under test, and for them alone: a control group, and a swap file on a disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::test::case::Skip;
 use crate::test::swap::{vmstat, Swap};
 
 const MOUNTED: &str = "/tmp/uvm-stress-groups";
-/// Swap space: more than all processes have.
+/// Bytes of swap file: more than all processes have.
 const SWAP: u64 = 192 << 20;
 
 /// The group, with somewhere for its pages to go.
