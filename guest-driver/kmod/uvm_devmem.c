@@ -275,7 +275,8 @@ static int uvm_devmem_take(struct uvm_devmem *dm)
  * Others may be faster to take it: for who allocates, it makes success likely.
  * Context: may sleep; before pages are locked.
  *
- * Return: 0, -ENOSPC, -ENOMEM, -ENODEV.
+ * Return: 0, -ENOSPC, -ENOMEM, -ENODEV; -EAGAIN while buffers make way: who can
+ * wait for them does so by uvm_mm_way_wait().
  */
 int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict,
 		       struct mm_struct *held)
@@ -308,7 +309,12 @@ int uvm_devmem_reserve(struct uvm_devmem *dm, u32 pages, bool evict,
 	if (room >= pages)
 		return 0;
 	ret = uvm_devmem_take(dm);
-	/* Others of processes' memory go first, what was used long ago. */
+	/* Idle buffers go first, up to a share. */
+	if (ret == -ENOSPC && evict && uvm_devmem_may_take(dev) &&
+	    uvm_mm_make_way(dm->uvm, UVM_CHUNK_SIZE,
+			    (u64)READ_ONCE(dev->taken) << UVM_CHUNK_SHIFT))
+		return -EAGAIN;
+	/* Then others of processes' memory, what was used long ago. */
 	while (ret == -ENOSPC && evict && tries-- &&
 	       uvm_devmem_make_room(dm->uvm, UVM_CHUNK_SIZE, held))
 		ret = uvm_devmem_take(dm);

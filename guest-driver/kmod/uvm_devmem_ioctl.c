@@ -66,7 +66,8 @@ static int uvm_prefetch_block(struct uvm_devmem *dm, struct mm_struct *mm,
 	/* Mappings whose pages cannot move, as others' pages, just stay. */
 	if (ret == -EINVAL)
 		ret = 0;
-	*addr = next;
+	if (ret != -EAGAIN)
+		*addr = next;
 unlock:
 	mmap_read_unlock(mm);
 	return ret;
@@ -76,14 +77,21 @@ unlock:
 static int uvm_prefetch(struct uvm_device *uvm, u64 addr, u64 end, bool to_vram,
 			struct uvm_migrate_stats *stats)
 {
+	unsigned long until = jiffies + msecs_to_jiffies(UVM_MM_WAY_MS);
 	struct uvm_devmem *dm = uvm_devmem_svm(uvm);
 	int ret = 0;
 
 	if (IS_ERR(dm))
 		return PTR_ERR(dm);
-	while (addr < end && !ret)
+	while (addr < end && !ret) {
 		ret = uvm_prefetch_block(dm, current->mm, &addr, end, to_vram,
 					 stats);
+		/* Buffers make way for the block; the time is for each. */
+		if (ret == -EAGAIN)
+			ret = uvm_mm_way_wait(uvm, until);
+		else
+			until = jiffies + msecs_to_jiffies(UVM_MM_WAY_MS);
+	}
 	return ret;
 }
 

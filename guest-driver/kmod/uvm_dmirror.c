@@ -219,13 +219,15 @@ static int uvm_dmirror_leave(struct uvm_dmirror *mirror,
 
 	/*
 	 * Some pages cannot move; that is no error of the move. But the kernel
-	 * leaves those, too, that compaction or reclaim hold for a moment.
+	 * leaves those, too, that compaction or reclaim hold for a moment. And
+	 * buffers may have to make way.
 	 */
 	for (;;) {
 		ret = uvm_dmirror_move(mirror, cmd, uvm_migrate_to_vram,
 				       &stats) ?:
 		      uvm_dmirror_all_local(mirror, cmd->addr, end);
-		if (ret != -ENOENT || ++tries == UVM_DMIRROR_TRIES ||
+		if ((ret != -ENOENT && ret != -EAGAIN) ||
+		    ++tries == UVM_DMIRROR_TRIES ||
 		    fatal_signal_pending(current))
 			return ret;
 		fsleep(1000U << tries);

@@ -425,8 +425,9 @@ static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
  *
  * Context: mmap_lock held for reading; the instance is ready.
  * Return: 0 even if pages stayed, see @stats; -EINVAL for a mapping whose pages
- * do not move; -ENOSPC when VRAM is full, -ENOMEM, -EIO and -ENODEV for a device
- * that is lost or gone: then what is not moved yet is left.
+ * do not move; -ENOSPC when VRAM is full, -EAGAIN while buffers make way there,
+ * -ENOMEM, -EIO and -ENODEV for a device that is lost or gone: then what is not
+ * moved yet is left.
  */
 int uvm_migrate_to_vram(struct uvm_devmem *dm, struct vm_area_struct *vma,
 			u64 start, u64 end, struct uvm_migrate_stats *stats)

@@ -168,6 +168,8 @@ void uvm_mm_done(struct uvm_device *uvm, u64 action, u64 failure)
 	if (failure)
 		queue_delayed_work(uvm->mm.wq, &uvm->mm.tick,
 				   msecs_to_jiffies(UVM_MM_TICK_MS));
+	atomic_inc(&uvm->mm.nr_done);
+	wake_up_all(&uvm->mm.ended);
 }
 
 static void uvm_mm_work(struct work_struct *work)
@@ -380,6 +382,7 @@ int uvm_mm_dev_init(struct uvm_device *uvm)
 	spin_lock_init(&mm->lock);
 	hash_init(mm->bos);
 	INIT_LIST_HEAD(&mm->uses);
+	init_waitqueue_head(&mm->ended);
 	INIT_DELAYED_WORK(&mm->tick, uvm_mm_tick);
 	for (i = 0; i < UVM_MM_WORKERS; i++) {
 		mm->workers[i].uvm = uvm;

@@ -38,6 +38,8 @@ struct vm_fault;
 /* Packets of a copy that a ring is given at a time: a chunk's too. */
 #define UVM_MM_COPY_PARTS	32
 #define UVM_MM_HASH_BITS	8
+/* How long who asked for VRAM waits for buffers that leave, at most. */
+#define UVM_MM_WAY_MS		2000
 
 /**
  * struct uvm_mm_worker - carries out one action after the other
@@ -65,6 +67,8 @@ struct uvm_mm_worker {
  * @nr_zaps: buffers that page tables are about to lose
  * @nr_pages: system pages of all buffers
  * @imports: owner of buffers of other drivers
+ * @nr_done: actions that have ended; wraps
+ * @ended: woken at each
  */
 struct uvm_mm_dev {
 	bool started;
@@ -79,6 +83,8 @@ struct uvm_mm_dev {
 	atomic_t nr_zaps;
 	struct uvm_mm_client *imports;
 	atomic_long_t nr_pages;
+	atomic_t nr_done;
+	wait_queue_head_t ended;
 };
 
 /**
@@ -168,6 +174,10 @@ struct uvm_mm_use *uvm_mm_use_by(struct uvm_device *uvm,
 struct uvm_mm_use *uvm_mm_use_set(struct uvm_mm_client *client, const u64 *bos,
 				  u32 nr, u32 flags);
 void uvm_mm_use_end(struct uvm_mm_use *use);
+
+/* uvm_mm_way.c */
+bool uvm_mm_make_way(struct uvm_device *uvm, u64 size, u64 held);
+int uvm_mm_way_wait(struct uvm_device *uvm, unsigned long until);
 
 /* uvm_mm_bo.c */
 struct uvm_mm_client *uvm_mm_client_new(struct uvm_device *uvm, bool limited);

@@ -89,6 +89,12 @@ struct uvm_policy_stats;
 /* Event: from the next use on, @id is placed in @kinds. */
 #define UVM_MM_EV_PLACE 18
 
+/**
+ * Event: a chunk of @size bytes is wanted for processes' own memory, which has @value bytes. Reply:
+ * @value: @size if one is free or will be, or 0.
+ */
+#define UVM_MM_EV_MAKE_WAY 19
+
 /* Failure: no page, no page table. */
 #define UVM_MM_FAIL_MEMORY 1
 /* Failure: the backing store is full. */
@@ -209,7 +215,7 @@ struct uvm_mm_log {
 
 /**
  * struct uvm_mm_event - something that happened
- * @op: UVM_MM_EV_OPEN to UVM_MM_EV_PLACE, which say what else is used; the rest must be 0
+ * @op: UVM_MM_EV_OPEN to UVM_MM_EV_MAKE_WAY, which say what else is used; the rest must be 0
  * @flags: flags of that event
  * @process: of UVM_MM_EV_OPEN
  * @id: an allocation, a ticket or an action

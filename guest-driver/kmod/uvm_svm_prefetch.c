@@ -11,8 +11,8 @@
 
 #include "uvm_drv.h"
 
-/* Moves what can be moved of a run of pages. */
-static int uvm_svm_prefetch_run(struct uvm_svm *svm, u64 start, u64 end,
+/* Moves what can be moved of a run of pages; -EAGAIN while buffers make way. */
+static int uvm_svm_prefetch_try(struct uvm_svm *svm, u64 start, u64 end,
 				bool to_vram, struct uvm_migrate_stats *stats)
 {
 	struct vm_area_struct *vma;
@@ -37,6 +37,22 @@ static int uvm_svm_prefetch_run(struct uvm_svm *svm, u64 start, u64 end,
 	}
 	mmap_read_unlock(svm->mm);
 	return ret;
+}
+
+static int uvm_svm_prefetch_run(struct uvm_svm *svm, u64 start, u64 end,
+				bool to_vram, struct uvm_migrate_stats *stats)
+{
+	unsigned long until = jiffies + msecs_to_jiffies(UVM_MM_WAY_MS);
+	int ret;
+
+	for (;;) {
+		ret = uvm_svm_prefetch_try(svm, start, end, to_vram, stats);
+		if (ret != -EAGAIN)
+			return ret;
+		ret = uvm_mm_way_wait(svm->vm->uvm, until);
+		if (ret)
+			return ret;
+	}
 }
 
 /* Pages of a block that were to come; what is there is mapped and told. */

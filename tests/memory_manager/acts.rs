@@ -46,7 +46,12 @@ impl<B: Bytes> World<B> {
             79..=83 => self.random_cpu(),
             84..=85 => self.random_pin(),
             86..=89 => self.random_advice(),
-            90..=92 => {
+            90 => {
+                let (size, held) = (PAGE << self.below(5), PAGE * self.below(40));
+                let reply = self.handle(&Event::MakeWay { size, held });
+                assert!(matches!(reply, Ok(Reply::Freeing(_)) | Err(Error::NoMemory)), "{reply:?}");
+            }
+            91..=92 => {
                 let bytes = PAGE * self.below(32);
                 assert!(matches!(self.handle(&Event::Pressure(bytes)), Ok(Reply::Freeing(_))));
             }

@@ -16,6 +16,7 @@ mod machine;
 mod places;
 mod random;
 mod replay;
+mod way;
 mod world;
 
 #[global_allocator]

@@ -139,7 +139,12 @@ impl<B: Bytes> World<B> {
         // What ends something never takes memory; what begins something may be refused it.
         let begins = matches!(
             event,
-            Event::Open(_) | Event::Create(..) | Event::Submit { .. } | Event::CpuAccess { .. } | Event::Move { .. }
+            Event::Open(_)
+                | Event::Create(..)
+                | Event::Submit { .. }
+                | Event::CpuAccess { .. }
+                | Event::Move { .. }
+                | Event::MakeWay { .. }
         );
         let starved = self.starving != 0 && self.numbers.below(self.starving) == 0;
         let budget = if starved { 0 } else { u32::MAX };

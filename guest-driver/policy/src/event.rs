@@ -75,6 +75,14 @@ pub enum Event<'a> {
     },
     /// System memory is short: give up so many bytes of pages. [`Reply::Freeing`] says how many will be.
     Pressure(u64),
+    /// Processes' own memory wants a chunk of local memory, and there is none: buffers that nobody uses make way, as long
+    /// as such memory has little of it. [`Reply::Freeing`] says how much is free or will be: a chunk, or nothing.
+    MakeWay {
+        /// Of the chunk: a power of two, and its alignment.
+        size: u64,
+        /// What such memory has.
+        held: u64,
+    },
     /// Some time has passed: what must not be given up and failed is tried again.
     Tick,
     /// An action ended.

@@ -108,6 +108,9 @@
 //! safe from reclaim as long as the caller does not carry out actions there. `Advise` says that content is not needed
 //! (it may be thrown away at any time) and is needed again, and tells whether it was kept.
 //!
+//! **Processes' own memory.** It comes to local memory in chunks, `chunk_take`, which nobody makes room for by himself.
+//! `MakeWay` has buffers leave for one; whoever can wait tries again as moves end.
+//!
 //! A driver's part, in short:
 //!
 //! ```text
@@ -130,7 +133,7 @@
 //! Map: `heap` places ranges inside one segment, `segment` says which there are, [`Policy`] owns them, buffer objects
 //! and moves. Of the memory manager, `manager` is the entry, `residency` keeps allocations and their
 //! owners, `working_set` the queue of uses, `gather` finds room for the first one, `victims` picks who goes by the
-//! rules in `evict`, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
+//! rules in `evict`, `make_way` who goes for processes' own memory, `journal` notes what others take, `paging` carries out moves step by step as `run` lays them out. `vm` keeps address spaces and
 //! turns a change of what they map into writes of page table entries, `vmid` shares the hardware's contexts among
 //! them. [`svm`] stands apart: it decides about memory that processes share with the device.
 #![no_std]
@@ -150,6 +153,7 @@ mod gather;
 mod heap;
 mod ids;
 mod journal;
+mod make_way;
 mod manager;
 mod page;
 mod paging;

@@ -202,6 +202,7 @@ impl Policy {
             Event::Unpin(bo) => self.pin(bo, false).map(|()| Reply::Done),
             Event::Advise { bo, need } => self.advise(bo, need).map(Reply::Retained),
             Event::Pressure(bytes) => Ok(Reply::Freeing(self.reclaim(bytes, true))),
+            Event::MakeWay { size, held } => self.make_way(size, held).map(Reply::Freeing),
             Event::Tick => {
                 self.tick();
                 Ok(Reply::Done)

@@ -172,6 +172,7 @@ fn event_tag(event: &Event) -> u64 {
         Event::Tick => 16,
         Event::Done(..) => 17,
         Event::Place(..) => 18,
+        Event::MakeWay { .. } => 19,
     }
 }
 
@@ -200,6 +201,7 @@ fn event_words(event: &Event, out: &mut dyn FnMut(u64)) {
         Event::Cancel(ticket) | Event::Fence(ticket) => out(ticket.raw()),
         Event::Advise { bo, need } => [bo.raw(), u64::from(need)].into_iter().for_each(out),
         Event::Pressure(bytes) => out(bytes),
+        Event::MakeWay { size, held } => [size, held].into_iter().for_each(out),
         Event::Tick => {}
         Event::Done(action, result) => {
             [action.raw(), result.err().map_or(0, |failure| failure as u64)].into_iter().for_each(out);
@@ -331,7 +333,7 @@ pub struct Record {
     pub next: usize,
 }
 
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 20] = [
     "Open",
     "Close",
     "Create",
@@ -351,8 +353,9 @@ const EVENTS: [&str; 19] = [
     "Tick",
     "Done",
     "Place",
+    "MakeWay",
 ];
-const ACTIONS: [&str; 14] = [
+const ACTIONS: [&str; 16] = [
     "AllocPages",
     "FreePages",
     "Bind",
@@ -367,6 +370,8 @@ const ACTIONS: [&str; 14] = [
     "Ready",
     "Refused",
     "Gone",
+    "PageOut",
+    "PageIn",
 ];
 
 /// The record at a byte of a log; `None` where there is none, or no memory to read it.
@@ -505,6 +510,7 @@ fn take_event(policy: &mut Policy, tag: u64, words: &[u64]) -> Option<Result<Res
         (15, [bytes]) => Event::Pressure(*bytes),
         (16, []) => Event::Tick,
         (18, [id, kinds @ ..]) => Event::Place(bo(*id), placements(kinds)?),
+        (19, [size, held]) => Event::MakeWay { size: *size, held: *held },
         (17, [id, 0]) => Event::Done(ActionId::from_raw(*id), Ok(())),
         (17, [id, failure]) => {
             Event::Done(ActionId::from_raw(*id), Err(Failure::from_raw(u32::try_from(*failure).ok()?).ok()?))

@@ -21,7 +21,7 @@ pub(crate) struct Spare {
     /// Bytes; zero for none.
     want: u64,
     /// Allocations that came in so far, from one on.
-    entered: u64,
+    pub(crate) entered: u64,
     /// How often room has to be short before some is kept again.
     backoff: u32,
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Who has to go: picks by class and age, and what is condemned to go once its last use has ended.
 
-use crate::buffers::Place;
+use crate::buffers::{Bo, Place};
 use crate::error::Error;
 use crate::evict::Evict;
 use crate::ids::SegmentId;
@@ -37,14 +37,19 @@ impl Policy {
     /// a copy. Never what the first use of the queue needs, nor what is condemned already. `owner`: of that process
     /// alone.
     pub(crate) fn pick(&mut self, place: Option<SegmentId>, owner: Option<u32>, idle: bool) -> Option<u32> {
+        self.pick_of(place, idle, &|bo| owner.is_none_or(|owner| owner == bo.residency.owner))
+    }
+
+    /// The same, of those that `fit`.
+    pub(crate) fn pick_of(&mut self, place: Option<SegmentId>, idle: bool, fits: &dyn Fn(&Bo) -> bool) -> Option<u32> {
         let bos = &self.bos;
         let area = self.mm.areas.get_mut(place.map_or(0, |id| usize::from(id.0).saturating_add(1)))?;
         let classes = area.classes;
         let mut find = |matches: &dyn Fn(&Residency) -> bool| {
             area.evictor.pick(|slot| {
-                bos.at(slot).map(|bo| &bo.residency).is_some_and(|residency| {
-                    let anyone = owner.is_none_or(|owner| owner == residency.owner);
-                    !residency.held && !residency.condemned && anyone && matches(residency)
+                bos.at(slot).is_some_and(|bo| {
+                    let residency = &bo.residency;
+                    !residency.held && !residency.condemned && matches(residency) && fits(bo)
                 })
             })
         };

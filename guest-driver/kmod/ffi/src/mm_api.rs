@@ -156,6 +156,7 @@ fn understand<'a>(event: &UvmMmEvent, bos: &'a [BoId]) -> Result<Event<'a>, Erro
         UVM_MM_EV_ADVISE if value <= 1 => Event::Advise { bo, need: value == 1 },
         UVM_MM_EV_PLACE => Event::Place(bo, placements(&kinds, nr_kinds)?),
         UVM_MM_EV_PRESSURE => Event::Pressure(size),
+        UVM_MM_EV_MAKE_WAY => Event::MakeWay { size, held: value },
         UVM_MM_EV_TICK => Event::Tick,
         UVM_MM_EV_DONE if value == 0 => Event::Done(ActionId::from_raw(id), Ok(())),
         UVM_MM_EV_DONE => Event::Done(ActionId::from_raw(id), Err(Failure::from_raw(small(value)?)?)),

@@ -69,6 +69,9 @@ pub const UVM_MM_EV_TICK: u32 = 16;
 pub const UVM_MM_EV_DONE: u32 = 17;
 /// Event: from the next use on, @id is placed in @kinds.
 pub const UVM_MM_EV_PLACE: u32 = 18;
+/// Event: a chunk of @size bytes is wanted for processes' own memory, which has @value bytes. Reply:
+/// @value: @size if one is free or will be, or 0.
+pub const UVM_MM_EV_MAKE_WAY: u32 = 19;
 
 /// Failure: no page, no page table.
 pub const UVM_MM_FAIL_MEMORY: u64 = 1;
@@ -168,7 +171,7 @@ pub struct UvmMmConfig {
 }
 
 /// struct uvm_mm_event - something that happened
-/// @op: UVM_MM_EV_OPEN to UVM_MM_EV_PLACE, which say what else is used; the rest must be 0
+/// @op: UVM_MM_EV_OPEN to UVM_MM_EV_MAKE_WAY, which say what else is used; the rest must be 0
 /// @flags: flags of that event
 /// @process: of UVM_MM_EV_OPEN
 /// @id: an allocation, a ticket or an action

@@ -136,17 +136,24 @@ impl Heap {
     pub fn free_blocks(&self, base: u64, len: u64) -> u64 {
         let (mask, shift) = (len.wrapping_sub(1), len.trailing_zeros());
         let mut blocks = 0u64;
+        self.each_hole(|start, pages| {
+            let first = base.saturating_add(start).saturating_add(mask).wrapping_shr(shift);
+            let end = base.saturating_add(start).saturating_add(pages).wrapping_shr(shift);
+            blocks = blocks.saturating_add(end.saturating_sub(first));
+        });
+        blocks
+    }
+
+    /// Calls with the first page and the length of each free extent, by address. Looks at each extent.
+    pub fn each_hole(&self, mut call: impl FnMut(u64, u64)) {
         let mut slot = self.tree.first();
         while slot != NIL {
             let extent = self.tree.get(slot);
             if extent.is_free() {
-                let first = base.saturating_add(extent.start).saturating_add(mask).wrapping_shr(shift);
-                let end = base.saturating_add(extent.end()).wrapping_shr(shift);
-                blocks = blocks.saturating_add(end.saturating_sub(first));
+                call(extent.start, extent.len);
             }
             slot = extent.next;
         }
-        blocks
     }
 
     /// Takes the first free range, in the order of the request, that fits.

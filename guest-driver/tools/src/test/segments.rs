@@ -17,7 +17,7 @@ mod unsnooped;
 
 /// Segments by the names that debugfs has for them.
 pub const VISIBLE: &str = "local";
-const INVISIBLE: &str = "local-invisible";
+pub const INVISIBLE: &str = "local-invisible";
 const UNSNOOPED: &str = "pcie-unsnooped";
 
 const fn once(name: &'static str, run: fn(&Ctx) -> Result<()>) -> Case {

@@ -39,6 +39,7 @@ pub const CASES: &[Case] = &[
     once("cpu_writes_while_pages_come_and_go", cpu_writes_while_pages_come_and_go),
     once("more_than_vram_has_the_newest_there", pressure::more_than_vram_has_the_newest_there),
     once("buffers_get_vram_from_processes_memory", pressure::buffers_get_vram_from_processes_memory),
+    once("process_gets_vram_from_idle_buffers", pressure::process_gets_vram_from_idle_buffers),
     once("killed_process_gives_vram_back", pressure::killed_process_gives_vram_back),
     once("process_is_killed_at_any_point_of_a_migration", pressure::process_is_killed_at_any_point_of_a_migration),
     once("folio_of_a_block_is_evicted_as_one", owners::folio_of_a_block_is_evicted_as_one),

@@ -8,12 +8,13 @@ use anyhow::{ensure, Result};
 use uvm_spec::{sdma, uapi};
 
 use super::owners::{leaves_a_child, LEAVES};
-use super::{is_in_vram, Own, BLOCK};
+use super::{is_in_vram, Own, BLOCK, PAGE};
 use crate::drm::{Bo, Device, Domain};
-use crate::test::case::{eventually, same, settled, Ctx, PATIENCE};
+use crate::test::case::{eventually, same, settled, stamp, Ctx, PATIENCE};
 use crate::test::kmsg::ExpectErrors;
 use crate::test::reload::while_unbound;
-use crate::test::segments::{number, VISIBLE};
+use crate::test::segments::{number, INVISIBLE, VISIBLE};
+use crate::test::svm::heuristics::Parameter;
 use crate::test::workers;
 
 /// First argument of the process that is killed.
@@ -39,7 +40,8 @@ fn fill_but(device: &Device, bytes: u64) -> Result<Vec<Bo>> {
 
 pub fn more_than_vram_has_the_newest_there(ctx: &Ctx) -> Result<()> {
     let device = ctx.device()?;
-    let ballast = fill_but(&device, 48 << 20)?;
+    // Buffers would make way for a while.
+    let limit = Parameter::set("svm_vram", 48)?;
     let evicted = device.param(uapi::PARAM_DEVMEM_EVICTED)?;
     let own = (0..5).map(|n| Own::new(ctx.rng().next() + n, 16 << 20, n % 2 == 0)).collect::<Result<Vec<_>>>()?;
     for own in &own {
@@ -55,7 +57,7 @@ pub fn more_than_vram_has_the_newest_there(ctx: &Ctx) -> Result<()> {
         own.go(&device, Domain::Vram)?;
         own.check()?;
     }
-    drop(ballast);
+    drop(limit);
     Ok(())
 }
 
@@ -83,6 +85,58 @@ pub fn buffers_get_vram_from_processes_memory(ctx: &Ctx) -> Result<()> {
     same("accesses by the CPU so far", device.param(uapi::PARAM_DEVMEM_CPU_FAULTS)?, faults)?;
     drop(ballast);
     own.check()
+}
+
+/// The larger one of the numbers of VRAM's segments.
+fn most_of_a_segment(name: &str) -> Result<u64> {
+    // There is one of them alone where the CPU reaches all.
+    Ok(number(VISIBLE, name)?.max(number(INVISIBLE, name).unwrap_or(0)))
+}
+
+/// VRAM is full of buffers that nobody uses: they make way, as many as have to and with all their bytes.
+pub fn process_gets_vram_from_idle_buffers(ctx: &Ctx) -> Result<()> {
+    const OWN: usize = 8 << 20;
+    const SIZE: u64 = 1 << 20;
+    let device = ctx.device()?;
+    // Of sizes that meet no boundary of chunks.
+    let mut bos = Vec::new();
+    let place = |bo: &Bo| Ok::<_, anyhow::Error>(bo.info()?.domain == uapi::DOMAIN_VRAM);
+    for size in [3 * SIZE, SIZE, SIZE / 16] {
+        while most_of_a_segment("longest free")? >= size {
+            let bo = Bo::pageable(&device, size, Domain::Vram)?;
+            let (map, salt) = (bo.map()?, bos.len() as u64);
+            for at in (0..size).step_by(PAGE) {
+                map.store(usize::try_from(at)?, stamp(salt, at));
+            }
+            drop(map);
+            bo.move_to(Domain::Vram, 0)?;
+            bos.push(bo);
+        }
+    }
+    same("places for chunks", most_of_a_segment("whole 2MiB free")?, 0)?;
+    for bo in &bos {
+        ensure!(place(bo)?, "VRAM does not hold all {} buffers", bos.len());
+    }
+
+    let own = Own::new(ctx.rng().next(), OWN, true)?;
+    same("bytes that went", own.go(&device, Domain::Vram)?, own.size())?;
+    is_in_vram(&device, &own)?;
+    let mut gone = 0;
+    for bo in &bos {
+        gone += if place(bo)? { 0 } else { bo.size() };
+    }
+    ctx.note(format_args!("{} of {} buffers' bytes made way", gone, bos.iter().map(Bo::size).sum::<u64>()));
+    // Whoever lies at an end of a chunk goes as a whole.
+    let most = (OWN as u64 / BLOCK) * (BLOCK + 2 * 3 * SIZE);
+    ensure!(gone > 0 && gone <= most, "{gone} bytes of buffers made way for {OWN}");
+    own.check()?;
+    for (salt, bo) in (0..).zip(&bos) {
+        let map = bo.map()?;
+        for at in (0..bo.size()).step_by(PAGE) {
+            same(format_args!("buffer {salt}, byte {at}"), map.load(usize::try_from(at)?), stamp(salt, at))?;
+        }
+    }
+    Ok(())
 }
 
 /// Entry point of the process that is killed.
