@@ -17,16 +17,24 @@ struct Header {
     after: &'static str,
 }
 
-const HEADERS: [Header; 3] = [
+const HEADERS: [Header; 4] = [
     Header {
         file: "uvm_policy.h",
         guard: "UVM_POLICY_H",
         about: " * All calls on one policy are made under one sleeping mutex of the driver. Sizes and offsets are
  * bytes. Functions that return int return 0 or a negative errno, and write their results only with
  * 0, except where it says otherwise.",
-        sources: &["types", "vm_types", "api", "vmid_api", "update_api", "retire_api", "chunk_api"],
+        sources: &["types", "api", "retire_api", "chunk_api"],
         before: "#include <linux/compiler.h>\n#include <linux/types.h>",
         after: NEEDED_FROM_C,
+    },
+    Header {
+        file: "uvm_policy_vm.h",
+        guard: "UVM_POLICY_VM_H",
+        about: " * Address spaces and VMIDs, a part of struct uvm_policy: what uvm_policy.h says holds here as well.",
+        sources: &["vm_types", "vmid_api", "update_api"],
+        before: "#include <linux/types.h>\n\nstruct uvm_policy;",
+        after: "",
     },
     Header {
         file: "uvm_policy_mm.h",
@@ -92,6 +100,7 @@ void uvm_rust_free(void *ptr);
  */
 void __noreturn uvm_rust_panic(const char *msg, size_t len);
 
+#include \"uvm_policy_vm.h\"
 #include \"uvm_policy_mm.h\"
 #include \"uvm_policy_svm.h\"
 ";
