@@ -122,6 +122,8 @@
 #define UVM_POLICY_SVM_BY_CPU 3
 /* Cause: a counter of accesses. */
 #define UVM_POLICY_SVM_BY_COUNTER 4
+/* Cause: none; @pages were unmapped, and may be anywhere. */
+#define UVM_POLICY_SVM_LOST 5
 
 /* Event: @pages of the block of @va moved to @place because of @cause; @chunk as there. */
 #define UVM_POLICY_SVM_EV_MIGRATED 0

@@ -129,6 +129,7 @@ struct uvm_svm_dev {
  * @told: pages that the policy was told to be in VRAM
  * @lost: pages that notifiers took away and the policy does not know of yet
  * @left: of these, those that left VRAM
+ * @evicted: of these, those that left it for want of room
  * @twice: of @mapped, those with a copy in VRAM that the device reads
  * @once: pages that had one, and the policy does not know of it yet
  * @copies: these copies, each with a reference; NULL as long as there was none
@@ -159,6 +160,7 @@ struct uvm_svm_block {
 	DECLARE_BITMAP(told, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(lost, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(evicted, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(cpu, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(twice, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(once, UVM_SVM_BLOCK_PAGES);

@@ -364,23 +364,27 @@ void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end)
 }
 
 /*
- * Pages of VRAM that are migrated go to system memory. That they are evicted is
- * found out when it is told: those of a chunk that is being emptied, from which
- * an eviction's range is, and a block may have pages in several.
+ * Pages of VRAM that are migrated go to system memory. They are evicted if they
+ * are of a chunk that is being emptied, as all of an eviction's range is; a
+ * block may have pages in several.
  */
 static void uvm_svm_mark_left(struct uvm_svm_block *block, u32 first,
 			      u32 behind)
 {
 	u32 page = find_next_bit(block->vram, behind, first);
+	bool evicted;
 	u64 entry;
 
 	if (page >= behind)
 		return;
 	entry = uvm_svm_read(block, page) & UVM_PTE_ADDR;
-	if (uvm_devmem_leaves(block->svm->vm->uvm, entry >> UVM_CHUNK_SHIFT))
-		return;
-	for (; page < behind; page = find_next_bit(block->vram, behind, page + 1))
+	evicted = uvm_devmem_leaves(block->svm->vm->uvm,
+				    entry >> UVM_CHUNK_SHIFT);
+	for (; page < behind;
+	     page = find_next_bit(block->vram, behind, page + 1)) {
 		set_bit(page, block->left);
+		__assign_bit(page, block->evicted, evicted);
+	}
 	block->left_at = ktime_get_ns();
 }
 

@@ -162,8 +162,12 @@ void uvm_svm_serve_counted(struct uvm_svm *svm)
 	struct uvm_svm_counted granule;
 	struct uvm_svm_block *block;
 
-	/* As many as there may be; for others the worker was started anew. */
-	while (rounds-- && uvm_svm_next_counted(svm, &granule)) {
+	/*
+	 * As many as there may be; for others the worker was started anew. Where
+	 * the address space is the worker's alone, nothing will run in it.
+	 */
+	while (rounds-- && kref_read(&svm->vm->ref) > 1 &&
+	       uvm_svm_next_counted(svm, &granule)) {
 		if (uvm_svm_plan_counted(svm, granule.va, granule.bytes)) {
 			block = uvm_svm_block_find(svm, granule.va);
 			if (block) {

@@ -221,6 +221,8 @@ static void uvm_svm_do_double(struct uvm_svm *svm, struct uvm_svm_block *block,
 {
 	DECLARE_BITMAP(done, UVM_SVM_BLOCK_PAGES);
 
+	/* Not what is lost from now on. */
+	uvm_svm_tell_lost(svm, block);
 	uvm_svm_double(block, pages, done);
 	if (bitmap_empty(done, UVM_SVM_BLOCK_PAGES))
 		return;
@@ -300,10 +302,8 @@ void uvm_svm_do(struct uvm_svm *svm, struct uvm_svm_block *block,
 	}
 	if (to_vram || region->action == UVM_POLICY_SVM_DO_TO_SYSTEM)
 		uvm_svm_move(svm, block, pages, to_vram);
-	if (region->action == UVM_POLICY_SVM_DO_TO_SYSTEM) {
-		uvm_svm_tell_lost(svm, block);
+	if (region->action == UVM_POLICY_SVM_DO_TO_SYSTEM)
 		bitmap_copy(pages, faulted, UVM_SVM_BLOCK_PAGES);
-	}
 	/* What stays and is written is likely to be written next to it. */
 	write = region->action == UVM_POLICY_SVM_DO_MAP_REMOTE &&
 		!bitmap_empty(written, UVM_SVM_BLOCK_PAGES);

@@ -63,6 +63,7 @@ void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(evicted, UVM_SVM_BLOCK_PAGES);
 	DECLARE_BITMAP(asked, UVM_SVM_BLOCK_PAGES);
+	DECLARE_BITMAP(unsure, UVM_SVM_BLOCK_PAGES);
 	unsigned int start, end;
 	u64 left_at;
 
@@ -73,6 +74,8 @@ void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	bitmap_zero(block->left, UVM_SVM_BLOCK_PAGES);
 	bitmap_andnot(block->told, block->told, left, UVM_SVM_BLOCK_PAGES);
 	left_at = block->left_at;
+	bitmap_and(evicted, left, block->evicted, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(left, left, evicted, UVM_SVM_BLOCK_PAGES);
 	/* What a CPU asked for, and what came along or was to go anyway. */
 	bitmap_andnot(asked, left, block->cpu, UVM_SVM_BLOCK_PAGES);
 	bitmap_and(left, left, block->cpu, UVM_SVM_BLOCK_PAGES);
@@ -80,11 +83,11 @@ void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	bitmap_or(asked, asked, block->once, UVM_SVM_BLOCK_PAGES);
 	bitmap_zero(block->once, UVM_SVM_BLOCK_PAGES);
 	/*
-	 * Evicted pages leave VRAM as they are unmapped. Those that are still
-	 * there are found there with the next fault, and told anew.
+	 * Of the others nobody said where they are now. What is in VRAM still
+	 * is found there with the next fault, and told anew.
 	 */
-	bitmap_and(evicted, lost, block->told, UVM_SVM_BLOCK_PAGES);
-	bitmap_andnot(block->told, block->told, evicted, UVM_SVM_BLOCK_PAGES);
+	bitmap_and(unsure, lost, block->told, UVM_SVM_BLOCK_PAGES);
+	bitmap_andnot(block->told, block->told, unsure, UVM_SVM_BLOCK_PAGES);
 	mutex_unlock(&block->lock);
 
 	for_each_set_bitrange(start, end, lost, UVM_SVM_BLOCK_PAGES) {
@@ -101,7 +104,9 @@ void uvm_svm_tell_lost(struct uvm_svm *svm, struct uvm_svm_block *block)
 	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
 			   UVM_POLICY_SVM_BY_PREFETCH, asked, left_at);
 	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
-			   UVM_POLICY_SVM_BY_EVICTION, evicted, ktime_get_ns());
+			   UVM_POLICY_SVM_BY_EVICTION, evicted, left_at);
+	uvm_svm_tell_moved(svm, block->va, UVM_POLICY_SVM_NO_CHUNK,
+			   UVM_POLICY_SVM_LOST, unsure, ktime_get_ns());
 }
 
 /**
@@ -145,6 +150,9 @@ void uvm_svm_tell_gone(struct uvm_svm *svm, u64 va)
  * @pages: the pages; those that are mapped are told of
  * @moved: they were to come to VRAM
  * @cause: UVM_POLICY_SVM_BY_*
+ *
+ * What they lost on their way is told first: it is not what they found that they
+ * lost.
  */
 void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
 			const unsigned long *pages, bool moved, u32 cause)
@@ -157,6 +165,7 @@ void uvm_svm_tell_found(struct uvm_svm *svm, struct uvm_svm_block *block,
 	DECLARE_BITMAP(left, UVM_SVM_BLOCK_PAGES);
 	u32 chunk;
 
+	uvm_svm_tell_lost(svm, block);
 	mutex_lock(&block->lock);
 	bitmap_and(mapped, block->mapped, pages, UVM_SVM_BLOCK_PAGES);
 	bitmap_and(set, mapped, block->writable, UVM_SVM_BLOCK_PAGES);

@@ -491,6 +491,21 @@ fn a_pin_outlives_what_moves_the_page_all_the_same() {
 }
 
 #[test]
+fn what_was_unmapped_is_no_eviction_and_may_come_again() {
+    let (mut svm, space) = svm(|_| {});
+    let mut batch = Batch::try_new().unwrap();
+    let (vram, page) = (Pages::range(0, 16), Pages::range(9, 10));
+    svm.event(&came(space, 4, vram, 0), 1).unwrap();
+    svm.keep_log(space, 8).unwrap();
+    let before = svm.stats(None).unwrap();
+    svm.event(&left(space, 4, page, Cause::Lost), 3).unwrap();
+    assert_eq!(svm.stats(None).unwrap(), before);
+    assert_eq!(svm.read_log(space, &mut [Record::default(); 8]).unwrap(), (0, 0));
+    let regions = serve(&mut svm, &mut batch, &[fault(space, 4 * BLOCK + 9 * PAGE)], 4);
+    assert_eq!((regions[0].action, regions[0].pages), (Action::ToVram, page));
+}
+
+#[test]
 fn what_a_block_needed_the_last_time_is_what_it_is_brought() {
     let (mut svm, space) = svm(|config| {
         config.switches.correlation = true;

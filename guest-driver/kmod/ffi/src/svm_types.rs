@@ -114,6 +114,8 @@ pub const UVM_POLICY_SVM_BY_EVICTION: u32 = 2;
 pub const UVM_POLICY_SVM_BY_CPU: u32 = 3;
 /// Cause: a counter of accesses.
 pub const UVM_POLICY_SVM_BY_COUNTER: u32 = 4;
+/// Cause: none; @pages were unmapped, and may be anywhere.
+pub const UVM_POLICY_SVM_LOST: u32 = 5;
 
 /// Event: @pages of the block of @va moved to @place because of @cause; @chunk as there.
 pub const UVM_POLICY_SVM_EV_MIGRATED: u32 = 0;
@@ -478,6 +480,7 @@ const _: () = {
     assert!(UVM_POLICY_SVM_BY_EVICTION == Cause::Eviction as u32);
     assert!(UVM_POLICY_SVM_BY_CPU == Cause::CpuFault as u32);
     assert!(UVM_POLICY_SVM_BY_COUNTER == Cause::Counter as u32);
+    assert!(UVM_POLICY_SVM_LOST == Cause::Lost as u32);
     assert!(UVM_POLICY_SVM_REC_FAULT == RecordKind::Fault as u32);
     assert!(UVM_POLICY_SVM_REC_MIGRATION == RecordKind::Migration as u32);
     assert!(UVM_POLICY_SVM_REC_EVICTION == RecordKind::Eviction as u32);

@@ -29,6 +29,9 @@ pub enum Cause {
     CpuFault = 3,
     /// A counter of accesses.
     Counter = 4,
+    /// They were unmapped where they were. Perhaps they are there still, but that is to be found out: until then they
+    /// count as if they were in system memory. No move, and so neither counted nor recorded.
+    Lost = 5,
 }
 
 impl Cause {
@@ -40,6 +43,7 @@ impl Cause {
             2 => Ok(Self::Eviction),
             3 => Ok(Self::CpuFault),
             4 => Ok(Self::Counter),
+            5 => Ok(Self::Lost),
             _ => Err(Error::Invalid),
         }
     }
@@ -176,7 +180,9 @@ impl Svm {
             let value = if cause == Cause::Eviction { chunk.map_or(u64::MAX, u64::from) } else { 0 };
             record.place(to).detail(cause as u32).value(value)
         });
+        let record = record.filter(|_| cause != Cause::Lost);
         self.note(space, record, |stats| match (to, cause) {
+            (_, Cause::Lost) => {}
             (Place::System, Cause::CpuFault) => stats.cpu_faults = stats.cpu_faults.saturating_add(count),
             (Place::System, Cause::Eviction) => stats.evicted = stats.evicted.saturating_add(count),
             (Place::System, _) => {}
@@ -196,7 +202,7 @@ impl Svm {
         let wanted = match cause {
             Cause::Fault | Cause::Counter => pages.minus(awaited),
             Cause::CpuFault => pages,
-            Cause::Prefetch | Cause::Eviction => Pages::NONE,
+            Cause::Prefetch | Cause::Eviction | Cause::Lost => Pages::NONE,
         };
         self.watched_move(slot, pages, wanted, to, now);
         let Some(block) = self.blocks.get_mut(slot) else { return Ok(()) };

@@ -14,9 +14,10 @@ const GRANULE: u64 = 64 << 10;
 
 pub fn counted_pages_come_to_vram(ctx: &Ctx) -> Result<()> {
     for on in [false, true] {
-        // A mirror that has just ended may have something left to do, at the same addresses.
+        // What counters of a mirror that ends have told is looked at until it has ended: then it has no blocks.
         let _switches = switches(MIGRATE)?;
-        let before = counter("brought")?;
+        ensure!(eventually(PATIENCE, || Ok(counter("blocks")? == 0))?, "somebody else mirrors memory");
+        let (before, left) = (counter("brought")?, counter("evicted")?);
         let _counters = on.then(|| switches(MIGRATE | COUNTERS)).transpose()?;
         let uvm = shared(ctx)?;
         let ((hot, sum), (cold, _)) = (numbers(&uvm, BYTES)?, numbers(&uvm, BYTES)?);
@@ -39,6 +40,7 @@ pub fn counted_pages_come_to_vram(ctx: &Ctx) -> Result<()> {
         let seen = uvm.device().residency(inner, bytes)?;
         same("what is cold", (seen.system, seen.mapped), (bytes, bytes))?;
         let brought = counter("brought")? - before;
+        same("pages that left for want of room", counter("evicted")? - left, 0)?;
         let expected = if on { BYTES / PAGE..=(BYTES + 2 * GRANULE) / PAGE } else { 0..=0 };
         let told = uvm.device().records(4000)?.0;
         ensure!(expected.contains(&brought), "{brought} pages that counters brought, {expected:?} expected");
