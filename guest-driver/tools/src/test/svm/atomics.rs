@@ -27,7 +27,7 @@ use crate::test::workers;
 const MANY: u64 = 40;
 
 /// Packets that add 1 to the word at `va` so often.
-fn add(va: u64, times: u64) -> Ib {
+pub fn add(va: u64, times: u64) -> Ib {
     let mut ib = Ib::new();
     for _ in 0..times {
         ib.atomic(Place::Raw(va), Atomic { op: atomic::ADD | atomic::BITS64, source: 1, compare: 0 });

@@ -8,6 +8,7 @@ use anyhow::{ensure, Context, Result};
 use rustix::io::Errno;
 use rustix::mm::Advice;
 
+use super::atomics::add;
 use super::{bytes, copy, mirror, run, PAGE};
 use crate::drm::{forked, FenceState, Mapping, May, Mirror, Words, HUGE};
 use crate::ib::{Ib, Place};
@@ -244,6 +245,12 @@ fn pooled(ctx: &Ctx) -> Result<()> {
         same_bytes("what was read", &bytes(&to, 0, 3 * PAGE), &data[at..at + 3 * PAGE])?;
         run(&mirror, 1, &store(map.va() + at as u64, 0xabc))?;
         same("what was written", map.load(at) & 0xffff_ffff, 0xabc)?;
+        // No process can be kept from such a page while the device has it: an atomic fails, and nothing else does.
+        let count = map.load(at + 8);
+        fails(ctx, &mirror, &add(map.va() + at as u64 + 8, 1), map.va() + at as u64, true)?;
+        same("what was counted", map.load(at + 8), count)?;
+        run(&mirror, 1, &store(map.va() + at as u64 + 8, 5))?;
+        same("what was written afterwards", map.load(at + 8) & 0xffff_ffff, 5)?;
     }
     Ok(())
 }
