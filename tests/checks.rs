@@ -218,6 +218,33 @@ fn a_table_entry_changes_under_a_packet_whose_faults_are_retried() {
     }
 }
 #[test]
+fn a_stale_translation_is_caught_where_faults_are_retried() {
+    for invalidated in [true, false] {
+        let mut rig = rig();
+        space(&mut rig, ON | RETRY);
+        rig.set_pte(3, FREE, ram(0) | bit::RAM);
+        rig.invalidate(16, 1 << 3);
+        rig.queue(0, 2, 3);
+        rig.enqueue(0, 2, 3, &p::poll_mem(va(FREE), 3, 1, u32::MAX, 10, 0xfff));
+        rig.settle();
+        // The page goes, and for a moment the old entry is in use.
+        rig.set_pte(3, FREE, 0);
+        rig.clock.advance(SECOND / 100);
+        rig.settle();
+        none(&rig);
+        if invalidated {
+            rig.set_pte(3, FREE, ram(1) | bit::RAM);
+            rig.invalidate(16, 1 << 3);
+        }
+        rig.clock.advance(4 * SECOND);
+        rig.settle();
+        match invalidated {
+            true => none(&rig),
+            false => only(&rig, "stale_translation", "the table denies it"),
+        }
+    }
+}
+#[test]
 fn a_ring_overrun_is_caught() {
     let mut rig = rig();
     rig.model.engines[0].wptr += RING_BYTES + 4;

@@ -17,6 +17,10 @@ const FREED: usize = 4096;
 /// A semaphore that is held longer will not be released: reference clocks.
 const PATIENCE: u64 = 10 * CLOCK_HZ;
 
+/// Where faults are retried, what the tables do not say any more may be in use for so long, from the write of an entry to
+/// the end of the invalidation: reference clocks.
+const LATE: u64 = 3 * CLOCK_HZ;
+
 /// What a translation came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
@@ -67,6 +71,8 @@ struct Page {
     packet: (RingId, u64),
     /// The tables say otherwise since this submission: the write pointers of before it.
     changed: Option<[u64; RINGS]>,
+    /// When it was first used although the tables said otherwise.
+    late: Option<u64>,
 }
 
 /// How a translation leads to a system page.
@@ -242,17 +248,21 @@ impl Spaces {
             if self.pages.len() < PAGES || self.pages.contains_key(&(vmid, page)) {
                 self.pages.insert(
                     (vmid, page),
-                    Page { used: used.of_page(va), access, packet: (ring, packet), changed: None },
+                    Page { used: used.of_page(va), access, packet: (ring, packet), changed: None, late: None },
                 );
             }
-        } else if let Some(known) = self.pages.get(&(vmid, page)).filter(|_| self.retries & 1 << vmid == 0) {
-            // Not where faults are retried: there a process submits by itself between the write of an entry and the
-            // invalidation that the driver waits for before it gives the page to anybody.
+        } else if let Some(known) = self.pages.get_mut(&(vmid, page)) {
             let now = current.map_or("denies it".to_owned(), |c| format!("is {:#x}", c.entry));
             let what = || format!("{}: VMID {vmid} {va:#x} by entry {:#x}; the table {now}", ring, used.entry);
-            if known.changed.is_some_and(|w| w.get(number(ring)).is_some_and(|&w| rptr >= w)) {
+            // Where faults are retried, a process submits by itself between the write of an entry and the invalidation
+            // that the driver waits for before it gives the page to anybody. But that comes.
+            let retries = self.retries & 1 << vmid != 0;
+            let late = report.now.saturating_sub(*known.late.get_or_insert(report.now)) >= LATE;
+            let submitted = known.changed.is_some_and(|w| w.get(number(ring)).is_some_and(|&w| rptr >= w));
+            let stale = if retries { late } else { submitted };
+            if stale {
                 report.add(Rule::StaleTranslation, page << 4 | u64::from(vmid), what);
-            } else if known.packet == (ring, packet) {
+            } else if !retries && known.packet == (ring, packet) {
                 report.add(Rule::InFlight, page << 4 | u64::from(vmid), what);
             }
         }
