@@ -361,6 +361,7 @@ void uvm_bind_queue_init(struct uvm_vm *vm)
 	mutex_init(&vm->run_lock);
 	spin_lock_init(&vm->queue_lock);
 	INIT_LIST_HEAD(&vm->queue);
+	INIT_LIST_HEAD(&vm->jobs);
 	INIT_LIST_HEAD(&vm->late);
 	INIT_LIST_HEAD(&vm->stuck);
 	init_waitqueue_head(&vm->wait);

@@ -51,7 +51,7 @@ static int uvm_dmirror_copy(struct uvm_dmirror *mirror, u64 va, u32 bytes,
 		return PTR_ERR(job);
 	kref_get(&vm->ref);
 	job->vm = vm;
-	uvm_late_begin(job->vm);
+	uvm_late_begin(job, 0, true);
 	job->ib_gpu = window + UVM_DMIRROR_BYTES;
 	job->ib_dwords = n;
 	drm_sched_job_arm(&job->base);

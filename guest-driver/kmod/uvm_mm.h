@@ -104,7 +104,8 @@ struct uvm_mm_client {
  * @uvm: the device
  * @client: for whom, with a reference; NULL: a user of the one buffer
  * @ticket: the policy's name of it
- * @node: place among those that wait
+ * @node: place among those that wait; or in uvm_vm.late
+ * @until: then the last job that it is kept for
  * @done: it waits no more
  * @error: why it is refused, negative; 0: ready
  */
@@ -113,6 +114,7 @@ struct uvm_mm_use {
 	struct uvm_mm_client *client;
 	u64 ticket;
 	struct list_head node;
+	u64 until;
 	struct completion done;
 	int error;
 };

@@ -18,8 +18,6 @@
 
 /* How long what was brought back is left alone. */
 #define UVM_RESTORE_STAY_MS	20
-/* Buffers kept for jobs that run; those beyond may be missed by them. */
-#define UVM_LATE_MAX		4096u
 
 static int uvm_restore_lock(struct drm_exec *exec, struct drm_gem_object **bos,
 			    u32 nr)
@@ -174,57 +172,4 @@ void uvm_restore_stop(struct uvm_vm *vm)
 		uvm_vm_put(vm);
 	uvm_mm_use_end(vm->restored);
 	vm->restored = NULL;
-}
-
-/**
- * uvm_late_begin() - a job is about to hold what an address space maps
- * @vm: the address space
- */
-void uvm_late_begin(struct uvm_vm *vm)
-{
-	spin_lock(&vm->queue_lock);
-	vm->nr_jobs++;
-	spin_unlock(&vm->queue_lock);
-}
-
-/**
- * uvm_late_keep() - keep a buffer for jobs that began before it was bound
- * @vm: the address space
- * @use: holds the buffer
- *
- * Return: whether there are any: then @use ends with them.
- */
-bool uvm_late_keep(struct uvm_vm *vm, struct uvm_mm_use *use)
-{
-	bool keep;
-
-	spin_lock(&vm->queue_lock);
-	keep = vm->nr_jobs && vm->nr_late < UVM_LATE_MAX;
-	if (keep) {
-		list_add(&use->node, &vm->late);
-		vm->nr_late++;
-	}
-	spin_unlock(&vm->queue_lock);
-	return keep;
-}
-
-/**
- * uvm_late_end() - a job has ended
- * @vm: the address space
- *
- * Context: may sleep; not on the way to signalling a fence.
- */
-void uvm_late_end(struct uvm_vm *vm)
-{
-	struct uvm_mm_use *use, *next;
-	LIST_HEAD(late);
-
-	spin_lock(&vm->queue_lock);
-	if (!--vm->nr_jobs) {
-		list_splice_init(&vm->late, &late);
-		vm->nr_late = 0;
-	}
-	spin_unlock(&vm->queue_lock);
-	list_for_each_entry_safe(use, next, &late, node)
-		uvm_mm_use_end(use);
 }

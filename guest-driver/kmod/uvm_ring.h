@@ -173,6 +173,8 @@ struct uvm_ring {
  * @release: gives the VMID back
  * @error: why it cannot run
  * @use: holds the buffers that it reaches; NULL: there are none
+ * @late: in uvm_vm.jobs of @vm, from when it holds them
+ * @number: in the order in which they began
  * @served: faults of @vm that had their page when it was late last
  * @extensions: times that it was late and had an excuse
  * @busy: who is charged with its time; NULL: nobody
@@ -195,6 +197,8 @@ struct uvm_job {
 	struct work_struct release;
 	int error;
 	struct uvm_mm_use *use;
+	struct list_head late;
+	u64 number;
 	u64 served;
 	u32 extensions;
 	struct uvm_busy *busy;

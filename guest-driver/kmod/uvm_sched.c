@@ -27,8 +27,7 @@ static void uvm_job_put_parts(struct uvm_job *job)
 		drm_gem_object_put(job->bos[i]);
 	kvfree(job->bos);
 	uvm_mm_use_end(job->use);
-	if (job->vm)
-		uvm_late_end(job->vm);
+	uvm_late_end(job);
 	uvm_vm_put(job->vm);
 	uvm_busy_put(job->busy);
 	if (job->ib)
@@ -61,6 +60,7 @@ struct uvm_job *uvm_job_alloc(struct uvm_ring *ring,
 	if (!job)
 		return ERR_PTR(-ENOMEM);
 	job->ring = ring;
+	INIT_LIST_HEAD(&job->late);
 	uvm_vmid_init_job(job);
 	/* Now: nothing may be allocated on the way to a fence. */
 	job->fence = uvm_fence_alloc();

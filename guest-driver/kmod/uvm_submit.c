@@ -31,6 +31,9 @@
 #define UVM_IB_ALIGN_DWORDS	8
 #define UVM_IB_ALIGN_BYTES	32
 
+/* How often what is bound is listed anew for a job, as it changes all the time. */
+#define UVM_SUBMIT_TRIES	16
+
 /**
  * struct uvm_submit - a submission on its way to a job
  * @uvm: the device
@@ -194,10 +197,20 @@ static int uvm_submit_space(struct uvm_submit *s)
 		return ret;
 	kref_get(&vm->ref);
 	job->vm = vm;
-	uvm_late_begin(vm);
 	job->ib_gpu = s->args->ib;
 	job->ib_dwords = s->args->ib_dwords;
-	return uvm_bind_collect(vm, &s->bound, &s->nr_bound);
+	return 0;
+}
+
+static void uvm_submit_put_bound(struct uvm_submit *s)
+{
+	u32 i;
+
+	for (i = 0; i < s->nr_bound; i++)
+		drm_gem_object_put(s->bound[i]);
+	kvfree(s->bound);
+	s->bound = NULL;
+	s->nr_bound = 0;
 }
 
 static int uvm_submit_syncs(struct uvm_submit *s)
@@ -274,6 +287,26 @@ static int uvm_submit_hold(struct uvm_submit *s)
 		return PTR_ERR(use);
 	job->use = use;
 	return 0;
+}
+
+/* The same for all that is bound by then. */
+static int uvm_submit_hold_bound(struct uvm_submit *s)
+{
+	struct uvm_job *job = s->job;
+	u32 tries = UVM_SUBMIT_TRIES;
+	u64 binds;
+	int ret;
+
+	for (;;) {
+		binds = uvm_late_binds(job->vm);
+		ret = uvm_bind_collect(job->vm, &s->bound, &s->nr_bound) ?:
+		      uvm_submit_hold(s);
+		if (ret || uvm_late_begin(job, binds, !--tries))
+			return ret;
+		uvm_mm_use_end(job->use);
+		job->use = NULL;
+		uvm_submit_put_bound(s);
+	}
 }
 
 /* With all buffers locked: their places, what they wait for, the addresses. */
@@ -356,11 +389,9 @@ static int uvm_submit_job(struct uvm_submit *s)
 	if (ret)
 		return ret;
 	if (s->args->flags & UVM_SUBMIT_VM)
-		ret = uvm_submit_space(s);
+		ret = uvm_submit_space(s) ?: uvm_submit_hold_bound(s);
 	else
-		ret = uvm_submit_packets(s);
-	if (!ret)
-		ret = uvm_submit_hold(s);
+		ret = uvm_submit_packets(s) ?: uvm_submit_hold(s);
 	if (ret)
 		return ret;
 
@@ -419,9 +450,7 @@ int uvm_ioctl_submit(struct drm_device *drm, void *data,
 		uvm_job_free(s.job);
 	for (i = 0; i < s.nr_out; i++)
 		drm_syncobj_put(s.out[i]);
-	for (i = 0; i < s.nr_bound; i++)
-		drm_gem_object_put(s.bound[i]);
-	kvfree(s.bound);
+	uvm_submit_put_bound(&s);
 	kvfree(s.out);
 	kvfree(s.out_syncs);
 	kvfree(s.in_syncs);

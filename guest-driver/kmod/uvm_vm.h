@@ -114,11 +114,13 @@ struct uvm_vm_hang {
  * @runs: pages of a change
  * @run_lock: one performs at a time; @stuck
  * @run: performs what can be performed
- * @queue_lock: @queue, @late and the counts beside it
+ * @queue_lock: @queue, @jobs, @late and the counts beside them
  * @queue: struct uvm_bind that are planned, oldest first
- * @late: holds what was bound while jobs run
+ * @jobs: struct uvm_job that run and hold what was bound before, oldest first
+ * @nr_jobs: how many have ever begun
+ * @nr_binds: times that something was bound that they may reach
+ * @late: struct uvm_mm_use of what was bound while they ran, oldest first
  * @nr_late: how many
- * @nr_jobs: jobs that hold what is mapped
  * @stuck: those that could not be performed
  * @bind_context: of the binds' fences
  * @queued: sequence number of the last bind queued; under @lock
@@ -166,9 +168,11 @@ struct uvm_vm {
 	struct work_struct run;
 	spinlock_t queue_lock;
 	struct list_head queue;
+	struct list_head jobs;
+	u64 nr_jobs;
+	u64 nr_binds;
 	struct list_head late;
 	u32 nr_late;
-	u32 nr_jobs;
 	struct list_head stuck;
 	u64 bind_context;
 	u64 queued;
@@ -315,9 +319,12 @@ int uvm_bind_restore(struct uvm_vm *vm, struct drm_exec *exec,
 void uvm_restore_init(struct uvm_vm *vm);
 void uvm_restore_kick(struct uvm_device *uvm, u32 pasid);
 void uvm_restore_stop(struct uvm_vm *vm);
-void uvm_late_begin(struct uvm_vm *vm);
+
+/* uvm_late.c */
+u64 uvm_late_binds(struct uvm_vm *vm);
+bool uvm_late_begin(struct uvm_job *job, u64 binds, bool force);
 bool uvm_late_keep(struct uvm_vm *vm, struct uvm_mm_use *use);
-void uvm_late_end(struct uvm_vm *vm);
+void uvm_late_end(struct uvm_job *job);
 
 /* uvm_vmid.c */
 int uvm_vmid_reserve(struct uvm_vm *vm);

@@ -46,6 +46,10 @@ pub const CASES: &[Case] = &[
     ring("bound_buffer_goes_round", moves::bound_buffer_goes_round),
     once("system_buffer_is_mapped_where_it_is", moves::system_buffer_is_mapped_where_it_is),
     once("move_waits_for_what_runs_in_the_space", moves::move_waits_for_what_runs_in_the_space),
+    once(
+        "what_is_bound_beside_a_job_moves_when_the_job_has_ended",
+        moves::what_is_bound_beside_a_job_moves_when_the_job_has_ended,
+    ),
     once("binds_and_moves_of_one_object_do_not_mix", moves::binds_and_moves_of_one_object_do_not_mix),
     once("bind_waits_for_its_syncobjs", queued::bind_waits_for_its_syncobjs),
     once("submission_waits_for_the_bind", queued::submission_waits_for_the_bind),

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause OR Apache-2.0
 //! Bound buffers that move: their addresses stay.
 
-use anyhow::{ensure, Result};
+use std::sync::mpsc;
+
+use anyhow::{ensure, Context, Result};
 use uvm_spec::packet::poll_func;
 use uvm_spec::uapi;
 
-use super::{complete, copy, far, space, BASE, PAGE};
-use crate::drm::{Bo, Device, Domain, FenceState, Syncobj, RW};
+use super::{complete, copy, far, space, BASE, PACKETS, PAGE};
+use crate::drm::{Bo, Device, Domain, FenceState, Space, Syncobj, RW};
 use crate::ib::{Ib, Place, Poll};
 use crate::test::beside::Beside;
 use crate::test::case::{content, filled, same, same_bytes, settled, stamps, Ctx, GLANCE, PATIENCE};
@@ -72,6 +74,53 @@ pub fn move_waits_for_what_runs_in_the_space(ctx: &Ctx) -> Result<()> {
     same("how the submission stands after the move", done.state()?, FenceState::Done)?;
     done.wait(PATIENCE)?;
     same("what it wrote", bo.map()?.load(0) & 0xffff_ffff, 5)
+}
+
+/// A buffer that is bound while a job runs is held for that job, and not for another one that waits behind its move.
+pub fn what_is_bound_beside_a_job_moves_when_the_job_has_ended(_: &Ctx) -> Result<()> {
+    let (told, ended) = mpsc::channel();
+    // In a thread of its own: who waits for ever would not fail.
+    std::thread::spawn(move || told.send(bound_beside_a_job()));
+    ended.recv_timeout(PATIENCE).context("they wait for each other")?
+}
+
+fn bound_beside_a_job() -> Result<()> {
+    let device = &Device::open()?;
+    // Room for the packets of each.
+    let room = |n: u64| Space::new(device, PACKETS + (n << 16), 1 << 16);
+    let (space, behind) = (room(0)?, room(1)?);
+    let (flag, bo) = (Bo::new(device, PAGE, Domain::Gtt)?, filled(device, Domain::Vram, &stamps(1, 4096))?);
+    device.bind(BASE, &flag, 0, PAGE, RW)?;
+    let poll = Poll { func: poll_func::EQUAL, reference: 1, mask: 1, retry: uvm_spec::packet::POLL_FOREVER };
+    let mut ib = Ib::new();
+    ib.poll_memory(Place::Raw(BASE), poll).fence(Place::Raw(BASE + PAGE), 5);
+    let done = Syncobj::new(device)?;
+    space.submit(0, &ib, &done)?;
+    device.bind(BASE + PAGE, &bo, 0, PAGE, RW)?;
+    let shared = bo.export()?;
+    let other = std::thread::spawn(move || {
+        Ok::<_, anyhow::Error>(Bo::import(&Device::open()?, &shared)?.move_to(Domain::System, 1)?)
+    });
+    std::thread::sleep(GLANCE);
+    ensure!(!other.is_finished(), "the buffer moved while a job may write to it");
+    // Waits behind the move, which waits for the first one.
+    let map = flag.map()?;
+    let first = std::thread::spawn(move || {
+        std::thread::sleep(GLANCE);
+        map.store(0, 1);
+    });
+    let mut ib = Ib::new();
+    ib.fence(Place::Raw(BASE + PAGE + 8), 6);
+    let last = Syncobj::new(device)?;
+    behind.submit(1, &ib, &last)?;
+    for (thread, syncobj) in [("the first", &done), ("the last", &last)] {
+        syncobj.wait(PATIENCE)?;
+        same(thread, syncobj.state()?, FenceState::Done)?;
+    }
+    first.join().ok().context("the thread that lets the first one go")?;
+    other.join().ok().context("the thread that moves the buffer")??;
+    let map = bo.map()?;
+    same("what both wrote", [map.load(0) & 0xffff_ffff, map.load(8) & 0xffff_ffff], [5, 6])
 }
 
 /// One client binds pieces of an object here and there and copies them, while another moves it about.
