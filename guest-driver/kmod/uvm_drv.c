@@ -386,6 +386,7 @@ static void uvm_init_locks(struct uvm_device *uvm)
 	init_waitqueue_head(&uvm->svm.events);
 	spin_lock_init(&uvm->svm.mirrors_lock);
 	INIT_LIST_HEAD(&uvm->svm.mirrors);
+	mutex_init(&uvm->svm.leave_lock);
 	mutex_init(&uvm->svm.count_lock);
 	uvm_queues_init(uvm);
 	uvm_devmem_dev_prepare(uvm);

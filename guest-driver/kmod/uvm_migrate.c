@@ -382,12 +382,13 @@ static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
 				      MIGRATE_VMA_SELECT_DEVICE_PRIVATE);
 	struct uvm_migration blocks[2] = {};
 	struct uvm_migration *m, *before;
-	u64 addr, next;
+	bool several = end > ALIGN(start + 1, UVM_CHUNK_SIZE);
+	u64 addr, next, left = start;
 	u32 turn = 0;
 	int ret, err;
 
 	ret = uvm_migration_init(&blocks[0], dm, UVM_CHUNK_PAGES);
-	if (!ret && end > ALIGN(start + 1, UVM_CHUNK_SIZE))
+	if (!ret && several)
 		ret = uvm_migration_init(&blocks[1], dm, UVM_CHUNK_PAGES);
 	blocks[0].home = home;
 	blocks[1].home = home;
@@ -395,6 +396,8 @@ static int uvm_migrate_range(struct uvm_devmem *dm, struct vm_area_struct *vma,
 		next = min(end, ALIGN(addr + 1, UVM_CHUNK_SIZE));
 		m = &blocks[turn++ % 2];
 		before = &blocks[turn % 2];
+		if (!home && several && addr >= left)
+			left = uvm_svm_leave(dm, vma->vm_mm, addr, end);
 		if (home)
 			ret = uvm_migration_reserve(m, before, (next - addr) >>
 						    PAGE_SHIFT, stats);

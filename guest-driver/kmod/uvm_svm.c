@@ -413,10 +413,9 @@ int uvm_svm_attach(struct uvm_vm *vm, struct mm_struct *mm,
 	} while (!ret && !done);
 	if (ret)
 		goto end;
-	if (svm->space) {
-		uvm_svm_list(svm);
+	uvm_svm_list(svm);
+	if (svm->space)
 		uvm_svm_count_begin(vm->uvm);
-	}
 	uvm_mode_set_retry(vm, true);
 	return 0;
 
@@ -442,10 +441,9 @@ void uvm_svm_detach(struct uvm_vm *vm)
 
 	if (!svm)
 		return;
-	if (svm->space) {
-		uvm_svm_unlist(svm);
+	uvm_svm_unlist(svm);
+	if (svm->space)
 		uvm_svm_count_end(vm->uvm);
-	}
 	mutex_lock(&svm->lock);
 	xa_for_each(&svm->blocks, index, block) {
 		xa_erase(&svm->blocks, index);

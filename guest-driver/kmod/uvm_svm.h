@@ -56,7 +56,9 @@ struct uvm_vm;
  * @policy: decides where their pages are
  * @events: for records of what happened
  * @mirrors_lock: who is in @mirrors; taken before the lock of a mirror's @blocks
- * @mirrors: those about which the policy decides
+ * @mirrors: all of them
+ * @leave_lock: who takes the locks of several blocks; taken after mmap_lock and
+ *	before these
  * @count_lock: the registers of access counters, and @counting; taken before
  *	uvm_mmio.lock
  * @counting: mirrors for which accesses are counted
@@ -87,6 +89,7 @@ struct uvm_svm_dev {
 	wait_queue_head_t events;
 	spinlock_t mirrors_lock;
 	struct list_head mirrors;
+	struct mutex leave_lock;
 	struct mutex count_lock;
 	u32 counting;
 	atomic64_t cpu_waits;
@@ -173,6 +176,12 @@ struct uvm_svm_block {
 	bool gone;
 	bool shrunk;
 };
+
+/* Which page of a block an address is of. */
+static inline u32 uvm_svm_page(const struct uvm_svm_block *block, u64 va)
+{
+	return (va - block->va) >> PAGE_SHIFT;
+}
 
 /**
  * struct uvm_svm_throttled - a fault that is answered later
@@ -296,6 +305,9 @@ struct uvm_svm {
 /* The longest slice of time that a side keeps a page. */
 #define UVM_SVM_SLICE_NS	(100 * NSEC_PER_MSEC)
 
+/* Mirrors of one process's memory that are looked for. */
+#define UVM_SVM_MIRRORS		4
+
 /* What is denied and not told by then is allowed again. */
 #define UVM_SVM_CALM		(HZ / 5)
 
@@ -326,11 +338,18 @@ void uvm_svm_set(struct uvm_svm_block *block, u64 start, u64 end,
 		 const unsigned long *pfns, bool write);
 void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 			   struct page *page);
-u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end);
+void uvm_svm_forget(struct uvm_svm *svm, u64 start, u64 end);
 void uvm_svm_deny(struct uvm_svm_block *block, u64 va);
 void uvm_svm_set_window(struct uvm_svm_block *block, u32 page,
 			struct page *shown);
 void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end);
+
+/* uvm_svm_unmap.c */
+u32 uvm_svm_unmap(struct uvm_svm_block *block, u64 start, u64 end);
+void uvm_svm_unmapped(struct uvm_svm_block *block, u64 start, u64 end);
+u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end);
+void uvm_svm_count_taken(struct uvm_svm *svm, u32 n);
+void uvm_svm_mark_left(struct uvm_svm_block *block, u64 start, u64 end);
 extern const struct mmu_interval_notifier_ops uvm_svm_notifier_ops;
 
 /* uvm_svm_join.c */
@@ -343,6 +362,10 @@ void uvm_svm_single(struct uvm_svm_block *block, u32 first, u32 behind);
 void uvm_svm_double(struct uvm_svm_block *block, const unsigned long *pages,
 		    unsigned long *done);
 void uvm_svm_leave_chunk(struct uvm_chunk *chunk);
+
+/* uvm_svm_leave.c */
+u64 uvm_svm_leave(struct uvm_devmem *dm, const struct mm_struct *mm,
+		  u64 start, u64 end);
 
 /* uvm_svm_exclusive.c */
 void uvm_svm_show_exclusive(struct uvm_device *uvm, struct seq_file *m);

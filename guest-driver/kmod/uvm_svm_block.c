@@ -27,11 +27,6 @@ MODULE_PARM_DESC(svm_plain_atomics, "Let the device's atomics reach pages that C
 #define UVM_SVM_NO_RETRY \
 	(UVM_PTE_EXECUTABLE | UVM_PTE_PDE_PTE | UVM_PTE_TF)
 
-static u32 uvm_svm_page(const struct uvm_svm_block *block, u64 va)
-{
-	return (va - block->va) >> PAGE_SHIFT;
-}
-
 /**
  * uvm_svm_write() - write an entry
  * @block: the block, locked
@@ -71,14 +66,28 @@ u64 uvm_svm_read(struct uvm_svm_block *block, u32 page)
 	return le64_to_cpu(READ_ONCE(*(__le64 *)phys_to_virt(at)));
 }
 
-/* If it fails the device is lost, and its engines are being halted. */
-static void uvm_svm_flush(struct uvm_svm_block *block, u32 first, u32 last)
+/**
+ * uvm_svm_forget() - have the device forget what entries were
+ * @svm: the mirror
+ * @start: first address
+ * @end: behind the last one
+ *
+ * If it fails the device is lost, and its engines are being halted. Context: the
+ * blocks locked, within drm_dev_enter(); allocates nothing.
+ */
+void uvm_svm_forget(struct uvm_svm *svm, u64 start, u64 end)
 {
-	struct uvm_vm *vm = block->svm->vm;
+	struct uvm_vm *vm = svm->vm;
 
 	atomic64_inc(&vm->uvm->svm.flushes);
-	uvm_gmc_forget(vm->uvm, vm->pasid, (block->va >> PAGE_SHIFT) + first,
-		       last - first + 1);
+	uvm_gmc_forget(vm->uvm, vm->pasid, start >> PAGE_SHIFT,
+		       (end - start) >> PAGE_SHIFT);
+}
+
+static void uvm_svm_flush(struct uvm_svm_block *block, u32 first, u32 last)
+{
+	uvm_svm_forget(block->svm, block->va + (u64)first * PAGE_SIZE,
+		       block->va + (u64)(last + 1) * PAGE_SIZE);
 }
 
 /**
@@ -234,70 +243,6 @@ void uvm_svm_set_exclusive(struct uvm_svm_block *block, u64 va,
 	uvm_svm_single(block, at, at + 1);
 }
 
-/* Of those pages, the ones that go from the device's hands. */
-static void uvm_svm_take_back(struct uvm_svm_block *block, u32 first,
-			      u32 behind)
-{
-	struct uvm_svm *svm = block->svm;
-	u32 page, n = 0;
-
-	for (page = find_next_bit(block->exclusive, behind, first);
-	     page < behind;
-	     page = find_next_bit(block->exclusive, behind, page + 1)) {
-		clear_bit(page, block->exclusive);
-		set_bit(page, block->contested);
-		n++;
-	}
-	if (!n)
-		return;
-	atomic64_add(n, &svm->taken_back);
-	atomic64_add(n, &svm->vm->uvm->svm.taken_back);
-}
-
-/**
- * uvm_svm_clear() - map pages no more
- * @block: the block, locked
- * @start: first address
- * @end: behind the last one
- *
- * When this returns, the device does not reach them. Context: within
- * drm_dev_enter(); allocates nothing.
- *
- * Return: how many there were.
- */
-u32 uvm_svm_clear(struct uvm_svm_block *block, u64 start, u64 end)
-{
-	u32 page, first = uvm_svm_page(block, start);
-	u32 low = UVM_SVM_BLOCK_PAGES, high = 0, n = 0;
-	u32 behind = uvm_svm_page(block, end);
-
-	lockdep_assert_held(&block->lock);
-	if (behind - first < UVM_SVM_BLOCK_PAGES)
-		uvm_svm_part(block);
-	for (page = find_next_bit(block->mapped, behind, first); page < behind;
-	     page = find_next_bit(block->mapped, behind, page + 1)) {
-		uvm_svm_write(block, page, 0);
-		set_bit(page, block->lost);
-		clear_bit(page, block->denied);
-		low = min(low, page);
-		high = page;
-		n++;
-	}
-	if (!n)
-		return 0;
-	bitmap_clear(block->mapped, first, behind - first);
-	bitmap_clear(block->writable, first, behind - first);
-	uvm_svm_take_back(block, first, behind);
-	bitmap_clear(block->whole, first, behind - first);
-	bitmap_clear(block->vram, first, behind - first);
-	bitmap_clear(block->fits, first, behind - first);
-	block->joined &= behind - first < UVM_SVM_BLOCK_PAGES;
-	WRITE_ONCE(block->svm->lost, true);
-	uvm_svm_flush(block, low, high);
-	uvm_svm_single(block, first, behind);
-	return n;
-}
-
 /**
  * uvm_svm_set_window() - show the device a page of the kernel's own
  * @block: of uvm_svm_window()
@@ -362,96 +307,3 @@ void uvm_svm_allow(struct uvm_svm_block *block, u64 start, u64 end)
 	}
 	mutex_unlock(&block->lock);
 }
-
-/*
- * Pages of VRAM that are migrated go to system memory. They are evicted if they
- * are of a chunk that is being emptied, as all of an eviction's range is; a
- * block may have pages in several.
- */
-static void uvm_svm_mark_left(struct uvm_svm_block *block, u32 first,
-			      u32 behind)
-{
-	u32 page = find_next_bit(block->vram, behind, first);
-	bool evicted;
-	u64 entry;
-
-	if (page >= behind)
-		return;
-	entry = uvm_svm_read(block, page) & UVM_PTE_ADDR;
-	evicted = uvm_devmem_leaves(block->svm->vm->uvm,
-				    entry >> UVM_CHUNK_SHIFT);
-	for (; page < behind;
-	     page = find_next_bit(block->vram, behind, page + 1)) {
-		set_bit(page, block->left);
-		__assign_bit(page, block->evicted, evicted);
-	}
-	block->left_at = ktime_get_ns();
-}
-
-/*
- * The CPU's page tables change. Whatever is mapped of the range goes, also for
- * a change that would take nothing from the device: what it may still do is
- * found out when it asks.
- */
-static bool uvm_svm_invalidate(struct mmu_interval_notifier *notifier,
-			       const struct mmu_notifier_range *range,
-			       unsigned long seq)
-{
-	struct uvm_svm_block *block = container_of(notifier,
-						   struct uvm_svm_block,
-						   notifier);
-	struct uvm_device *uvm = block->svm->vm->uvm;
-	u64 start = max_t(u64, range->start, block->va);
-	u64 end = min_t(u64, range->end, block->va + UVM_SVM_BLOCK_BYTES);
-	u32 behind = uvm_svm_page(block, end), n = 0;
-	u32 page = uvm_svm_page(block, start);
-	int idx;
-
-	/* Of uvm_svm_exclude(): the page stays, and may be written now. */
-	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == block->svm)
-		return true;
-	if (mmu_notifier_range_blockable(range))
-		mutex_lock(&block->lock);
-	else if (!mutex_trylock(&block->lock))
-		return false;
-	/* To be told of it takes the device a while. */
-	if (!mmu_notifier_range_blockable(range) &&
-	    find_next_bit(block->mapped, behind,
-			  uvm_svm_page(block, start)) < behind) {
-		mutex_unlock(&block->lock);
-		return false;
-	}
-	mmu_interval_set_seq(notifier, seq);
-	if (find_next_bit(block->mapped, behind,
-			  uvm_svm_page(block, start)) < behind) {
-		if (drm_dev_enter(&uvm->drm, &idx)) {
-			if (range->event == MMU_NOTIFY_MIGRATE &&
-			    block->svm->dm && range->owner == block->svm->dm)
-				uvm_svm_mark_left(block, page, behind);
-			n = uvm_svm_clear(block, start, end);
-			drm_dev_exit(idx);
-		} else {
-			/* It goes: soon it reaches nothing any more. */
-			wait_for_completion(&uvm->svm.halted);
-		}
-	}
-	mutex_unlock(&block->lock);
-	/* Then it is not unmapped yet; later it may be of no use any more. */
-	if (range->event == MMU_NOTIFY_UNMAP) {
-		WRITE_ONCE(block->shrunk, true);
-		WRITE_ONCE(block->svm->shrunk, true);
-		schedule_delayed_work(&block->svm->calm, UVM_SVM_CALM);
-	}
-	/* What is to be mapped always is, before long. */
-	if (n && READ_ONCE(block->svm->keeps))
-		schedule_delayed_work(&block->svm->later, 1);
-	if (n) {
-		atomic64_inc(&uvm->svm.invalidations);
-		atomic64_add(n, &uvm->svm.zapped);
-	}
-	return true;
-}
-
-const struct mmu_interval_notifier_ops uvm_svm_notifier_ops = {
-	.invalidate = uvm_svm_invalidate,
-};

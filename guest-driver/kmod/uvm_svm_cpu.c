@@ -12,9 +12,6 @@
 
 #include "uvm_drv.h"
 
-/* Mirrors of one process's memory that are asked. */
-#define UVM_SVM_MIRRORS		4
-
 /**
  * uvm_svm_list() - let a mirror be found by the memory that it mirrors
  * @svm: the mirror
@@ -49,7 +46,7 @@ static u32 uvm_svm_spaces(struct uvm_svm_dev *dev, const struct mm_struct *mm,
 
 	spin_lock(&dev->mirrors_lock);
 	list_for_each_entry(svm, &dev->mirrors, node)
-		if (svm->mm == mm && n < UVM_SVM_MIRRORS)
+		if (svm->mm == mm && svm->space && n < UVM_SVM_MIRRORS)
 			spaces[n++] = svm->space;
 	spin_unlock(&dev->mirrors_lock);
 	return n;
