@@ -18,7 +18,7 @@ use uvm_spec::uapi;
 use super::case::{same, Case, Ctx, Run, PATIENCE};
 use super::reload::{unload, use_it, while_unbound};
 use crate::drm::{Bo, Device, Domain, FenceState, Space};
-use crate::ib::Ib;
+use crate::ib::{Ib, Place};
 use crate::rng::Rng;
 
 mod area;
@@ -186,6 +186,16 @@ impl Stress<'_> {
     fn takes_vram(&mut self) -> Result<bool> {
         let most = (self.device.param(uapi::PARAM_VRAM_SIZE)?.saturating_sub(LEFT)) / BALLAST;
         let bos: Vec<_> = (0..most).map_while(|_| Bo::new(&self.device, BALLAST, Domain::Vram).ok()).collect();
+        // All at once: one by one they would make way for one another.
+        let mut ib = Ib::new();
+        for bo in &bos {
+            ib.fence(Place::Bo(bo.handle(), 0), 1);
+        }
+        match self.device.run(0, &ib, PATIENCE) {
+            Ok(state) => same("a submission with all that takes VRAM", state, FenceState::Done)?,
+            // Or as many as there was room for.
+            Err(error) => ensure!(error.errno == Errno::NOSPC, "a submission with all that takes VRAM: {error}"),
+        }
         thread::sleep(SHORT);
         Ok(!bos.is_empty())
     }
