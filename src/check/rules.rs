@@ -27,7 +27,8 @@ macro_rules! rules {
 }
 
 rules! {
-    /// A table entry was changed, no invalidation followed, and work submitted later still uses the old translation.
+    /// A table entry was changed, no invalidation followed, and work submitted later still uses the old translation; or,
+    /// where faults are retried, it is in use seconds later.
     StaleTranslation = "stale_translation" in "gart.md: Invalidating";
     /// A VMID got another page table and translated without having been invalidated.
     VmidReused = "vmid_reused_without_flush" in "gpuvm.md";

@@ -216,7 +216,7 @@ fn arguments_of_no_sense_are_refused() {
     let event = UvmPolicySvmEvent { space, ..UvmPolicySvmEvent::default() };
     assert_eq!(driver.event(UvmPolicySvmEvent { op: 8, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { place: 3, ..event }, 0), EINVAL);
-    assert_eq!(driver.event(UvmPolicySvmEvent { cause: 5, ..event }, 0), EINVAL);
+    assert_eq!(driver.event(UvmPolicySvmEvent { cause: UVM_POLICY_SVM_LOST + 1, ..event }, 0), EINVAL);
     assert_eq!(driver.event(UvmPolicySvmEvent { space: 0, ..event }, 0), ENOENT);
     assert_eq!(uvm_policy_svm_create(None, Some(&mut MaybeUninit::uninit())), EINVAL);
     assert_eq!(uvm_policy_svm_create(driver.get(), None), EINVAL);
