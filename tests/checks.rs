@@ -200,37 +200,31 @@ fn a_table_entry_changed_under_a_packet_is_caught() {
     rig.settle();
     only(&rig, "entry_changed_in_flight", &format!("{DATA:#x}"));
 }
+/// A packet polls a page. The page goes: the entry is cleared, and before the invalidation the old one is in use.
+fn polled_page_goes(cntl: u32) -> Rig {
+    let mut rig = rig();
+    space(&mut rig, cntl);
+    rig.set_pte(3, FREE, ram(0) | bit::RAM);
+    rig.invalidate(16, 1 << 3);
+    rig.queue(0, 2, 3);
+    rig.enqueue(0, 2, 3, &p::poll_mem(va(FREE), 3, 1, u32::MAX, 10, 0xfff));
+    rig.settle();
+    rig.set_pte(3, FREE, 0);
+    rig.clock.advance(SECOND / 100);
+    rig.settle();
+    rig
+}
 #[test]
 fn a_table_entry_changes_under_a_packet_whose_faults_are_retried() {
     for (cntl, found) in [(ON | RETRY, 0), (ON, 1)] {
-        let mut rig = rig();
-        space(&mut rig, cntl);
-        rig.set_pte(3, FREE, ram(0) | bit::RAM);
-        rig.invalidate(16, 1 << 3);
-        rig.queue(0, 2, 3);
-        rig.enqueue(0, 2, 3, &p::poll_mem(va(FREE), 3, 1, u32::MAX, 10, 0xfff));
-        rig.settle();
-        // The page goes: the entry is cleared, and before the invalidation the old one is in use.
-        rig.set_pte(3, FREE, 0);
-        rig.clock.advance(SECOND / 100);
-        rig.settle();
+        let rig = polled_page_goes(cntl);
         assert_eq!(names(&rig), vec!["entry_changed_in_flight"; found]);
     }
 }
 #[test]
 fn a_stale_translation_is_caught_where_faults_are_retried() {
     for invalidated in [true, false] {
-        let mut rig = rig();
-        space(&mut rig, ON | RETRY);
-        rig.set_pte(3, FREE, ram(0) | bit::RAM);
-        rig.invalidate(16, 1 << 3);
-        rig.queue(0, 2, 3);
-        rig.enqueue(0, 2, 3, &p::poll_mem(va(FREE), 3, 1, u32::MAX, 10, 0xfff));
-        rig.settle();
-        // The page goes, and for a moment the old entry is in use.
-        rig.set_pte(3, FREE, 0);
-        rig.clock.advance(SECOND / 100);
-        rig.settle();
+        let mut rig = polled_page_goes(ON | RETRY);
         none(&rig);
         if invalidated {
             rig.set_pte(3, FREE, ram(1) | bit::RAM);
